@@ -1,0 +1,105 @@
+/**
+ * The shape of a plan: a topology and a seed worked out. Everything a runtime needs is here, so a runtime
+ * decides nothing but the first free slot.
+ */
+import type { Impairment, NatKind, Role } from './topology.ts'
+
+export interface PlannedNetwork {
+  name: string
+  /** CIDR. The internet is 11.<slot>.0.0/16, a LAN 10.<40+slot>.<n>.0/24. */
+  subnet: string
+  prefixLength: number
+  /** Linux bridge name, at most 15 characters, unique over all slots. */
+  bridge: string
+  /** `.1` of the subnet: what Docker gives its bridge. No lab packet is ever routed to it. */
+  bridgeAddress: string
+  /** Default route of its hosts: the router's inner address on a LAN, an address nobody has on the internet. */
+  defaultGateway: string
+  /** Name of the router at its edge, or null on the internet. */
+  router: string | null
+}
+
+export interface PlannedAttachment {
+  network: string
+  address: string
+  prefixLength: number
+}
+
+/** Impairments of one attachment, seen from its owner; null where nothing is asked. */
+export interface PlannedLink {
+  up: Impairment | null
+  down: Impairment | null
+}
+
+export interface PlannedRouter {
+  /** `<network>-nat`. */
+  name: string
+  /** The inner network it serves: the NAT's name. */
+  nat: string
+  kind: NatKind
+  inside: PlannedAttachment
+  outside: PlannedAttachment
+  /** Inner subnet in CIDR, what is translated. */
+  insideSubnet: string
+  link: PlannedLink
+}
+
+export interface PlannedIdentity {
+  /** base64 of the libp2p protobuf Ed25519 private key (what RELAY_PRIVATE_KEY_PATH holds). INSECURE: derived from the seed. */
+  privateKey: string
+  /** `12D3KooW…` */
+  peerId: string
+}
+
+export interface PlannedAccount {
+  /** EIP-55 address. */
+  address: `0x${string}`
+  /** 32 bytes hex. INSECURE: derived from the seed. */
+  privateKey: `0x${string}`
+}
+
+export interface PlannedHost {
+  name: string
+  role: Role
+  attachment: PlannedAttachment
+  /** Where its packets to elsewhere go; null: it has no way beyond its subnet. */
+  defaultGateway: string | null
+  /** The NAT's name in the topology, or null for a host on the internet. */
+  nat: string | null
+  natKind: NatKind | null
+  link: PlannedLink
+  /** Whether it needs a leg in Docker: it has impairments of its own. */
+  leg: boolean
+  /** Name of the data volume. */
+  volume: string
+  env: Record<string, string>
+  /** Port of its HTTP server on 127.0.0.1 of the machine that runs the testnet: 28000 + 256 × slot + n. */
+  controlPort: number
+  /** null for the chain. */
+  identity: PlannedIdentity | null
+  /** Its funded account; nodes only. */
+  account: PlannedAccount | null
+}
+
+export interface PlannedChain {
+  host: string
+  /** JSON-RPC inside the lab: http://<address>:8545 */
+  rpcUrl: string
+  chainId: number
+  deployer: PlannedAccount
+  /** Address of VaultRegistry: the deployer's first contract. */
+  registry: `0x${string}`
+}
+
+export interface Plan {
+  topology: string
+  description: string
+  seed: string
+  slot: number
+  networks: PlannedNetwork[]
+  routers: PlannedRouter[]
+  hosts: PlannedHost[]
+  chain: PlannedChain | null
+  /** API key of the testnet's gateways, for namespace `default`. INSECURE: derived from the seed. */
+  apiKey: string
+}

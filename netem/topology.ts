@@ -1,0 +1,60 @@
+/**
+ * What a person writes down: networks, the NATs between them, hosts, and how good their links are.
+ * Plain data. `plan()` works it out; nothing here runs anything.
+ */
+
+/** Which process a host runs. */
+export type Role = 'node' | 'relay' | 'gateway' | 'chain'
+
+/** Named NAT kinds of the first cut; `netem/nat.ts` says what each is in RFC 4787's terms. */
+export type NatKind = 'none' | 'port-preserving' | 'symmetric'
+
+/**
+ * What a link does to packets while it holds, one direction. The same words and meaning as `tc netem`.
+ */
+export interface Impairment {
+  /** One-way delay added to every packet, milliseconds, 0 to 60000. */
+  delayMs?: number
+  /** Uniform spread around the delay, milliseconds; never more than the delay. */
+  jitterMs?: number
+  /** Independent random loss, per cent, 0 to 100. */
+  lossPct?: number
+  /** Rate limit, kilobit per second (1000 bit), at least 8. */
+  rateKbit?: number
+}
+
+/** A link seen from its owner: `up` is what it sends, `down` what it receives. A plain impairment means both. */
+export interface LinkSpec {
+  up?: Impairment
+  down?: Impairment
+}
+
+export interface NetworkSpec {
+  /** The network this one reaches the world through. Absent: this is the internet, on routable-looking space. */
+  behind?: string
+  /** The NAT at its edge. Needed exactly when `behind` is given. */
+  nat?: NatKind
+  /** The router's own attachment to the outer network (an access line). */
+  link?: Impairment | LinkSpec
+}
+
+export interface HostSpec {
+  role: Role
+  /** The network the host is attached to. */
+  on: string
+  /** The host's own attachment (Wi-Fi, say). */
+  link?: Impairment | LinkSpec
+  /** Hosts that name the same volume share one data directory. Default: a volume of the host's own. */
+  volume?: string
+  /** Environment that only this host gets, over what its role says. */
+  env?: Record<string, string>
+}
+
+export interface Topology {
+  /** Lower-case letters, digits and dashes, at most 24 characters. */
+  name: string
+  /** One sentence: what this is for. */
+  description: string
+  networks: Record<string, NetworkSpec>
+  hosts: Record<string, HostSpec>
+}

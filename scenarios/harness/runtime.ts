@@ -1,0 +1,74 @@
+/**
+ * The whole contract between a plan and the machine it runs on. Two runtimes keep it: `docker` and `netns`;
+ * one suite (`runtime-contract.test.ts`) runs against both.
+ */
+import type { Plan, PlannedHost } from '../../netem/index.ts'
+
+export type RuntimeName = 'docker' | 'netns'
+
+/** A word a runtime honestly has on this machine. */
+export type Capability = 'nat' | 'delay' | 'loss' | 'rate' | 'cut' | 'kill' | 'pause' | 'exec'
+
+export interface Progress {
+  /** A stage begins; the returned function ends it. Stages may overlap. */
+  stage: (title: string) => (detail?: string) => void
+  /** A line of news within the stage. */
+  note: (text: string) => void
+}
+
+export interface UpOptions {
+  /** The run's folder; logs, data and records go there. Exists and is empty. */
+  folder: string
+  run: string
+  progress: Progress
+  signal: AbortSignal
+}
+
+export interface ExecResult {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+export interface Host {
+  readonly planned: PlannedHost
+  /** Base URL of the role's own HTTP server, reachable from this process. */
+  readonly control: string
+  /** Run a command inside the host's network (and, in Docker, its container). Rejects only when it cannot be started. */
+  exec: (argv: string[], options?: { signal?: AbortSignal }) => Promise<ExecResult>
+  /** What the product wrote so far: stdout and stderr, oldest first. */
+  logs: () => Promise<string>
+  /** SIGKILL the product; its network stays. Undo starts it again. */
+  kill: () => Promise<Undo>
+  /** SIGSTOP the product. Undo continues it. */
+  pause: () => Promise<Undo>
+  /** SIGTERM, wait for the end, start again on the same data; resolves when it listens again. */
+  restart: () => Promise<void>
+  /** Drop every packet from and to this host, the control port excepted. Undo heals. */
+  cut: () => Promise<Undo>
+}
+
+/** Undoes one act; doing it twice is harmless. */
+export type Undo = () => Promise<void>
+
+export interface Testnet {
+  readonly plan: Plan
+  readonly runtime: RuntimeName
+  readonly folder: string
+  host: (name: string) => Host
+  hosts: () => Host[]
+  /** Remove everything; answers what is still there in plain words, empty when nothing is. Idempotent. */
+  down: (options?: { progress?: Progress }) => Promise<string[]>
+}
+
+export interface Runtime {
+  name: RuntimeName
+  /** What it can do here, and for what it cannot the reason and the one command that mends it. */
+  probe: () => Promise<{ can: Capability[], missing: Array<{ what: string, why: string, fix: string }> }>
+  /** Whether this slot's ports, subnets and names are free. */
+  slotFree: (slot: number) => Promise<boolean>
+  /** Build everything; resolves when every host's HTTP server listens. On failure everything is removed before it rejects. */
+  up: (plan: Plan, options: UpOptions) => Promise<Testnet>
+  /** Take hold of a testnet another process brought up. */
+  attach: (plan: Plan, options: { folder: string, run: string }) => Promise<Testnet>
+}
