@@ -64,11 +64,11 @@ export interface Testnet {
 export interface Runtime {
   name: RuntimeName
   /** What it can do here, and for what it cannot the reason and the one command that mends it. */
-  probe: () => Promise<{ can: Capability[], missing: Array<{ what: string, why: string, fix: string }> }>
+  probe: () => Promise<{ can: Capability[]; missing: Array<{ what: string; why: string; fix: string }> }>
   /** Whether this slot's ports, subnets and names are free. */
   slotFree: (slot: number) => Promise<boolean>
   /** Build everything; resolves when every host's HTTP server listens. On failure everything is removed before it rejects. */
   up: (plan: Plan, options: UpOptions) => Promise<Testnet>
   /** Take hold of a testnet another process brought up. */
-  attach: (plan: Plan, options: { folder: string, run: string }) => Promise<Testnet>
+  attach: (plan: Plan, options: { folder: string; run: string }) => Promise<Testnet>
 }
