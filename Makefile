@@ -48,7 +48,7 @@ testnet-down: setup ## Remove all of it and prove that nothing is left
 
 test: lab ## Lint, types, unit and README tests, then the contract suite and first scenario on netns
 	@$(MAKE) lint
-	@mocha
+	@npm run --silent test
 	@$(TESTNET) contract --runtime netns
 	@mocha scenarios/house/readme.examples.ts
 	@$(TESTNET) run store-through-nat --runtime netns
@@ -94,7 +94,7 @@ format: setup ## Let the formatter have its way
 	@biome check --write .
 
 coverage: setup ## Unit tests with coverage
-	@c8 --reporter=text-summary mocha
+	@npm run --silent test:coverage
 
 sqlite3: setup ## Compile the optional sqlite3 driver (about a minute)
 	@cd node_modules/sqlite3 && npm_config_nodedir=$(NODE_HOME) npm_config_ignore_scripts=false npm run --silent rebuild

@@ -25,6 +25,14 @@ export interface PlannedAttachment {
   prefixLength: number
 }
 
+/** A way to a routed (not translated) network: behind a NAT of kind `none`. */
+export interface PlannedRoute {
+  /** CIDR. */
+  to: string
+  /** Address of the router on the same network. */
+  via: string
+}
+
 /** Impairments of one attachment, seen from its owner; null where nothing is asked. */
 export interface PlannedLink {
   up: Impairment | null
@@ -41,6 +49,12 @@ export interface PlannedRouter {
   outside: PlannedAttachment
   /** Inner subnet in CIDR, what is translated. */
   insideSubnet: string
+  /** The address its hosts use as default gateway; the router holds it beside `inside.address`. */
+  insideGateway: string
+  /** Where it sends what its networks do not hold: the outer router, or null when outside is the internet. */
+  outsideGateway: string | null
+  /** Ways to networks behind routers of kind `none` next to it. */
+  routes: PlannedRoute[]
   link: PlannedLink
 }
 
@@ -68,10 +82,13 @@ export interface PlannedHost {
   nat: string | null
   natKind: NatKind | null
   link: PlannedLink
-  /** Whether it needs a leg in Docker: it has impairments of its own. */
+  /** Ways to networks behind routers of kind `none` next to it. */
+  routes: PlannedRoute[]
+  /** Whether it needs a leg in Docker: it has impairments or routes of its own. */
   leg: boolean
   /** Name of the data volume. */
   volume: string
+  /** What the topology adds for this host, over what its role says (`compose/roles.ts`). */
   env: Record<string, string>
   /** Port of its HTTP server on 127.0.0.1 of the machine that runs the testnet: 28000 + 256 × slot + n. */
   controlPort: number

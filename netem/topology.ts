@@ -36,6 +36,11 @@ export interface NetworkSpec {
   nat?: NatKind
   /** The router's own attachment to the outer network (an access line). */
   link?: Impairment | LinkSpec
+  /**
+   * CIDR the author fixes, `10.9.8.0/24` say; a NATed network from /16 to /28. Default: one that the slot decides.
+   * A fixed subnet is the same in every slot, so two Docker testnets of such a topology cannot live side by side.
+   */
+  subnet?: string
 }
 
 export interface HostSpec {
