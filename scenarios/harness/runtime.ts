@@ -34,7 +34,11 @@ export interface Host {
   readonly planned: PlannedHost
   /** Base URL of the role's own HTTP server, reachable from this process. */
   readonly control: string
-  /** Run a command inside the host's network (and, in Docker, its container). Rejects only when it cannot be started. */
+  /**
+   * Run a command inside the host's network (and, in Docker, its container), as the product is run: its user, its
+   * environment (`DATA_DIR`), no capability; `node` is on the path. Works while the product is killed or paused where
+   * the runtime can (Docker cannot: it rejects). Output is cut at 1 MiB a stream. Rejects only when it cannot be started.
+   */
   exec: (argv: string[], options?: { signal?: AbortSignal }) => Promise<ExecResult>
   /** What the product wrote so far: stdout and stderr, oldest first. */
   logs: () => Promise<string>
@@ -48,6 +52,21 @@ export interface Host {
   cut: () => Promise<Undo>
 }
 
+export type HostState = 'starting' | 'running' | 'paused' | 'dead'
+
+export interface HostStatus {
+  state: HostState
+  cut: boolean
+  /** Ends nobody asked for since up, in plain words. */
+  deaths: string[]
+}
+
+export interface TestnetStatus {
+  hosts: Record<string, HostStatus>
+  /** Why nothing measured from now on can be believed (a shaper died, a router is gone). Empty: all is well. */
+  invalid: string[]
+}
+
 /** Undoes one act; doing it twice is harmless. */
 export type Undo = () => Promise<void>
 
@@ -57,6 +76,8 @@ export interface Testnet {
   readonly folder: string
   host: (name: string) => Host
   hosts: () => Host[]
+  /** What runs now. */
+  status: () => Promise<TestnetStatus>
   /** Remove everything; answers what is still there in plain words, empty when nothing is. Idempotent. */
   down: (options?: { progress?: Progress }) => Promise<string[]>
 }
@@ -69,6 +90,9 @@ export interface Runtime {
   slotFree: (slot: number) => Promise<boolean>
   /** Build everything; resolves when every host's HTTP server listens. On failure everything is removed before it rejects. */
   up: (plan: Plan, options: UpOptions) => Promise<Testnet>
-  /** Take hold of a testnet another process brought up. */
+  /**
+   * Take hold of a testnet another process brought up, whole, half built or half removed: `down()` of what is attached
+   * must remove whatever there is of it. Rejects only when the runtime itself does not answer.
+   */
   attach: (plan: Plan, options: { folder: string; run: string }) => Promise<Testnet>
 }
