@@ -1,0 +1,36 @@
+/** `node bench/main.ts [name …]`: runs the named benchmarks, all of them by default, and writes reports/bench/<name>.json. */
+import { loadavg } from 'node:os'
+import { type Row, tableOf, writeReport } from './report.ts'
+
+/** A benchmark answers its rows; it may skip itself with a reason. */
+export type Bench = (say: (text: string) => void) => Promise<Row[] | { skip: string }>
+
+const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
+  node: () => import('./node.ts'),
+  startup: () => import('./startup.ts'),
+  docker: () => import('./docker.ts')
+}
+
+const names = process.argv.slice(2)
+const unknown = names.filter(name => !(name in BENCHES))
+if (unknown.length > 0) {
+  console.error(`No benchmark is called ${unknown.join(', ')}. There are: ${Object.keys(BENCHES).join(', ')}.`)
+  process.exit(1)
+}
+
+let missed = 0
+for (const name of names.length > 0 ? names : Object.keys(BENCHES)) {
+  console.log(`\n${name}`)
+  const { default: bench } = await (BENCHES[name] as () => Promise<{ default: Bench }>)()
+  const result = await bench(text => console.log(`  ${text}`))
+  if ('skip' in result) {
+    console.log(`  skipped: ${result.skip}`)
+    await writeReport(name, [], { skipped: result.skip })
+    continue
+  }
+  const path = await writeReport(name, result, { node: process.version, load: loadavg() })
+  console.log(tableOf(result))
+  console.log(`  ${path}`)
+  missed += result.filter(row => row.met === false).length
+}
+process.exitCode = missed > 0 ? 1 : 0
