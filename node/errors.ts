@@ -3,19 +3,19 @@
  * `/bytecave/*` protocols; `status` is the HTTP status of that condition; the message says what to do.
  */
 
-export interface NodeErrorOptions {
+export interface WarrenErrorOptions {
   cause?: unknown
   /** Facts a program may want beside the message; sent to the client, so never a secret. */
   details?: Record<string, unknown>
 }
 
 /** Base of all errors this room throws on purpose. Anything else is a bug and answered as INTERNAL_ERROR. */
-export class NodeError extends Error {
+export class WarrenError extends Error {
   readonly code: string
   readonly status: number
   readonly details: Record<string, unknown> | undefined
 
-  constructor(code: string, status: number, message: string, options: NodeErrorOptions = {}) {
+  constructor(code: string, status: number, message: string, options: WarrenErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = new.target.name
     this.code = code
@@ -25,15 +25,19 @@ export class NodeError extends Error {
 }
 
 /** Thrown when a text is not a CID this network stores. */
-export class CidInvalidError extends NodeError {
+export class CidInvalidError extends WarrenError {
   constructor(text: string, why: string) {
     const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text
-    super('CID_INVALID', 400, `"${shown}" is not a CID of this network: ${why}. Give the bafybei… text a store answered.`)
+    super(
+      'CID_INVALID',
+      400,
+      `"${shown}" is not a CID of this network: ${why}. Give the bafybei… text a store answered.`
+    )
   }
 }
 
 /** Thrown when received bytes do not have the CID they were announced with. */
-export class CidMismatchError extends NodeError {
+export class CidMismatchError extends WarrenError {
   constructor(expected: string, actual: string) {
     super('CID_MISMATCH', 400, `The bytes have the CID ${actual}, not ${expected}. Send the bytes the CID names.`, {
       details: { expected, actual }
@@ -42,56 +46,71 @@ export class CidMismatchError extends NodeError {
 }
 
 /** Thrown when there is nothing to store. */
-export class BlobEmptyError extends NodeError {
+export class BlobEmptyError extends WarrenError {
   constructor() {
     super('BLOB_EMPTY', 400, 'The body is empty. Send at least one byte.')
   }
 }
 
 /** Thrown when a body is over the blob limit, by its announced or by its counted size. */
-export class PayloadTooLargeError extends NodeError {
+export class PayloadTooLargeError extends WarrenError {
   constructor(maxBytes: number) {
-    super('PAYLOAD_TOO_LARGE', 413, `The body is over the limit of ${maxBytes} bytes. Split it or raise MAX_BLOB_SIZE_MB.`, {
-      details: { maxBytes }
-    })
+    super(
+      'PAYLOAD_TOO_LARGE',
+      413,
+      `The body is over the limit of ${maxBytes} bytes. Split it or raise MAX_BLOB_SIZE_MB.`,
+      {
+        details: { maxBytes }
+      }
+    )
   }
 }
 
 /** Thrown when the quota or the disk has no room for the blob. Nothing of it is kept. */
-export class StorageFullError extends NodeError {
-  constructor(why: string, options: NodeErrorOptions = {}) {
+export class StorageFullError extends WarrenError {
+  constructor(why: string, options: WarrenErrorOptions = {}) {
     super('STORAGE_FULL', 507, `No room for this blob: ${why}. Free space or raise MAX_STORAGE_MB.`, options)
   }
 }
 
 /** Thrown when the disk refused a write for another reason than room. Nothing of the blob is kept. */
-export class StoreFailedError extends NodeError {
+export class StoreFailedError extends WarrenError {
   constructor(cause: unknown) {
     super('STORE_FAILED', 500, 'The disk refused the write. Look at the node’s log and its disk.', { cause })
   }
 }
 
 /** Thrown when no reachable holder has the blob. */
-export class BlobNotFoundError extends NodeError {
+export class BlobNotFoundError extends WarrenError {
   constructor(cid: string) {
-    super('BLOB_NOT_FOUND', 404, `No reachable node holds ${cid}. Check the CID, or try again when more nodes are up.`, {
-      details: { cid }
-    })
+    super(
+      'BLOB_NOT_FOUND',
+      404,
+      `No reachable node holds ${cid}. Check the CID, or try again when more nodes are up.`,
+      {
+        details: { cid }
+      }
+    )
   }
 }
 
 /** Thrown when the copy on this disk is not what was stored. It is quarantined before this is thrown. */
-export class BlobCorruptError extends NodeError {
-  constructor(cid: string, why: string, options: NodeErrorOptions = {}) {
-    super('INTEGRITY_CHECK_FAILED', 500, `The copy of ${cid} here is damaged (${why}) and was set aside. Ask another node.`, {
-      ...options,
-      details: { cid }
-    })
+export class BlobCorruptError extends WarrenError {
+  constructor(cid: string, why: string, options: WarrenErrorOptions = {}) {
+    super(
+      'INTEGRITY_CHECK_FAILED',
+      500,
+      `The copy of ${cid} here is damaged (${why}) and was set aside. Ask another node.`,
+      {
+        ...options,
+        details: { cid }
+      }
+    )
   }
 }
 
 /** Thrown when a node is asked to keep a blob of a shard it does not own. */
-export class ShardMismatchError extends NodeError {
+export class ShardMismatchError extends WarrenError {
   constructor(cid: string, shard: number, nodeShards: unknown, shardCount: number) {
     super('SHARD_MISMATCH', 403, `${cid} is in shard ${shard}, which this node does not own. Send it to an owner.`, {
       details: { cid, shard, nodeShards, shardCount }
@@ -100,14 +119,19 @@ export class ShardMismatchError extends NodeError {
 }
 
 /** Thrown when no owner of a foreign blob's shard took it. Nothing was kept here. */
-export class ShardOwnerUnavailableError extends NodeError {
-  constructor(cid: string, shard: number, options: NodeErrorOptions = {}) {
-    super('SHARD_OWNER_UNAVAILABLE', 503, `No owner of shard ${shard} could be reached to store ${cid}. Try again later.`, options)
+export class ShardOwnerUnavailableError extends WarrenError {
+  constructor(cid: string, shard: number, options: WarrenErrorOptions = {}) {
+    super(
+      'SHARD_OWNER_UNAVAILABLE',
+      503,
+      `No owner of shard ${shard} could be reached to store ${cid}. Try again later.`,
+      options
+    )
   }
 }
 
 /** Thrown when fewer replicas than asked are on disk. The blob is kept here and repaired in the background. */
-export class ReplicationFailedError extends NodeError {
+export class ReplicationFailedError extends WarrenError {
   constructor(cid: string, confirmed: number, needed: number) {
     super(
       'REPLICATION_FAILED',
@@ -119,46 +143,52 @@ export class ReplicationFailedError extends NodeError {
 }
 
 /** Thrown when a request does not make sense. */
-export class RequestInvalidError extends NodeError {
+export class RequestInvalidError extends WarrenError {
   constructor(message: string) {
     super('INVALID_REQUEST', 400, message)
   }
 }
 
 /** Thrown when a byte range starts behind the blob's end. */
-export class RangeInvalidError extends NodeError {
+export class RangeInvalidError extends WarrenError {
   constructor(sizeBytes: number) {
-    super('RANGE_NOT_SATISFIABLE', 416, `The range is outside the blob’s ${sizeBytes} bytes.`, { details: { sizeBytes } })
+    super('RANGE_NOT_SATISFIABLE', 416, `The range is outside the blob’s ${sizeBytes} bytes.`, {
+      details: { sizeBytes }
+    })
   }
 }
 
 /** Thrown when a body stops arriving. */
-export class RequestTimeoutError extends NodeError {
+export class RequestTimeoutError extends WarrenError {
   constructor(timeoutMs: number) {
     super('REQUEST_TIMEOUT', 408, `No data came for ${timeoutMs} ms. Send the body without pauses.`)
   }
 }
 
 /** Thrown when a limit on work at once is reached. */
-export class BusyError extends NodeError {
+export class BusyError extends WarrenError {
   constructor(what: string) {
     super('BUSY', 503, `Too many ${what} at once. Try again in a moment.`)
   }
 }
 
 /** Thrown when the node stops while work is under way. */
-export class StoppedError extends NodeError {
+export class StoppedError extends WarrenError {
   constructor() {
     super('STOPPED', 503, 'This node is stopping. Ask another one.')
   }
 }
 
 /** Thrown at start when the configuration has problems; lists all of them. */
-export class ConfigInvalidError extends NodeError {
+export class ConfigInvalidError extends WarrenError {
   readonly problems: readonly string[]
 
   constructor(problems: readonly string[]) {
-    super('CONFIG_INVALID', 500, `The configuration has ${problems.length} problem(s):\n${problems.map(p => `  - ${p}`).join('\n')}`)
+    super(
+      'CONFIG_INVALID',
+      500,
+      `The configuration has ${problems.length} problem(s):\n${problems.map(p => `  - ${p}`).join('\n')}`
+    )
     this.problems = problems
   }
 }
