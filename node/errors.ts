@@ -194,49 +194,49 @@ export class ConfigInvalidError extends WarrenError {
 }
 
 /** Thrown when two of the key files, or a key file and the imported key, hold different identities. */
-export class IdentityMismatchError extends NodeError {
+export class IdentityMismatchError extends WarrenError {
   constructor(message: string) {
     super('IDENTITY_MISMATCH', 500, message)
   }
 }
 
 /** Thrown when a key file cannot be read as what it should be. */
-export class IdentityCorruptError extends NodeError {
-  constructor(message: string, options: NodeErrorOptions = {}) {
+export class IdentityCorruptError extends WarrenError {
+  constructor(message: string, options: WarrenErrorOptions = {}) {
     super('IDENTITY_CORRUPT', 500, message, options)
   }
 }
 
 /** Thrown when no address of a peer led to a connection. */
-export class PeerUnreachableError extends NodeError {
-  constructor(peerId: string, options: NodeErrorOptions = {}) {
+export class PeerUnreachableError extends WarrenError {
+  constructor(peerId: string, options: WarrenErrorOptions = {}) {
     super('PEER_UNREACHABLE', 503, `${peerId} could not be reached, directly or by a relay. Ask another node.`, options)
   }
 }
 
 /** Thrown when a peer says something that is not the protocol. */
-export class ProtocolViolationError extends NodeError {
+export class ProtocolViolationError extends WarrenError {
   constructor(why: string) {
     super('PROTOCOL_VIOLATION', 400, `The peer does not speak the protocol: ${why}.`)
   }
 }
 
 /** Thrown when a peer is silent for too long in the middle of a request. */
-export class PeerTimeoutError extends NodeError {
+export class PeerTimeoutError extends WarrenError {
   constructor(what: string, timeoutMs: number) {
     super('PEER_TIMEOUT', 504, `${what} for ${timeoutMs} ms. Ask another node.`)
   }
 }
 
 /** Thrown when a stream ends before all bytes came, as when a relay cuts a circuit at its limit. */
-export class TransferCutError extends NodeError {
-  constructor(message: string, options: NodeErrorOptions = {}) {
+export class TransferCutError extends WarrenError {
+  constructor(message: string, options: WarrenErrorOptions = {}) {
     super('TRANSFER_CUT', 503, `${message}. It can be resumed from there.`, options)
   }
 }
 
 /** Thrown when a peer answers a request with an error; `code` and `status` are the peer's. */
-export class PeerRefusedError extends NodeError {
+export class PeerRefusedError extends WarrenError {
   /** The peer that refused. */
   readonly peerId: string
 

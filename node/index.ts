@@ -1,7 +1,7 @@
 /**
  * The door of the node room: what other rooms may use of it.
  */
-export { IdentityCorruptError, IdentityMismatchError, NodeError } from './errors.ts'
+export { IdentityCorruptError, IdentityMismatchError, WarrenError } from './errors.ts'
 export {
   ephemeralIdentity,
   type Identity,
