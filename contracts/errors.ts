@@ -33,3 +33,9 @@ export class BodyTooLargeError extends Error {
   override readonly name = 'BodyTooLargeError'
   readonly code = 'BODY_TOO_LARGE'
 }
+
+/** A package that the image needs is not in node_modules. */
+export class PackageNotInstalledError extends Error {
+  override readonly name = 'PackageNotInstalledError'
+  readonly code = 'PACKAGE_NOT_INSTALLED'
+}
