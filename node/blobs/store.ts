@@ -1,0 +1,272 @@
+/**
+ * Blobs on disk: `blobs/<cid>/data` and `blobs/<cid>/meta.json`, sealed, durable, counted.
+ *
+ * A blob comes into being by one rename of a complete, synced folder out of `tmp/`; it is never written in place. So a
+ * crash leaves either the whole blob or a temporary folder, which the next start removes.
+ */
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { BlobCorruptError, BlobNotFoundError, StoreFailedError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { parseCid } from './cid.ts'
+import { errnoOf, FOLDER_MODE, sharedFolderSync, syncFolder } from './durable.ts'
+import { quarantineFolder } from './quarantine.ts'
+import { createQuota } from './quota.ts'
+import { deriveSealSecrets, openMeta, plainSize, SealBrokenError, type SealSecrets } from './seal.ts'
+import { readSealed } from './sealed-file.ts'
+import { stageBlob, TEMP_PREFIX } from './stage.ts'
+import type {
+  BlobStat,
+  BlobStore,
+  OpenBlob,
+  ReadRange,
+  StagedBlob,
+  StageOptions,
+  StoreOptions,
+  StoreStats
+} from './store.types.ts'
+import { readText } from './text-file.ts'
+
+/** What the index knows of a blob; the object's identity tells one copy from a later one of the same CID. */
+interface Entry {
+  sizeBytes: number
+}
+
+const SCAN_AT_ONCE = 64
+
+/** Open the store below `dataDir`: sweep what a crash left, count what is there, set broken copies aside. */
+export async function openStore(options: StoreOptions): Promise<BlobStore> {
+  const store = new DiskStore(options)
+  await store.start()
+  return store
+}
+
+class DiskStore implements BlobStore {
+  readonly #blobs: string
+  readonly #temp: string
+  readonly #quarantine: string
+  readonly #secrets: SealSecrets
+  readonly #log: Log
+  readonly #quota
+  readonly #index = new Map<string, Entry>()
+  /** One commit, deletion or quarantine of a CID at a time. */
+  readonly #turns = new Map<string, Promise<unknown>>()
+  readonly #syncBlobs
+  #quarantined = 0
+  #onQuarantine: (cid: string) => void = () => {}
+
+  constructor({ dataDir, capacityBytes, secret, log }: StoreOptions) {
+    this.#blobs = join(dataDir, 'blobs')
+    this.#temp = join(dataDir, 'tmp')
+    this.#quarantine = join(dataDir, 'quarantine')
+    this.#secrets = deriveSealSecrets(secret)
+    this.#log = log
+    this.#quota = createQuota(capacityBytes)
+    this.#syncBlobs = sharedFolderSync(this.#blobs)
+  }
+
+  async start(): Promise<void> {
+    await Promise.all([this.#blobs, this.#temp].map(path => mkdir(path, { recursive: true, mode: FOLDER_MODE })))
+    for (const name of await readdir(this.#temp)) {
+      if (name.startsWith(TEMP_PREFIX)) await rm(join(this.#temp, name), { recursive: true, force: true })
+    }
+    const names = await readdir(this.#blobs)
+    for (let at = 0; at < names.length; at += SCAN_AT_ONCE) {
+      await Promise.all(names.slice(at, at + SCAN_AT_ONCE).map(name => this.#count(name)))
+    }
+    // A crash may have come between a rename and its sync: what is counted from here on is durable.
+    await this.#syncBlobs()
+  }
+
+  stage(source: AsyncIterable<Uint8Array>, options: StageOptions): Promise<StagedBlob> {
+    return stageBlob(source, options, {
+      tempFolder: this.#temp,
+      secrets: this.#secrets,
+      quota: this.#quota,
+      adopt: (cid, sizeBytes, folder) => this.#inTurn(cid, () => this.#adopt(cid, sizeBytes, folder))
+    })
+  }
+
+  has(cid: string): boolean {
+    return this.#index.has(cid)
+  }
+
+  async stat(cid: string): Promise<BlobStat | null> {
+    const blob = await this.open(cid)
+    if (!blob) return null
+    const { sizeBytes, mimeType, createdAtMs } = blob
+    return { cid, sizeBytes, mimeType, createdAtMs }
+  }
+
+  async open(cid: string): Promise<OpenBlob | null> {
+    const entry = this.#index.get(cid)
+    if (!entry) return null
+    const guard = <T>(work: () => Promise<T>) => this.#guard(cid, entry, work)
+    const { meta, key } = await guard(async () => {
+      const opened = openMeta(this.#secrets, cid, await readText(join(this.#blobs, cid, 'meta.json')))
+      if (opened.meta.sizeBytes !== entry.sizeBytes) throw new SealBrokenError('the data file has a wrong size')
+      return opened
+    })
+    const path = join(this.#blobs, cid, 'data')
+    async function* read(range: ReadRange = {}): AsyncGenerator<Uint8Array> {
+      const chunks = readSealed(path, key, meta.sizeBytes, range)
+      try {
+        for (;;) {
+          const next = await guard(() => chunks.next())
+          if (next.done) return
+          yield next.value
+        }
+      } finally {
+        await chunks.return(undefined)
+      }
+    }
+    const { sizeBytes, mimeType, createdAtMs } = meta
+    return { cid, sizeBytes, mimeType, createdAtMs, read }
+  }
+
+  async *read(cid: string, range: ReadRange = {}): AsyncGenerator<Uint8Array> {
+    const blob = await this.open(cid)
+    if (!blob) throw new BlobNotFoundError(cid)
+    yield* blob.read(range)
+  }
+
+  delete(cid: string): Promise<boolean> {
+    return this.#inTurn(cid, async () => {
+      const entry = this.#index.get(cid)
+      if (!entry) return false
+      const grave = join(this.#temp, `${TEMP_PREFIX}deleted-${cid}-${Date.now()}`)
+      await rename(join(this.#blobs, cid), grave)
+      this.#forget(cid, entry)
+      await this.#syncBlobs()
+      await rm(grave, { recursive: true, force: true })
+      return true
+    })
+  }
+
+  async quarantine(cid: string, why: string): Promise<void> {
+    const entry = this.#index.get(cid)
+    if (entry) await this.#setAside(cid, entry, why)
+  }
+
+  list(): Iterable<string> {
+    return this.#index.keys()
+  }
+
+  stats(): StoreStats {
+    return {
+      storedBlobs: this.#index.size,
+      totalSizeBytes: this.#quota.usedBytes,
+      reservedBytes: this.#quota.reservedBytes,
+      capacityBytes: this.#quota.capacityBytes,
+      quarantinedBlobs: this.#quarantined
+    }
+  }
+
+  onQuarantine(listener: (cid: string) => void): void {
+    this.#onQuarantine = listener
+  }
+
+  /** Move a complete, synced folder in. False: the blob is here already, and the folder stays where it is. */
+  async #adopt(cid: string, sizeBytes: number, folder: string): Promise<boolean> {
+    const target = join(this.#blobs, cid)
+    const entry = this.#index.get(cid)
+    if (entry) {
+      const size = await stat(join(target, 'data')).then(
+        file => plainSize(file.size),
+        () => null
+      )
+      if (size === entry.sizeBytes) return false
+      await this.#moveAside(cid, entry, 'the data file is gone or has a wrong size')
+    }
+    await rename(folder, target).catch(async (error: unknown) => {
+      const code = errnoOf(error)
+      if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'ENOTDIR') throw error
+      // Something the index does not know, so nothing that may be served: out of the way.
+      await quarantineFolder(target, this.#quarantine, cid)
+      await rename(folder, target)
+    })
+    try {
+      await this.#syncBlobs()
+    } catch (error) {
+      // Whether the rename will survive is unknown: take it back, so that a later try starts from nothing.
+      await rename(target, folder).catch(() => {})
+      throw error
+    }
+    this.#index.set(cid, { sizeBytes })
+    return true
+  }
+
+  async #count(name: string): Promise<void> {
+    const folder = join(this.#blobs, name)
+    try {
+      if (parseCid(name) !== name) return
+    } catch {
+      this.#log.warn({ name }, 'not a blob, left alone')
+      return
+    }
+    const [data, meta] = await Promise.all(
+      ['data', 'meta.json'].map(file => stat(join(folder, file)).catch(() => null))
+    )
+    const sizeBytes = data ? plainSize(data.size) : null
+    if (sizeBytes === null || !meta || meta.size === 0) {
+      this.#quarantined += 1
+      this.#log.warn({ cid: name }, 'blob incomplete on disk, set aside')
+      await quarantineFolder(folder, this.#quarantine, name)
+      return
+    }
+    this.#index.set(name, { sizeBytes })
+    this.#quota.found(sizeBytes)
+  }
+
+  /** Run a read; a damaged or vanished copy is set aside before the error leaves. */
+  async #guard<T>(cid: string, entry: Entry, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      const code = errnoOf(error)
+      const damaged = error instanceof SealBrokenError || code === 'ENOENT' || code === 'EIO' || code === 'ENOTDIR'
+      if (!damaged) throw code?.startsWith('E') ? new StoreFailedError(error) : error
+      const why = error instanceof SealBrokenError ? error.message : `the disk answered ${code}`
+      await this.#setAside(cid, entry, why)
+      throw new BlobCorruptError(cid, why)
+    }
+  }
+
+  async #setAside(cid: string, entry: Entry, why: string): Promise<void> {
+    await this.#inTurn(cid, async () => {
+      // Another reader was first, or a good copy has taken its place.
+      if (this.#index.get(cid) !== entry) return
+      await this.#moveAside(cid, entry, why)
+    })
+  }
+
+  async #moveAside(cid: string, entry: Entry, why: string): Promise<void> {
+    this.#forget(cid, entry)
+    this.#quarantined += 1
+    this.#log.warn({ cid, why }, 'blob damaged, set aside')
+    try {
+      await quarantineFolder(join(this.#blobs, cid), this.#quarantine, cid)
+      await syncFolder(this.#blobs)
+    } catch (error) {
+      // It is out of the index, so it is not served; the next start finds it again and reads notice it again.
+      this.#log.error({ cid, error }, 'damaged blob could not be moved')
+    }
+    this.#onQuarantine(cid)
+  }
+
+  #forget(cid: string, entry: Entry): void {
+    this.#index.delete(cid)
+    this.#quota.freed(entry.sizeBytes)
+  }
+
+  #inTurn<T>(cid: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(cid) ?? Promise.resolve()
+    const mine = before.catch(() => {}).then(work)
+    this.#turns.set(cid, mine)
+    const done = () => {
+      if (this.#turns.get(cid) === mine) this.#turns.delete(cid)
+    }
+    mine.then(done, done)
+    return mine
+  }
+}

@@ -1,0 +1,62 @@
+/** What the blob store offers. */
+import type { Log } from '../log.ts'
+import type { ReadRange } from './sealed-file.ts'
+import type { StagedBlob, StageOptions } from './stage.ts'
+
+export type { ReadRange } from './sealed-file.ts'
+export type { StagedBlob, StageOptions } from './stage.ts'
+
+/** Facts of a stored blob. */
+export interface BlobStat {
+  cid: string
+  sizeBytes: number
+  mimeType: string
+  createdAtMs: number
+}
+
+/** A stored blob, its metadata checked, ready to be read. */
+export interface OpenBlob extends BlobStat {
+  /** @throws BlobCorruptError when a chunk does not have its tag; the copy is in quarantine by then */
+  read: (range?: ReadRange) => AsyncGenerator<Uint8Array>
+}
+
+/** Counters, kept in memory. `totalSizeBytes` and the others count blob bytes, without the seal's own. */
+export interface StoreStats {
+  storedBlobs: number
+  totalSizeBytes: number
+  reservedBytes: number
+  capacityBytes: number
+  /** Copies set aside as damaged since the start. */
+  quarantinedBlobs: number
+}
+
+export interface BlobStore {
+  /**
+   * Take bytes in: sealed to a temporary file while their CID is worked out; nothing plain reaches the disk.
+   * @throws PayloadTooLargeError, StorageFullError, BlobEmptyError, CidMismatchError, StoreFailedError; nothing is left
+   */
+  stage: (source: AsyncIterable<Uint8Array>, options: StageOptions) => Promise<StagedBlob>
+  has: (cid: string) => boolean
+  stat: (cid: string) => Promise<BlobStat | null>
+  /** null when it is not here. @throws BlobCorruptError */
+  open: (cid: string) => Promise<OpenBlob | null>
+  /** @throws BlobNotFoundError, BlobCorruptError */
+  read: (cid: string, range?: ReadRange) => AsyncGenerator<Uint8Array>
+  /** Whether there was one. */
+  delete: (cid: string) => Promise<boolean>
+  /** Set a copy aside that its reader found wrong. */
+  quarantine: (cid: string, why: string) => Promise<void>
+  /** CIDs held now. */
+  list: () => Iterable<string>
+  stats: () => StoreStats
+  /** Called after a copy was set aside; one listener. */
+  onQuarantine: (listener: (cid: string) => void) => void
+}
+
+export interface StoreOptions {
+  dataDir: string
+  capacityBytes: number
+  /** A secret of the node (Identity.deriveSecret); the keys at rest are derived from it. */
+  secret: Uint8Array
+  log: Log
+}
