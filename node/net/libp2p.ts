@@ -1,0 +1,235 @@
+/**
+ * The one composition of libp2p that all roles share: transports, security, muxer and services, every limit explicit.
+ * No public peer, relay or resolver is ever contacted: only what the configuration names and what peers tell.
+ */
+
+import { gossipsub, StrictSign } from '@chainsafe/libp2p-gossipsub'
+import { autoNAT } from '@libp2p/autonat'
+import { bootstrap } from '@libp2p/bootstrap'
+import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
+import { dcutr } from '@libp2p/dcutr'
+import { identify, identifyPush } from '@libp2p/identify'
+import type { Libp2p, PeerDiscovery, ServiceMap } from '@libp2p/interface'
+import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+import { noise } from '@libp2p/noise'
+import { ping } from '@libp2p/ping'
+import { tcp } from '@libp2p/tcp'
+import { webSockets } from '@libp2p/websockets'
+import { yamux } from '@libp2p/yamux'
+import { multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
+import type { Identity } from '../identity.ts'
+import type { Log } from '../log.ts'
+import { type Anchors, createAnchors } from './anchors.ts'
+import { type DialPrivate, dialPolicy } from './dial-policy.ts'
+import { lazyTls } from './lazy-tls.ts'
+import { libp2pLogger } from './libp2p-log.ts'
+import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+
+/** Our own DHT: never mixed with the public one. */
+export const DHT_PROTOCOL = '/warren/kad/1.0.0'
+
+/** Topics of the ByteCave document. */
+export const TOPICS = { announce: 'bytecave-announce', broadcast: 'bytecave-broadcast' } as const
+
+const GOSSIP = { D: 6, Dlo: 4, Dhi: 12, Dlazy: 6, heartbeatMs: 1000 } as const
+
+const CLOSE_TIMEOUT_MS = 1000
+const BOOTSTRAP_DELAY_MS = 0
+const MDNS_INTERVAL_MS = 10_000
+
+/** What a role wants of the network. */
+export interface NetworkNodeOptions {
+  /** gateway and client only ask the DHT; a relay serves circuits. */
+  role: 'node' | 'relay' | 'gateway' | 'client'
+  identity: Identity
+  /** Multiaddrs to listen on; empty for a client. */
+  listen?: readonly string[]
+  /** Multiaddrs told to others in place of the own ones; set on hosts that are reached directly. */
+  announce?: readonly string[]
+  /** Multiaddrs with peer id of relays: kept connected, and reserved on unless `announce` is set. */
+  relays?: readonly string[]
+  /** Multiaddrs with peer id of peers to begin with: kept connected. */
+  bootstrap?: readonly string[]
+  /** Circuit relay v2 transport. Default true. */
+  enableRelay?: boolean
+  /** Default true. */
+  enableDht?: boolean
+  /** Multicast DNS on the local network. Default false. */
+  enableMdns?: boolean
+  /** Default `same-subnet`. */
+  dialPrivate?: DialPrivate
+  limits?: NetworkLimits
+  /** Only for the relay. */
+  relayLimits?: RelayLimits
+  log: Log
+}
+
+/** A libp2p with what keeps it connected. */
+export interface NetworkNode {
+  readonly libp2p: Libp2p<NetworkServices>
+  /** Relays and bootstrap peers, kept connected and reserved on. */
+  readonly anchors: Anchors
+  /** Resolves when it listens; relays are dialled in the background. */
+  start: () => Promise<void>
+  stop: () => Promise<void>
+}
+
+/** Services by name; the DHT is absent where it is switched off. */
+export interface NetworkServices extends ServiceMap {
+  pubsub: ReturnType<ReturnType<typeof gossipsub>>
+}
+
+/** Compose libp2p for a role; nothing is opened before `start`. */
+export async function createNetworkNode(options: NetworkNodeOptions): Promise<NetworkNode> {
+  const { role, identity, log, listen = [], announce = [], relays = [], bootstrap: bootstrapPeers = [] } = options
+  const limits = options.limits ?? DEFAULT_LIMITS
+  const enableRelay = options.enableRelay ?? true
+  const reserving = enableRelay && role === 'node' && announce.length === 0 && listen.length > 0
+  const circuit = circuitRelayTransport({
+    reservationConcurrency: limits.reservationConcurrency,
+    maxInboundStopStreams: limits.circuitStreams,
+    maxOutboundStopStreams: limits.circuitStreams
+  })
+
+  let libp2p: Libp2p<NetworkServices> | undefined
+  const anchors = createAnchors({ relays: enableRelay ? relays : [], bootstrap: bootstrapPeers, reserving, log })
+  const discovery: Array<(components: never) => PeerDiscovery> = []
+  const known = [...new Set([...relays, ...bootstrapPeers])]
+  if (known.length > 0) discovery.push(bootstrap({ list: known, timeout: BOOTSTRAP_DELAY_MS }))
+  if (options.enableMdns === true) {
+    const { mdns } = await import('@libp2p/mdns')
+    discovery.push(mdns({ interval: MDNS_INTERVAL_MS, serviceTag: 'warren.local' }))
+  }
+
+  libp2p = await createLibp2p<NetworkServices>({
+    start: false,
+    privateKey: identity.privateKey,
+    nodeInfo: { name: 'warren', version: '0.1.0', userAgent: `warren/0.1.0 (${role})` },
+    logger: libp2pLogger(log),
+    addresses: { listen: [...listen], announce: [...announce] },
+    transports: [
+      tcp({ maxConnections: limits.maxConnections }),
+      webSockets(),
+      ...(enableRelay ? [anchors.captureTransport(circuit)] : [])
+    ],
+    connectionEncrypters: [noise(), lazyTls()],
+    streamMuxers: [
+      yamux({
+        maxInboundStreams: limits.maxStreamsPerConnection,
+        maxOutboundStreams: limits.maxStreamsPerConnection,
+        maxEarlyStreams: limits.maxEarlyStreams,
+        maxMessageSize: limits.maxMessageBytes,
+        streamOptions: {
+          initialStreamWindowSize: limits.initialWindowBytes,
+          maxStreamWindowSize: limits.maxWindowBytes,
+          inactivityTimeout: limits.streamInactivityMs,
+          maxReadBufferLength: limits.readBufferBytes,
+          maxWriteBufferLength: limits.writeBufferBytes
+        }
+      })
+    ],
+    connectionGater: dialPolicy({
+      dialPrivate: options.dialPrivate ?? 'same-subnet',
+      trusted: known.map(address => multiaddr(address)),
+      connectedTo: peerId =>
+        libp2p?.getConnections().some(({ remotePeer }) => remotePeer.toString() === peerId) ?? false
+    }),
+    connectionManager: {
+      maxConnections: limits.maxConnections,
+      maxIncomingPendingConnections: limits.maxIncomingPending,
+      inboundConnectionThreshold: limits.inboundConnectionThreshold,
+      maxParallelDials: limits.maxParallelDials,
+      maxDialQueueLength: limits.maxDialQueue,
+      maxPeerAddrsToDial: limits.maxPeerAddresses,
+      dialTimeout: limits.dialTimeoutMs,
+      addressDialTimeout: limits.addressDialTimeoutMs,
+      inboundUpgradeTimeout: limits.upgradeTimeoutMs,
+      inboundStreamProtocolNegotiationTimeout: limits.negotiationTimeoutMs,
+      outboundStreamProtocolNegotiationTimeout: limits.negotiationTimeoutMs,
+      connectionCloseTimeout: CLOSE_TIMEOUT_MS
+    },
+    connectionMonitor: {
+      pingInterval: limits.pingIntervalMs,
+      pingTimeout: { minTimeout: limits.pingTimeoutMs }
+    },
+    // An address that cannot be had is an error at start, not a node that listens on less than it was told.
+    transportManager: { faultTolerance: 0 },
+    peerDiscovery: discovery as never,
+    services: services(options, limits) as ServiceFactoryMap<NetworkServices>
+  })
+  const built = libp2p
+  return {
+    libp2p: built,
+    anchors,
+    async start() {
+      await built.start()
+      for (const topic of Object.values(TOPICS)) built.services.pubsub.subscribe(topic)
+      anchors.start(built)
+    },
+    async stop() {
+      await anchors.stop()
+      await built.stop()
+    }
+  }
+}
+
+function services(options: NetworkNodeOptions, limits: NetworkLimits) {
+  const { role, announce = [], relays = [] } = options
+  // Whoever cannot be dialled is no DHT server: every look-up that meets it would build a circuit for nothing.
+  const dhtServer = role === 'relay' || (role === 'node' && (announce.length > 0 || relays.length === 0))
+  const all: Record<string, unknown> = {
+    identify: identify({ runOnLimitedConnection: true }),
+    identifyPush: identifyPush({ runOnLimitedConnection: true }),
+    ping: ping({ runOnLimitedConnection: true }),
+    pubsub: gossipsub({
+      globalSignaturePolicy: StrictSign,
+      allowPublishToZeroTopicPeers: true,
+      runOnLimitedConnection: true,
+      emitSelf: false,
+      D: GOSSIP.D,
+      Dlo: GOSSIP.Dlo,
+      Dhi: GOSSIP.Dhi,
+      Dlazy: GOSSIP.Dlazy,
+      heartbeatInterval: GOSSIP.heartbeatMs,
+      maxInboundDataLength: limits.gossipMaxMessageBytes,
+      maxOutboundBufferSize: limits.gossipBufferBytes
+    })
+  }
+  if (options.enableDht ?? true) {
+    all.dht = kadDHT({
+      protocol: DHT_PROTOCOL,
+      clientMode: !dhtServer,
+      // Lab addresses look private to js-libp2p; the dial policy decides which are worth a dial.
+      peerInfoMapper: passthroughMapper,
+      kBucketSize: limits.dhtK,
+      alpha: limits.dhtAlpha,
+      maxInboundStreams: limits.dhtStreams,
+      maxOutboundStreams: limits.dhtStreams,
+      // Provider records only: no namespace of values is accepted besides the public keys that are built in.
+      validators: {},
+      selectors: {}
+    })
+  }
+  if (role !== 'client') {
+    all.autonat = autoNAT()
+    all.dcutr = dcutr()
+  }
+  if (role === 'relay') {
+    const relay = options.relayLimits ?? DEFAULT_RELAY_LIMITS
+    all.relay = circuitRelayServer({
+      hopTimeout: relay.hopTimeoutMs,
+      maxInboundHopStreams: relay.hopStreams,
+      maxOutboundHopStreams: relay.hopStreams,
+      maxOutboundStopStreams: relay.hopStreams,
+      reservations: {
+        maxReservations: relay.maxReservations,
+        reservationTtl: relay.reservationTtlMs,
+        applyDefaultLimit: true,
+        defaultDurationLimit: relay.circuitDurationMs,
+        defaultDataLimit: BigInt(relay.circuitDataBytes)
+      }
+    })
+  }
+  return all
+}

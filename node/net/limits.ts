@@ -1,0 +1,247 @@
+/**
+ * Every limit of js-libp2p that we set, in one list: its environment name, the default (js-libp2p's own, or the
+ * seed's where that is named) and the generous value testnets use. With the defaults 25 of 30 peers behind one
+ * address fail to connect, in a way that looks like a NAT bug: plans set them high, tests of limits do not.
+ */
+
+/** One limit: what it bounds and its values. */
+export interface LimitSpec {
+  /** Environment name. */
+  env: string
+  default: number
+  /** For testnets, where many peers share an address and a machine. */
+  generous: number
+  /** Unit and meaning, for the README and error messages. */
+  what: string
+}
+
+const KIB = 1024
+const MIB = 1024 * KIB
+
+export const NETWORK_LIMITS = {
+  maxConnections: {
+    env: 'P2P_MAX_CONNECTIONS',
+    default: 300,
+    generous: 4000,
+    what: 'open connections; above it idle ones are pruned and new ones refused'
+  },
+  maxIncomingPending: {
+    env: 'P2P_MAX_INCOMING_PENDING',
+    default: 10,
+    generous: 1000,
+    what: 'incoming connections whose handshake is under way'
+  },
+  inboundConnectionThreshold: {
+    env: 'P2P_INBOUND_CONNECTION_THRESHOLD',
+    default: 5,
+    generous: 1000,
+    what: 'incoming connections a second from one address'
+  },
+  maxParallelDials: { env: 'P2P_MAX_PARALLEL_DIALS', default: 100, generous: 500, what: 'dials at once' },
+  maxDialQueue: { env: 'P2P_MAX_DIAL_QUEUE', default: 500, generous: 5000, what: 'dials that wait' },
+  maxPeerAddresses: { env: 'P2P_MAX_PEER_ADDRESSES', default: 25, generous: 25, what: 'addresses tried of one peer' },
+  dialTimeoutMs: { env: 'P2P_DIAL_TIMEOUT_MS', default: 10_000, generous: 15_000, what: 'ms for one dial' },
+  addressDialTimeoutMs: {
+    env: 'P2P_ADDRESS_DIAL_TIMEOUT_MS',
+    default: 6000,
+    generous: 6000,
+    what: 'ms for one address of a dial'
+  },
+  upgradeTimeoutMs: {
+    env: 'P2P_UPGRADE_TIMEOUT_MS',
+    default: 10_000,
+    generous: 15_000,
+    what: 'ms for the handshakes of an incoming connection'
+  },
+  negotiationTimeoutMs: {
+    env: 'P2P_NEGOTIATION_TIMEOUT_MS',
+    default: 10_000,
+    generous: 15_000,
+    what: 'ms to agree on the protocol of a stream'
+  },
+  pingIntervalMs: {
+    env: 'P2P_PING_INTERVAL_MS',
+    default: 10_000,
+    generous: 10_000,
+    what: 'ms between the pings that find dead connections'
+  },
+  pingTimeoutMs: {
+    env: 'P2P_PING_TIMEOUT_MS',
+    default: 5000,
+    generous: 10_000,
+    what: 'least ms a ping may take before its connection is closed'
+  },
+  maxStreamsPerConnection: {
+    env: 'P2P_MAX_STREAMS_PER_CONNECTION',
+    default: 1000,
+    generous: 1000,
+    what: 'streams of one connection, each way'
+  },
+  maxProtocolStreams: {
+    env: 'P2P_MAX_PROTOCOL_STREAMS',
+    default: 32,
+    generous: 64,
+    what: 'incoming streams of one of our protocols on one connection'
+  },
+  maxEarlyStreams: {
+    env: 'P2P_MAX_EARLY_STREAMS',
+    default: 10,
+    generous: 100,
+    what: 'streams opened before the connection is ready'
+  },
+  streamInactivityMs: {
+    env: 'P2P_STREAM_INACTIVITY_MS',
+    default: 120_000,
+    generous: 120_000,
+    what: 'ms after which a silent stream is reset'
+  },
+  initialWindowBytes: {
+    env: 'P2P_INITIAL_WINDOW_BYTES',
+    default: 256 * KIB,
+    generous: 256 * KIB,
+    what: 'yamux window a stream starts with, at least 256 KiB'
+  },
+  // js-libp2p has 16 MiB here beside a read buffer of 4 MiB: a paused stream would be reset, not held back.
+  maxWindowBytes: {
+    env: 'P2P_MAX_WINDOW_BYTES',
+    default: 2 * MIB,
+    generous: 2 * MIB,
+    what: 'yamux window a stream may grow to; below P2P_READ_BUFFER_BYTES'
+  },
+  maxMessageBytes: {
+    env: 'P2P_MAX_MESSAGE_BYTES',
+    default: 64 * KIB,
+    generous: 64 * KIB,
+    what: 'bytes of a yamux frame we send'
+  },
+  readBufferBytes: {
+    env: 'P2P_READ_BUFFER_BYTES',
+    default: 4 * MIB,
+    generous: 4 * MIB,
+    what: 'unread bytes of one stream before it is reset'
+  },
+  // js-libp2p has no bound here.
+  writeBufferBytes: {
+    env: 'P2P_WRITE_BUFFER_BYTES',
+    default: 8 * MIB,
+    generous: 16 * MIB,
+    what: 'unsent bytes of one stream before it is reset'
+  },
+  maxInboundTransfers: {
+    env: 'P2P_MAX_INBOUND_TRANSFERS',
+    default: 64,
+    generous: 256,
+    what: 'blob requests served at once; more are answered BUSY'
+  },
+  circuitStreams: {
+    env: 'P2P_MAX_CIRCUIT_STREAMS',
+    default: 300,
+    generous: 2000,
+    what: 'relayed connections through one relay connection'
+  },
+  reservationConcurrency: {
+    env: 'P2P_RESERVATION_CONCURRENCY',
+    default: 2,
+    generous: 2,
+    what: 'relay reservations asked for at once'
+  },
+  dhtK: { env: 'P2P_DHT_K', default: 20, generous: 20, what: 'peers of a DHT bucket and of a look-up' },
+  dhtAlpha: { env: 'P2P_DHT_ALPHA', default: 10, generous: 4, what: 'peers asked at once in a DHT look-up' },
+  dhtStreams: { env: 'P2P_DHT_MAX_STREAMS', default: 32, generous: 64, what: 'incoming DHT streams of one connection' },
+  gossipMaxMessageBytes: {
+    env: 'P2P_GOSSIP_MAX_MESSAGE_BYTES',
+    default: 256 * KIB,
+    generous: 256 * KIB,
+    what: 'bytes of one gossip message'
+  },
+  gossipBufferBytes: {
+    env: 'P2P_GOSSIP_BUFFER_BYTES',
+    default: 4 * MIB,
+    generous: 4 * MIB,
+    what: 'unsent gossip for one peer'
+  }
+} as const satisfies Record<string, LimitSpec>
+
+/** What only a relay has: the circuits it serves. */
+export const RELAY_LIMITS = {
+  maxReservations: {
+    env: 'RELAY_MAX_RESERVATIONS',
+    default: 1000,
+    generous: 4000,
+    what: 'peers that may be reached through this relay'
+  },
+  reservationTtlMs: {
+    env: 'RELAY_RESERVATION_TTL_MS',
+    default: 2 * 60 * 60 * 1000,
+    generous: 2 * 60 * 60 * 1000,
+    what: 'ms a reservation holds unless it is renewed'
+  },
+  circuitDurationMs: {
+    env: 'RELAY_CIRCUIT_DURATION_MS',
+    default: 120_000,
+    generous: 120_000,
+    what: 'ms after which a circuit is cut'
+  },
+  circuitDataBytes: {
+    env: 'RELAY_CIRCUIT_DATA_BYTES',
+    default: 10 * MIB,
+    generous: 10 * MIB,
+    what: 'bytes, both ways together, after which a circuit is cut'
+  },
+  hopTimeoutMs: {
+    env: 'RELAY_HOP_TIMEOUT_MS',
+    default: 30_000,
+    generous: 30_000,
+    what: 'ms to build a circuit'
+  },
+  hopStreams: {
+    env: 'RELAY_MAX_HOP_STREAMS',
+    default: 300,
+    generous: 2000,
+    what: 'circuits that one peer may have through this relay'
+  }
+} as const satisfies Record<string, LimitSpec>
+
+/** A value for every network limit. */
+export type NetworkLimits = { readonly [K in keyof typeof NETWORK_LIMITS]: number }
+/** A value for every relay limit. */
+export type RelayLimits = { readonly [K in keyof typeof RELAY_LIMITS]: number }
+
+function pick<K extends string>(specs: Record<K, LimitSpec>, which: 'default' | 'generous'): Record<K, number> {
+  return Object.fromEntries(Object.entries<LimitSpec>(specs).map(([key, spec]) => [key, spec[which]])) as Record<
+    K,
+    number
+  >
+}
+
+export const DEFAULT_LIMITS: NetworkLimits = pick(NETWORK_LIMITS, 'default')
+export const GENEROUS_LIMITS: NetworkLimits = pick(NETWORK_LIMITS, 'generous')
+export const DEFAULT_RELAY_LIMITS: RelayLimits = pick(RELAY_LIMITS, 'default')
+
+/** The generous values as environment, for testnet plans. */
+export function generousEnvironment(role: 'node' | 'relay' | 'gateway'): Record<string, string> {
+  const specs: LimitSpec[] = [
+    ...Object.values(NETWORK_LIMITS),
+    ...(role === 'relay' ? Object.values(RELAY_LIMITS) : [])
+  ]
+  return Object.fromEntries(specs.map(spec => [spec.env, String(spec.generous)]))
+}
+
+/**
+ * Limits from the environment; what is absent has its default. Problems are pushed on `problems`, one line each, so
+ * that a caller reports them together with its own.
+ */
+export function readLimits<K extends string>(
+  specs: Record<K, LimitSpec>,
+  env: Readonly<Record<string, string | undefined>>,
+  problems: string[]
+): Record<K, number> {
+  const limits = pick(specs, 'default')
+  for (const [key, spec] of Object.entries<LimitSpec>(specs)) {
+    const text = env[spec.env]
+    if (text === undefined || text === '') continue
+    if (/^[1-9]\d{0,14}$/.test(text)) limits[key as K] = Number(text)
+    else problems.push(`${spec.env} is "${text}": a whole number above 0 is needed (${spec.what})`)
+  }
+  return limits
+}
