@@ -1,7 +1,18 @@
 /**
  * Door of compose: how a role is started, the same in both runtimes, and a plan as a Compose document.
- * It does not run anything; runtimes do.
+ * It runs nothing; runtimes do.
  */
 
+export { type BuildManifest, buildBundles, type Program } from './build.ts'
+export { IN_CONTAINER, writeHostFiles } from './files.ts'
+export {
+  composeDocument,
+  LABEL_PREFIX,
+  LEG_IMAGE,
+  legName,
+  projectName,
+  type RenderOptions,
+  renderCompose
+} from './render.ts'
 export type { Places, RoleFacts, RoleFile, RoleProcess } from './roles.ts'
 export { inventory, publicNodeAddresses, relayAddresses, roleProcess, roles } from './roles.ts'

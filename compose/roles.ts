@@ -7,7 +7,7 @@ import { openLimits } from './limits.ts'
 
 /** What is the same for every host of a role. */
 export interface RoleFacts {
-  /** The program, relative to the root that holds `dist/` and `contracts/`. */
+  /** The program, relative to the root that holds `dist/`. */
   program: string
   /** Flags for Node itself. */
   nodeFlags: string[]
@@ -69,8 +69,8 @@ export const roles: Record<Role, RoleFacts> = {
     maxPids: 256
   },
   chain: {
-    program: 'contracts/main.ts',
-    nodeFlags: ['--disable-warning=ExperimentalWarning'],
+    program: 'dist/chain.js',
+    nodeFlags: [],
     httpPort: 9545,
     labPorts: [CHAIN_RPC_PORT],
     readyPath: '/ready',
@@ -90,7 +90,7 @@ export interface RoleFile {
 
 /** Where a runtime puts things, as the process sees them. */
 export interface Places {
-  /** The folder that holds `dist/` and `contracts/`. */
+  /** The folder that holds `dist/`. */
   root: string
   /** The host's data directory, the only place it writes. */
   data: string

@@ -24,7 +24,6 @@ export function toYaml(value: Record<string, unknown>, comments: string[]): stri
     Pair(_, pair) {
       if (!isScalar(pair.key) || pair.key.value !== '<<' || !isScalar(pair.value)) return
       const name = String(pair.value.value).slice(1)
-      pair.key.type = 'PLAIN'
       pair.value = document.createAlias(document.get(EXTENSION + name, true) as never, name)
     },
     // Short lists of words read better on one line.
@@ -32,5 +31,7 @@ export function toYaml(value: Record<string, unknown>, comments: string[]): stri
       if (isSeq(seq) && seq.items.length <= 2 && seq.items.every(item => isScalar(item))) seq.flow = true
     }
   })
-  return document.toString({ lineWidth: LINE_WIDTH, singleQuote: true, flowCollectionPadding: false })
+  const text = document.toString({ lineWidth: LINE_WIDTH, singleQuote: true, flowCollectionPadding: false })
+  // The writer quotes the merge key for YAML 1.1's sake, and a quoted one does not merge.
+  return text.replaceAll(/^( *)'<<': \*/gm, '$1<<: *')
 }

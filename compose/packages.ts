@@ -1,0 +1,64 @@
+/**
+ * Packages that a bundle cannot hold because they carry compiled parts. They are copied beside the bundles, with
+ * only what this platform needs.
+ */
+import { cp, mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+const ARCH = process.arch
+const EDR = '@nomicfoundation/edr'
+
+/**
+ * Package → what of it is needed. A name may bring others along: its own code loads them.
+ * `sqlite3` and the Solidity analyzer stay outside without being copied: nothing in a bundle loads them at run time.
+ */
+const NATIVE: Record<string, Array<{ folder: string; needed: (path: string) => boolean }>> = {
+  'better-sqlite3': [
+    {
+      folder: 'better-sqlite3',
+      needed: path => /^(package\.json|lib\/.*\.js)$/.test(path) || path === `prebuilds/linux-${ARCH}.node`
+    }
+  ],
+  koffi: [
+    { folder: 'koffi', needed: path => /^(package\.json|[^/]*\.c?js|lib\/.*\.js)$/.test(path) },
+    { folder: `@koromix/koffi-linux-${ARCH}`, needed: path => !path.startsWith('musl') }
+  ],
+  [EDR]: [
+    { folder: EDR, needed: path => /^(package\.json|.*\.js)$/.test(path) },
+    { folder: `${EDR}-linux-${ARCH}-gnu`, needed: () => true }
+  ]
+}
+const LEFT_OUT = ['@nomicfoundation/solidity-analyzer']
+
+/** Import names that stay imports. */
+export const nativePackages = (): string[] => [...Object.keys(NATIVE), ...LEFT_OUT]
+
+async function copyPackage(root: string, dist: string, folder: string, needed: (path: string) => boolean) {
+  const from = join(root, 'node_modules', folder)
+  const to = join(dist, 'node_modules', folder)
+  const same = async () => (await readFile(join(from, 'package.json'))).equals(await readFile(join(to, 'package.json')))
+  if (await same().catch(() => false)) return
+  await rm(to, { recursive: true, force: true })
+  const files = (await readdir(from, { recursive: true, withFileTypes: true }))
+    .filter(entry => entry.isFile())
+    .map(entry => join(entry.parentPath, entry.name).slice(from.length + 1))
+    .filter(path => needed(path) && path !== 'package.json')
+  // package.json last: with it there, the copy is whole.
+  for (const path of [...files, 'package.json']) {
+    await mkdir(dirname(join(to, path)), { recursive: true })
+    await cp(join(from, path), join(to, path))
+  }
+}
+
+/** Copies all of them and returns import name → folders relative to `dist`. */
+export async function copyPackages(root: string, dist: string): Promise<Map<string, string[]>> {
+  const copied = new Map<string, string[]>()
+  for (const [name, parts] of Object.entries(NATIVE)) {
+    for (const { folder, needed } of parts) await copyPackage(root, dist, folder, needed)
+    copied.set(
+      name,
+      parts.map(({ folder }) => `node_modules/${folder}`)
+    )
+  }
+  return copied
+}
