@@ -2,12 +2,23 @@
  * The network as data and as Linux makes it: topology → plan, NAT kinds, impairments, namespaces.
  * Nothing else in Warren calls `ip`, `nft`, `tc` or NFQUEUE. It knows nothing of what the hosts run.
  */
+export { type CapabilityName, type CapabilityReport, capabilities, shapingMeans } from './capabilities.ts'
+export { cutRuleset, healRuleset } from './cut.ts'
 export { SlotOutOfRangeError, TopologyInvalidError } from './errors.ts'
+export { CommandFailedError, type CommandOptions, type CommandOutput, type Run, run } from './exec.ts'
 export { accountOf, apiKeyOf, identityOf, registryOf } from './keys.ts'
+export { type Lab, type LabOptions, openLab } from './lab.ts'
 export { impairs, readLink } from './links.ts'
 export { routerNameOf } from './names.ts'
+export { argvIn, cut, heal, layOut, leftovers, namespaceFile, tearDown, UnknownHostError } from './namespaces.ts'
+export { type Dependence, NAT_PRESETS, type NatPreset, natRuleset } from './nat.ts'
 export { CHAIN_ID, CHAIN_RPC_PORT, plan } from './plan.ts'
 export type * from './plan.types.ts'
+export { allRouteLookups, type RouteLookup, routeLookups } from './route-proof.ts'
+export { LOOP_SYSCTLS, type ShapingMeans } from './shape.ts'
+export { type Shaper, ShaperDiedError, startShaper, UnknownLinkError } from './shaper.ts'
+export type { ShaperQueue } from './shaper.types.ts'
+export type { LinkStats } from './shaper-queue.ts'
 export { CONTROL_PORT_BASE, PORTS_PER_SLOT, SLOTS } from './slots.ts'
 export {
   lan,

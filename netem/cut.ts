@@ -1,0 +1,32 @@
+/**
+ * Cutting a host off by rules in its own network, for a runtime that has no port to unplug: Docker publishes the
+ * control port over the same interface. Pure.
+ */
+
+const CUT_TABLE = 'warren_cut'
+
+/** `nft -f` text that drops everything from and to this network except with `control` (the bridge's own address) and loopback. */
+export function cutRuleset(control: string): string {
+  return [
+    `table ip ${CUT_TABLE}`,
+    `delete table ip ${CUT_TABLE}`,
+    `table ip ${CUT_TABLE} {`,
+    '  chain input {',
+    '    type filter hook prerouting priority raw; policy drop;',
+    '    iifname "lo" accept',
+    `    ip saddr ${control} accept`,
+    '  }',
+    '  chain output {',
+    '    type filter hook output priority raw; policy drop;',
+    '    oifname "lo" accept',
+    `    ip daddr ${control} accept`,
+    '  }',
+    '}',
+    ''
+  ].join('\n')
+}
+
+/** Undoes `cutRuleset`; harmless where nothing is cut. */
+export function healRuleset(): string {
+  return `table ip ${CUT_TABLE}\ndelete table ip ${CUT_TABLE}\n`
+}

@@ -1,0 +1,245 @@
+/**
+ * A plan laid out in Linux network namespaces: one for each host and router, joined by bridges in the caller's own
+ * namespace. The caller must be root inside a user, network, mount and PID namespace made for this one testnet,
+ * with a tmpfs on /run: there names cannot collide, bridges have no address and no uplink, and the end of the
+ * caller ends everything. This file is the only caller of `ip netns`.
+ */
+import { availableParallelism } from 'node:os'
+import { CommandFailedError, type Run, run as runCommand } from './exec.ts'
+import type { Plan, PlannedAttachment, PlannedHost, PlannedNetwork, PlannedRouter } from './plan.types.ts'
+import type { ShapingMeans } from './shape.ts'
+import type { ShaperQueue } from './shaper.types.ts'
+import { type Fitting, fitHost, fitRouter, type Step, scriptOf } from './steps.ts'
+
+/** Where `ip netns` keeps its names. */
+const NAMESPACES_FOLDER = '/run/netns'
+/** Interface of a host. */
+const HOST_INTERFACE = 'eth0'
+const ROUTER_INTERFACES = { inside: 'inside', outside: 'outside' } as const
+/** Scripts that run at a time. */
+const PARALLEL = 2 * availableParallelism()
+
+export interface LayOutOptions {
+  /** What shapes links; `capabilities` tells which this machine has. */
+  means: ShapingMeans
+  /** Default: `run` of exec.ts. */
+  run?: Run
+  signal?: AbortSignal
+}
+
+/** What `layOut` needs the caller to do next. */
+export interface LaidOut {
+  /** To be served by a shaper (`startShaper`) before anything is measured; until then these links drop everything. */
+  queues: ShaperQueue[]
+}
+
+/** Thrown when someone asks for a host that the plan does not have. */
+export class UnknownHostError extends Error {
+  override readonly name = 'UnknownHostError'
+  readonly code = 'UNKNOWN_HOST'
+
+  constructor(host: string, plan: Plan) {
+    super(`the plan '${plan.topology}' has no host '${host}'; it has ${plan.hosts.map(({ name }) => name).join(', ')}`)
+  }
+}
+
+/** File of a host's or router's network namespace. */
+export function namespaceFile(name: string): string {
+  return `${NAMESPACES_FOLDER}/${name}`
+}
+
+/** The argv that runs a command inside a host's or router's network. Everything but the network stays the caller's. */
+export function argvIn(name: string, argv: string[]): string[] {
+  return ['nsenter', `--net=${namespaceFile(name)}`, '--', ...argv]
+}
+
+/**
+ * Build every network, router and host of the plan. When it rejects, `tearDown` removes what was built.
+ * @throws CommandFailedError with the command and what it said
+ */
+export async function layOut(plan: Plan, { means, run = runCommand, signal }: LayOutOptions): Promise<LaidOut> {
+  const options = signal === undefined ? {} : { signal }
+  await run(['ip', '-batch', '-'], { input: lines(fabricCommands(plan)), ...options })
+  const fitted = [
+    ...plan.routers.map(router => ({ name: router.name, fitting: fitRouterNamespace(router, means) })),
+    ...plan.hosts.map(host => ({ name: host.name, fitting: fitHostNamespace(host, networkOf(plan, host), means) }))
+  ]
+  await inParallel(fitted, async ({ name, fitting }) => {
+    await run(argvIn(name, ['sh', '-s']), { input: scriptOf(fitting), ...options })
+  })
+  return {
+    queues: fitted.flatMap(({ name, fitting }) =>
+      fitting.queues.map(({ queue, impairment }) => ({
+        name: linkName(name, queue),
+        namespace: namespaceFile(name),
+        queue,
+        impairment
+      }))
+    )
+  }
+}
+
+/** Name of one direction of a host's or router's link, as the shaper calls it: `home-1-nat up`. */
+function linkName(owner: string, queue: number): string {
+  return `${owner} ${queue === 1 ? 'up' : 'down'}`
+}
+
+/** Drop every packet from and to a host, at once and without a word; its interface keeps its carrier. */
+export async function cut(plan: Plan, host: string, { run = runCommand }: { run?: Run } = {}): Promise<void> {
+  await run(['ip', 'link', 'set', portOf(plan, host).port, 'nomaster'])
+}
+
+/** Undo `cut`. */
+export async function heal(plan: Plan, host: string, { run = runCommand }: { run?: Run } = {}): Promise<void> {
+  const { port, bridge } = portOf(plan, host)
+  await run(['ip', 'link', 'set', port, 'master', bridge])
+}
+
+/** Remove everything of the plan, whatever of it is there. Idempotent. */
+export async function tearDown(plan: Plan, { run = runCommand }: { run?: Run } = {}): Promise<void> {
+  const { namespaces, links } = await present(plan, run)
+  const commands = [...namespaces.map(name => `netns del ${name}`), ...links.map(name => `link del ${name}`)]
+  // Deleting a namespace deletes its interfaces and their peers, perhaps before their own turn comes.
+  if (commands.length > 0) await run(['ip', '-force', '-batch', '-'], { input: lines(commands) }).catch(ignoreFailure)
+  const rest = await leftovers(plan, { run })
+  const own = rest.map(what => what.split(' ').at(-1)!)
+  if (own.length > 0)
+    await run(['ip', '-force', '-batch', '-'], { input: lines(own.map(name => `link del ${name}`)) }).catch(
+      ignoreFailure
+    )
+}
+
+/** What of the plan is still there, in plain words; empty when nothing is. */
+export async function leftovers(plan: Plan, { run = runCommand }: { run?: Run } = {}): Promise<string[]> {
+  const { namespaces, links } = await present(plan, run)
+  return [...namespaces.map(name => `network namespace ${name}`), ...links.map(name => `interface ${name}`)]
+}
+
+async function present(plan: Plan, run: Run): Promise<{ namespaces: string[]; links: string[] }> {
+  const ours = new Set([...plan.hosts, ...plan.routers].map(({ name }) => name))
+  const ourLinks = new Set([
+    ...plan.networks.map(({ bridge }) => bridge),
+    ...attachmentsOf(plan).map(({ port }) => port)
+  ])
+  const listed = await run(['ip', '-json', 'netns', 'list'])
+  const links = await run(['ip', '-json', 'link', 'show'])
+  return {
+    namespaces: (JSON.parse(listed.stdout || '[]') as Array<{ name: string }>)
+      .map(({ name }) => name)
+      .filter(name => ours.has(name)),
+    links: (JSON.parse(links.stdout || '[]') as Array<{ ifname: string }>)
+      .map(({ ifname }) => ifname)
+      .filter(name => ourLinks.has(name))
+  }
+}
+
+function ignoreFailure(error: unknown): void {
+  if (!(error instanceof CommandFailedError)) throw error
+}
+
+/** A veth pair: one end in a namespace, the other a port of a bridge. */
+interface Attachment {
+  owner: string
+  interfaceName: string
+  port: string
+  bridge: string
+}
+
+/** Every attachment of the plan, hosts first; the port's name is its number. */
+function attachmentsOf(plan: Plan): Attachment[] {
+  const bridges = new Map(plan.networks.map(({ name, bridge }) => [name, bridge]))
+  const ends: Array<[string, string, PlannedAttachment]> = [
+    ...plan.hosts.map(host => [host.name, HOST_INTERFACE, host.attachment] as [string, string, PlannedAttachment]),
+    ...plan.routers.flatMap<[string, string, PlannedAttachment]>(router => [
+      [router.name, ROUTER_INTERFACES.inside, router.inside],
+      [router.name, ROUTER_INTERFACES.outside, router.outside]
+    ])
+  ]
+  return ends.map(([owner, interfaceName, { network }], index) => ({
+    owner,
+    interfaceName,
+    port: `wp${plan.slot}-${index}`,
+    bridge: bridges.get(network)!
+  }))
+}
+
+function portOf(plan: Plan, host: string): Attachment {
+  if (!plan.hosts.some(({ name }) => name === host)) throw new UnknownHostError(host, plan)
+  return attachmentsOf(plan).find(({ owner }) => owner === host)!
+}
+
+/** Bridges get no address: the caller's namespace is no place a packet can be sent to or come from. */
+function fabricCommands(plan: Plan): string[] {
+  return [
+    ...plan.networks.map(({ bridge }) => `link add ${bridge} up type bridge stp_state 0 mcast_snooping 0`),
+    ...[...plan.routers, ...plan.hosts].map(({ name }) => `netns add ${name}`),
+    ...attachmentsOf(plan).map(
+      ({ owner, interfaceName, port, bridge }) =>
+        `link add ${port} up master ${bridge} type veth peer name ${interfaceName} netns ${owner}`
+    )
+  ]
+}
+
+/** No lab network has IPv6 yet, so nothing may speak it by itself. */
+const NO_IPV6: Step = {
+  argv: [
+    'sh',
+    '-c',
+    'for f in all default; do f=/proc/sys/net/ipv6/conf/$f/disable_ipv6; test ! -e $f || echo 1 > $f; done'
+  ]
+}
+
+function addressSteps(interfaceName: string, { address, prefixLength }: PlannedAttachment): Step[] {
+  return [
+    { argv: ['ip', 'address', 'add', `${address}/${prefixLength}`, 'dev', interfaceName] },
+    { argv: ['ip', 'link', 'set', interfaceName, 'up'] }
+  ]
+}
+
+const LO_UP: Step = { argv: ['ip', 'link', 'set', 'lo', 'up'] }
+
+function fitRouterNamespace(router: PlannedRouter, means: ShapingMeans): Fitting {
+  const fitting = fitRouter(router, ROUTER_INTERFACES, means)
+  return {
+    ...fitting,
+    steps: [
+      NO_IPV6,
+      LO_UP,
+      ...addressSteps(ROUTER_INTERFACES.inside, router.inside),
+      ...addressSteps(ROUTER_INTERFACES.outside, router.outside),
+      ...fitting.steps
+    ]
+  }
+}
+
+function fitHostNamespace(host: PlannedHost, { subnet }: PlannedNetwork, means: ShapingMeans): Fitting {
+  const at = { interfaceName: HOST_INTERFACE, address: host.attachment.address, subnet, control: null }
+  const fitting = fitHost(host, at, means)
+  return { ...fitting, steps: [NO_IPV6, LO_UP, ...addressSteps(HOST_INTERFACE, host.attachment), ...fitting.steps] }
+}
+
+function networkOf(plan: Plan, host: PlannedHost): PlannedNetwork {
+  return plan.networks.find(({ name }) => name === host.attachment.network)!
+}
+
+function lines(commands: string[]): string {
+  return commands.map(command => `${command}\n`).join('')
+}
+
+/** When one fails the others end what they are at, begin nothing new, and only then the failure is told. */
+async function inParallel<T>(items: T[], act: (item: T) => Promise<void>): Promise<void> {
+  const rest = items.values()
+  let failure: { error: unknown } | null = null
+  const worker = async () => {
+    for (const item of rest) {
+      if (failure !== null) return
+      try {
+        await act(item)
+      } catch (error) {
+        failure ??= { error }
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: PARALLEL }, worker))
+  if (failure !== null) throw (failure as { error: unknown }).error
+}

@@ -1,0 +1,47 @@
+/** Look-ups that prove that nothing of a testnet has a way out of it. Pure: runtimes run them and hand the answers back. */
+import type { Plan } from './plan.types.ts'
+
+/** Addresses of no lab network, public and private; none is ever sent a packet, a look-up only asks the routing table. */
+const OUTSIDE = ['1.1.1.1', '192.0.2.1', '172.16.0.1', '192.168.255.254'] as const
+
+/** One question to one routing table. */
+export interface RouteLookup {
+  /** Host or router in whose network to ask. */
+  where: string
+  /** What to run there; its exit code and output go to `verdict`. */
+  argv: string[]
+  /**
+   * Null when the answer proves that there is no way out by this hop, else what is wrong with it. A LAN's host may
+   * name its own router: the proof goes on there. Docker's hosts may name the gateway address that nobody holds.
+   */
+  verdict: (answer: { code: number; stdout: string }) => string | null
+}
+
+/** The look-ups for one host or router: every one must give null. @param where a name of the plan's hosts or routers */
+export function routeLookups(plan: Plan, where: string): RouteLookup[] {
+  const allowed = allowedNextHop(plan, where)
+  return OUTSIDE.map(address => ({
+    where,
+    argv: ['ip', 'route', 'get', address],
+    verdict: ({ code, stdout }) => {
+      if (code !== 0) return null
+      const via = / via (\S+)/.exec(stdout)?.[1]
+      if (via !== undefined && via === allowed) return null
+      return `${where} would send packets for ${address} ${via === undefined ? 'directly' : `to ${via}`}: ${stdout.trim()}`
+    }
+  }))
+}
+
+/** The look-ups for every host and router of the plan. */
+export function allRouteLookups(plan: Plan): RouteLookup[] {
+  return [...plan.hosts, ...plan.routers].flatMap(({ name }) => routeLookups(plan, name))
+}
+
+/** The only next hop that does not lead out: one's own router, or the address on the internet that nobody holds. */
+function allowedNextHop(plan: Plan, where: string): string | undefined {
+  const network = [
+    ...plan.hosts.map(({ name, attachment }) => [name, attachment.network]),
+    ...plan.routers.map(({ name, outside }) => [name, outside.network])
+  ].find(([name]) => name === where)?.[1]
+  return plan.networks.find(({ name }) => name === network)?.defaultGateway
+}

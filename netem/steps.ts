@@ -1,0 +1,131 @@
+/**
+ * What must be done inside a network namespace to make it a host or a router of the plan. Pure: both runtimes run
+ * these steps, one through a shell in a namespace, one in a container.
+ */
+import { natRuleset } from './nat.ts'
+import type { PlannedHost, PlannedRoute, PlannedRouter } from './plan.types.ts'
+import {
+  type HostAttachment,
+  LOOP_SYSCTLS,
+  queueRules,
+  type Shape,
+  type ShapingMeans,
+  shapeHost,
+  shapeRouter
+} from './shape.ts'
+
+/** One command, with what it reads. */
+export interface Step {
+  argv: string[]
+  input?: string
+}
+
+/** Steps, and the queues that a shaper must serve once they are done. */
+export interface Fitting {
+  /** To be written before the steps, `net.…` names to values. */
+  sysctls: Record<string, string>
+  steps: Step[]
+  queues: Shape['queues']
+}
+
+/** Interfaces of a router by what they face. */
+export interface RouterInterfaces {
+  inside: string
+  outside: string
+}
+
+/** Rules, gateway address, routes and link of a router whose interfaces have their own addresses already. */
+export function fitRouter(
+  router: Pick<PlannedRouter, 'kind' | 'inside' | 'outside' | 'insideGateway' | 'outsideGateway' | 'routes' | 'link'>,
+  interfaces: RouterInterfaces,
+  means: ShapingMeans
+): Fitting {
+  const shape = shapeRouter(router.link, means, interfaces)
+  const rules = natRuleset({
+    kind: router.kind,
+    insideInterface: interfaces.inside,
+    outsideInterface: interfaces.outside,
+    outsideAddress: router.outside.address
+  })
+  const gateway = `${router.insideGateway}/${router.inside.prefixLength}`
+  return {
+    sysctls: {},
+    steps: [
+      { argv: ['nft', '-f', '-'], input: rules },
+      ...shapeSteps(shape),
+      { argv: ['ip', 'address', 'replace', gateway, 'dev', interfaces.inside] },
+      ...(router.outsideGateway === null ? [] : [defaultRoute(router.outsideGateway)]),
+      ...router.routes.map(routeStep),
+      // Last: nothing is forwarded before the rules are there.
+      {
+        argv: ['sh', '-c', 'test "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 || echo 1 > /proc/sys/net/ipv4/ip_forward']
+      }
+    ],
+    queues: shape.queues
+  }
+}
+
+/** Routes and link of a host whose interface has its address already. */
+export function fitHost(
+  host: Pick<PlannedHost, 'defaultGateway' | 'routes' | 'link'>,
+  at: Pick<HostAttachment, 'interfaceName' | 'address' | 'subnet' | 'control'>,
+  means: ShapingMeans
+): Fitting {
+  const { defaultGateway } = host
+  const shape = shapeHost(host.link, means, { ...at, defaultGateway, routes: host.routes.map(({ to }) => to) })
+  return {
+    sysctls: host.link.up !== null && means === 'nfqueue' ? { ...LOOP_SYSCTLS } : {},
+    steps: [
+      ...(defaultGateway === null ? [] : [defaultRoute(defaultGateway)]),
+      ...host.routes.map(routeStep),
+      ...shapeSteps(shape)
+    ],
+    queues: shape.queues
+  }
+}
+
+function shapeSteps({ commands, queues }: Shape): Step[] {
+  const rules: Step[] = queues.length === 0 ? [] : [{ argv: ['iptables-restore', '-n'], input: queueRules(queues) }]
+  // Rules first: until the shaper listens the link is dead, never perfect.
+  return [...rules, ...commands.map(argv => ({ argv }))]
+}
+
+function defaultRoute(via: string): Step {
+  return { argv: ['ip', 'route', 'replace', 'default', 'via', via] }
+}
+
+function routeStep({ to, via }: PlannedRoute): Step {
+  return { argv: ['ip', 'route', 'replace', to, 'via', via] }
+}
+
+const END_OF_INPUT = 'WARREN_END_OF_INPUT'
+
+/** Steps as a shell script that stops at the first failure. `ip` commands in a row run in one process. */
+export function scriptOf({ sysctls, steps }: Pick<Fitting, 'sysctls' | 'steps'>): string {
+  const lines = ['set -e']
+  for (const [name, value] of Object.entries(sysctls)) {
+    lines.push(`echo ${quote(value)} > ${quote(`/proc/sys/${name.replaceAll('.', '/')}`)}`)
+  }
+  for (const { argv, input } of batchIp(steps)) {
+    const command = argv.map(quote).join(' ')
+    if (input === undefined) lines.push(command)
+    else lines.push(`${command} <<'${END_OF_INPUT}'`, input.replace(/\n$/, ''), END_OF_INPUT)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+function batchIp(steps: Step[]): Step[] {
+  const batched: Step[] = []
+  for (const step of steps) {
+    const last = batched.at(-1)
+    const isIp = step.argv[0] === 'ip' && step.input === undefined
+    const line = `${step.argv.slice(1).join(' ')}\n`
+    if (isIp && last?.argv[0] === 'ip') last.input += line
+    else batched.push(isIp ? { argv: ['ip', '-batch', '-'], input: line } : { ...step })
+  }
+  return batched
+}
+
+function quote(word: string): string {
+  return /^[A-Za-z0-9_./:=@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
+}
