@@ -39,3 +39,9 @@ export class PackageNotInstalledError extends Error {
   override readonly name = 'PackageNotInstalledError'
   readonly code = 'PACKAGE_NOT_INSTALLED'
 }
+
+/** A port of the chain cannot be listened on. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError'
+  readonly code = 'LISTEN_FAILED'
+}

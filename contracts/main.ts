@@ -1,6 +1,5 @@
 import { type Chain, startChain } from './chain.ts'
 import { readConfig } from './config.ts'
-import { ConfigurationError } from './errors.ts'
 import { createLog } from './log.ts'
 import { createMetrics } from './metrics.ts'
 import { close, createHandler, listen, urlOf } from './server.ts'
@@ -46,6 +45,7 @@ function hasInheritedSocket(env: NodeJS.ProcessEnv): boolean {
 }
 
 main().catch((error: Error) => {
-  process.stderr.write(`${error instanceof ConfigurationError ? error.message : error.stack}\n`)
+  // An error with a code is one we know and says what to do; anything else is a bug and shows where.
+  process.stderr.write(`${'code' in error ? error.message : error.stack}\n`)
   process.exit(1)
 })

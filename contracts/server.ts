@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { Chain } from './chain.ts'
-import { BodyTooLargeError } from './errors.ts'
+import { BodyTooLargeError, ListenError } from './errors.ts'
 import type { ChainMetrics } from './metrics.ts'
 import { createRpcHandler } from './rpc.ts'
 
@@ -84,7 +84,10 @@ export function createHandler(options: HandlerOptions): (req: IncomingMessage, r
   }
 }
 
-/** Listens on a port of all interfaces, or on an inherited socket. */
+/**
+ * Listens on a port of all interfaces, or on an inherited socket.
+ * @throws ListenError
+ */
 export async function listen(
   handler: (req: IncomingMessage, res: ServerResponse) => void,
   where: { port: number } | { fd: number }
@@ -96,7 +99,10 @@ export async function listen(
   server.maxConnections = MAX_CONNECTIONS
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   server.once('error', reject).listen('fd' in where ? where : { ...where, host: '0.0.0.0' }, resolve)
-  await promise
+  await promise.catch((cause: Error) => {
+    const hint = 'port' in where ? 'end what uses the port or set PORT and CHAIN_RPC_PORT' : 'check LISTEN_FDS'
+    throw new ListenError(`The chain cannot listen (${cause.message}); ${hint}`, { cause })
+  })
   server.off('error', reject)
   return server
 }

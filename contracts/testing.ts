@@ -26,6 +26,8 @@ export interface RunOptions {
   program?: string
   cwd?: string
   env?: Record<string, string>
+  /** Content of the accounts file in place of five good accounts. */
+  accounts?: string
   stdio?: ['ignore', 'pipe', 'pipe', number]
 }
 
@@ -51,7 +53,7 @@ export async function writeAccounts(file: string, count: number): Promise<void> 
 export async function runChain(options: RunOptions = {}): Promise<RunningChain> {
   const dataDir = await mkdtemp(join(tmpdir(), 'warren-chain-'))
   const accountsFile = join(dataDir, 'accounts.json')
-  await writeAccounts(accountsFile, 5)
+  await (options.accounts === undefined ? writeAccounts(accountsFile, 5) : writeFile(accountsFile, options.accounts))
   const program = options.program ?? fileURLToPath(new URL('main.ts', import.meta.url))
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program], {
     cwd: options.cwd ?? dataDir,
