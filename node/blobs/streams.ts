@@ -40,3 +40,35 @@ export async function collect(source: AsyncIterable<Uint8Array>, maxBytes: numbe
   }
   return Buffer.concat(pieces)
 }
+
+/** The first piece of a source, taken now; null when it is empty. The source is ended when it fails. */
+export async function pulled(source: AsyncGenerator<Uint8Array>): Promise<Uint8Array | null> {
+  const first = await source.next()
+  return first.done ? null : first.value
+}
+
+/** A piece taken before, then the rest; ends the rest when its reader stops, even before the first piece. */
+export function chain(first: Uint8Array | null, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let held = first
+  const chained: AsyncGenerator<Uint8Array> = {
+    next: async () => {
+      if (held === null) return await rest.next()
+      const value = held
+      held = null
+      return { done: false, value }
+    },
+    return: value => {
+      held = null
+      return rest.return(value)
+    },
+    throw: error => {
+      held = null
+      return rest.throw(error)
+    },
+    [Symbol.asyncIterator]: () => chained,
+    [Symbol.asyncDispose]: async () => {
+      await rest.return(undefined)
+    }
+  }
+  return chained
+}

@@ -1,0 +1,117 @@
+/**
+ * Keeping replica counts true: blobs that fell short are tried again with growing pauses, and when nodes come or go,
+ * every blob here is looked at once. Each holder works out the same targets, so that two holders repairing at the
+ * same time put the same replicas.
+ */
+import type { Log } from '../log.ts'
+
+/** How often the loop looks for work. */
+export const REPAIR_TICK_MS = 2000
+/** Wait after a change among the members: a node that restarts is not lost. */
+export const REPAIR_SETTLE_MS = 15_000
+/** Most blobs waiting for another try; beyond it a full pass finds them again. */
+export const REPAIR_QUEUE_MAX = 4096
+/** Pauses between tries of one blob: doubled from the first to the last. */
+export const REPAIR_BACKOFF_MIN_MS = 4000
+export const REPAIR_BACKOFF_MAX_MS = 5 * 60_000
+
+export interface RepairOptions {
+  /** Make one blob whole; false: it still falls short. */
+  mend: (cid: string) => Promise<boolean>
+  /** CIDs held here. */
+  list: () => Iterable<string>
+  /** A text that changes when members come, go, or become unreachable. */
+  membership: () => string
+  log: Log
+  signal: AbortSignal
+}
+
+export interface Repair {
+  /** This blob falls short: look at it again soon. */
+  enqueue: (cid: string) => void
+  /** Blobs known to fall short. */
+  readonly waiting: number
+  /** Resolves when the loop has ended after its signal aborted. */
+  readonly ended: Promise<void>
+}
+
+interface Waiting {
+  tries: number
+  notBeforeMs: number
+}
+
+/** Start the loop. */
+export function startRepair({ mend, list, membership, log, signal }: RepairOptions): Repair {
+  const waiting = new Map<string, Waiting>()
+  let members = membership()
+  let fullPassAtMs = Number.POSITIVE_INFINITY
+
+  const backoffMs = (tries: number) => Math.min(REPAIR_BACKOFF_MAX_MS, REPAIR_BACKOFF_MIN_MS * 2 ** tries)
+  const enqueue = (cid: string, tries = 0): void => {
+    const known = waiting.get(cid)
+    if (known && known.tries > tries) return
+    if (!known && waiting.size >= REPAIR_QUEUE_MAX) {
+      fullPassAtMs = Math.min(fullPassAtMs, performance.now() + REPAIR_BACKOFF_MAX_MS)
+      return
+    }
+    waiting.set(cid, { tries, notBeforeMs: performance.now() + backoffMs(tries) })
+  }
+  const tryOnce = async (cid: string, tries: number): Promise<void> => {
+    try {
+      if (await mend(cid)) {
+        waiting.delete(cid)
+        return
+      }
+    } catch (error) {
+      log.debug({ cid, error }, 'repair failed')
+    }
+    waiting.delete(cid)
+    enqueue(cid, tries + 1)
+  }
+  const tick = async (): Promise<void> => {
+    const now = membership()
+    if (now !== members) {
+      members = now
+      fullPassAtMs = performance.now() + REPAIR_SETTLE_MS
+      // Somebody may have come who can take what nobody could.
+      for (const entry of waiting.values()) entry.tries = 0
+    }
+    for (const [cid, { tries, notBeforeMs }] of waiting) {
+      if (signal.aborted) return
+      if (notBeforeMs <= performance.now()) await tryOnce(cid, tries)
+    }
+    if (performance.now() < fullPassAtMs) return
+    fullPassAtMs = Number.POSITIVE_INFINITY
+    for (const cid of list()) {
+      if (signal.aborted || membership() !== members) return
+      if (!waiting.has(cid)) await tryOnce(cid, 0)
+    }
+  }
+  const loop = async (): Promise<void> => {
+    while (!signal.aborted) {
+      await pause(REPAIR_TICK_MS, signal)
+      if (!signal.aborted) await tick()
+    }
+  }
+  return {
+    enqueue: cid => enqueue(cid),
+    get waiting() {
+      return waiting.size
+    },
+    ended: loop().catch(error => log.error({ error }, 'repair loop ended'))
+  }
+}
+
+/** Wait without keeping the process alive. */
+function pause(timeMs: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const end = () => {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', end)
+    resolve()
+  }
+  const timer = setTimeout(end, timeMs)
+  timer.unref()
+  signal.addEventListener('abort', end)
+  return promise
+}

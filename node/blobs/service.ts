@@ -1,0 +1,281 @@
+/** Blobs as the whole node offers them: this disk, the other owners of the shard, and repair between them. */
+import PQueue from 'p-queue'
+import {
+  BlobNotFoundError,
+  CidMismatchError,
+  ReplicationFailedError,
+  ShardMismatchError,
+  ShardOwnerUnavailableError,
+  StoppedError
+} from '../errors.ts'
+import { CidHasher, parseCid } from './cid.ts'
+import type { RemoteRead } from './network.types.ts'
+import { placementOrder } from './placement.ts'
+import { startRepair } from './repair.ts'
+import { createReplicator, REPLICATION_MS_PER_MIB } from './replicate.ts'
+import type {
+  BlobService,
+  BlobServiceOptions,
+  GetOptions,
+  PutOptions,
+  PutResult,
+  ReplicationStatus
+} from './service.types.ts'
+import { ownsShard, shardOf } from './shards.ts'
+import { createRemoteBlobs, endEarly } from './sources.ts'
+import type { StagedBlob } from './store.types.ts'
+import { chain, pulled } from './streams.ts'
+
+/** Most owners asked for the state of one blob. */
+export const STATUS_OWNERS_MAX = 16
+/** Time they have to answer. */
+export const STATUS_TIMEOUT_MS = 5000
+/** Most CIDs waiting to be announced in the DHT; more are left to the next change of the blob. */
+export const PROVIDE_QUEUE_MAX = 1000
+/** Owners that a foreign blob is offered to. */
+export const FORWARD_OWNERS_MAX = 6
+
+const MIB = 1024 * 1024
+
+/** Start the service. The network's handlers are the service itself. */
+export function createBlobService(options: BlobServiceOptions): BlobService {
+  const { store, network, shards, shardCount, replicationFactor, quorum, timeoutMs, maxBlobBytes, log } = options
+  const stopping = new AbortController()
+  const { signal: stopped } = stopping
+  const remote = createRemoteBlobs({ network, log })
+  const replicator = createReplicator({ store, network, timeoutMs, log, signal: stopped })
+  const announcements = new PQueue({ concurrency: 2 })
+  const background = new Set<Promise<unknown>>()
+  const healing = new Map<string, Promise<void>>()
+
+  const isMember = (peerId: string | undefined): boolean =>
+    peerId !== undefined && network.members().some(member => member.peerId === peerId)
+  const requireOwnShard = (cid: string): void => {
+    const shard = shardOf(cid, shardCount)
+    if (!ownsShard(shards, shard)) throw new ShardMismatchError(cid, shard, shards, shardCount)
+  }
+  const inBackground = (work: Promise<unknown>): void => {
+    const tracked = work
+      .catch(error => log.debug({ error }, 'background work failed'))
+      .finally(() => {
+        background.delete(tracked)
+      })
+    background.add(tracked)
+  }
+  const announce = (cid: string): void => {
+    if (announcements.size >= PROVIDE_QUEUE_MAX) return
+    inBackground(announcements.add(async () => (stopped.aborted ? undefined : network.provide(cid))))
+  }
+
+  /** Bring a blob's replicas up to the factor; answers who is known to hold it. */
+  async function mend(cid: string): Promise<boolean> {
+    const blob = await store.stat(cid)
+    if (!blob) return true
+    const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
+    const reachable = owners.filter(member => member.reachable).map(member => member.peerId)
+    const asked = reachable.slice(0, STATUS_OWNERS_MAX)
+    const limit = AbortSignal.any([stopped, AbortSignal.timeout(STATUS_TIMEOUT_MS)])
+    const holders = new Set(await remote.holders(cid, asked, limit))
+    const missing = Math.min(replicationFactor - 1, owners.length) - holders.size
+    if (missing <= 0) return true
+    const free = reachable.filter(peerId => !holders.has(peerId))
+    const more = await replicator.start(blob, free, missing, missing).settled
+    if (more.length > 0) log.info({ cid, peers: more }, 'replicas repaired')
+    return more.length >= missing
+  }
+  const membership = () =>
+    network
+      .members()
+      .map(member => `${member.peerId}${member.reachable ? '' : '?'}`)
+      .sort()
+      .join()
+  const repair = startRepair({ mend, list: store.list, membership, log, signal: stopped })
+
+  /** Fetch a good copy of a blob that was damaged here: verified whole, then kept. One at a time for each CID. */
+  function heal(cid: string): Promise<void> {
+    const running = healing.get(cid)
+    if (running) return running
+    const work = (async () => {
+      if (store.has(cid)) return
+      const { bytes, sizeBytes, mimeType } = await remote.open(cid, { offset: 0, signal: stopped })
+      const stage = { maxBytes: maxBlobBytes, sizeHint: sizeBytes, mimeType, expectedCid: cid, signal: stopped }
+      await (await store.stage(bytes, stage)).commit()
+      log.info({ cid }, 'damaged blob replaced by a good copy')
+    })().finally(() => healing.delete(cid))
+    healing.set(cid, work)
+    return work
+  }
+  store.onQuarantine(cid => {
+    if (!stopped.aborted) inBackground(heal(cid).finally(() => repair.enqueue(cid)))
+  })
+
+  async function forward(staged: StagedBlob, { from, localOnly, signal }: PutOptions): Promise<PutResult> {
+    const { cid, sizeBytes, mimeType } = staged
+    const shard = shardOf(cid, shardCount)
+    if (localOnly || isMember(from)) throw new ShardMismatchError(cid, shard, shards, shardCount)
+    const owners = replicator.candidates(cid).slice(0, FORWARD_OWNERS_MAX)
+    const perOwnerMs = 2 * (timeoutMs + Math.ceil((sizeBytes / MIB) * REPLICATION_MS_PER_MIB))
+    let lastError: unknown
+    for (const { peerId } of owners) {
+      const signals = [stopped, AbortSignal.timeout(perOwnerMs), ...(signal ? [signal] : [])]
+      try {
+        const blob = { sizeBytes, mimeType, open: () => staged.read() }
+        const answer = await network.store(peerId, blob, { signal: AbortSignal.any(signals) })
+        if (answer.cid !== cid) throw new CidMismatchError(cid, answer.cid)
+        return { cid, sizeBytes, existed: false, replicas: [peerId] }
+      } catch (error) {
+        signal?.throwIfAborted()
+        lastError = error
+        log.warn({ cid, peerId, error }, 'owner did not take a foreign blob')
+      }
+    }
+    throw new ShardOwnerUnavailableError(cid, shard, { cause: lastError })
+  }
+
+  async function put(source: AsyncIterable<Uint8Array>, putOptions: PutOptions): Promise<PutResult> {
+    if (stopped.aborted) throw new StoppedError()
+    const { mimeType, sizeHint, signal } = putOptions
+    const staged = await store.stage(source, { maxBytes: maxBlobBytes, mimeType, sizeHint, signal })
+    const { cid, sizeBytes } = staged
+    if (!ownsShard(shards, shardOf(cid, shardCount))) {
+      try {
+        return await forward(staged, putOptions)
+      } finally {
+        await staged.discard()
+      }
+    }
+    const { existed } = await staged.commit()
+    announce(cid)
+    const candidates = replicator.candidates(cid).map(member => member.peerId)
+    const wanted = Math.min(replicationFactor - 1, candidates.length)
+    const needed = Math.min(quorum - 1, candidates.length)
+    const round = replicator.start({ cid, sizeBytes, mimeType: staged.mimeType }, candidates, wanted, needed)
+    inBackground(
+      round.settled.then(confirmed => {
+        if (confirmed.length < wanted) repair.enqueue(cid)
+      })
+    )
+    const confirmed = await round.quorum
+    if (confirmed.length < needed) throw new ReplicationFailedError(cid, confirmed.length + 1, needed + 1)
+    return { cid, sizeBytes, existed, replicas: [network.self, ...confirmed] }
+  }
+
+  const putReplica: BlobService['putReplica'] = async (cidText, mimeType, source, { sizeHint, signal }) => {
+    if (stopped.aborted) throw new StoppedError()
+    const cid = parseCid(cidText)
+    requireOwnShard(cid)
+    if (store.has(cid)) {
+      await endEarly(source)
+      return { alreadyStored: true }
+    }
+    const stage = { maxBytes: maxBlobBytes, mimeType, sizeHint, expectedCid: cid, signal }
+    const { existed } = await (await store.stage(source, stage)).commit()
+    announce(cid)
+    return { alreadyStored: existed }
+  }
+
+  /** The copy here; null when there is none. A copy that turns out damaged is healed from other nodes while it is read. */
+  async function openLocal(cid: string, range: GetOptions): Promise<RemoteRead | null> {
+    const blob = await store.open(cid)
+    if (!blob) return null
+    const offset = range.offset ?? 0
+    const end = Math.min(blob.sizeBytes, offset + (range.length ?? blob.sizeBytes))
+    const alone = range.localOnly || isMember(range.from)
+    async function* read(): AsyncGenerator<Uint8Array> {
+      let at = offset
+      try {
+        for await (const bytes of blob!.read({ offset: at, length: end - at, signal: range.signal })) {
+          at += bytes.length
+          yield bytes
+        }
+      } catch (error) {
+        if (alone || store.has(cid) || range.signal?.aborted) throw error
+        // The copy was set aside. Nothing wrong has left; go on from a good one, if there is one.
+        await heal(cid).catch(() => Promise.reject(error))
+        yield* store.read(cid, { offset: at, length: end - at, signal: range.signal })
+      }
+    }
+    const bytes = read()
+    // The first piece is read before the answer begins, so that its damage can still become a proper error.
+    const first = await pulled(bytes)
+    return { sizeBytes: blob.sizeBytes, mimeType: blob.mimeType, bytes: chain(first, bytes) }
+  }
+
+  async function get(cidText: string, getOptions: GetOptions): Promise<RemoteRead> {
+    const cid = parseCid(cidText)
+    const { offset = 0, length, signal, verify } = getOptions
+    if (verify) return await getVerified(cid, getOptions)
+    let localError: unknown
+    const local = await openLocal(cid, getOptions).catch(error => {
+      if (store.has(cid) || signal?.aborted) throw error
+      localError = error
+      return null
+    })
+    if (local) return local
+    if (getOptions.localOnly || isMember(getOptions.from)) throw localError ?? new BlobNotFoundError(cid)
+    try {
+      return await remote.open(cid, { offset, length, signal })
+    } catch (error) {
+      throw localError ?? error
+    }
+  }
+
+  /** All the bytes are hashed before the first is given out: from this disk, else from a staged copy of another's. */
+  async function getVerified(cid: string, { offset = 0, length, signal, ...rest }: GetOptions): Promise<RemoteRead> {
+    const whole = await get(cid, { ...rest, signal, verify: false })
+    if (store.has(cid)) {
+      const hasher = new CidHasher()
+      for await (const bytes of whole.bytes) hasher.update(bytes)
+      if (hasher.digest() !== cid) await store.quarantine(cid, 'its bytes have another CID')
+      return await get(cid, { ...rest, offset, length, signal })
+    }
+    const { sizeBytes, mimeType } = whole
+    const stage = { maxBytes: maxBlobBytes, sizeHint: sizeBytes, mimeType, expectedCid: cid, signal }
+    const staged = await store.stage(whole.bytes, stage)
+    async function* read(): AsyncGenerator<Uint8Array> {
+      try {
+        yield* staged.read({ offset, ...(length === undefined ? {} : { length }) })
+      } finally {
+        await staged.discard()
+      }
+    }
+    const bytes = read()
+    return { sizeBytes, mimeType, bytes: chain(await pulled(bytes), bytes) }
+  }
+
+  async function stat(cidText: string, getOptions: GetOptions) {
+    const cid = parseCid(cidText)
+    const local = await store.stat(cid).catch(() => null)
+    if (local) return local
+    const { sizeBytes, mimeType, bytes } = await get(cid, { ...getOptions, offset: 0, length: 0, verify: false })
+    await endEarly(bytes)
+    return { cid, sizeBytes, mimeType }
+  }
+
+  async function replication(cidText: string, signal?: AbortSignal): Promise<ReplicationStatus> {
+    const cid = parseCid(cidText)
+    const owners = placementOrder(cid, network.members())
+    const others = owners.map(owner => owner.peerId).filter(peerId => peerId !== network.self)
+    const limits = [stopped, AbortSignal.timeout(STATUS_TIMEOUT_MS), ...(signal ? [signal] : [])]
+    const holders = await remote.holders(cid, others.slice(0, STATUS_OWNERS_MAX), AbortSignal.any(limits))
+    const nodes = [...(store.has(cid) ? [network.self] : []), ...holders]
+    const target = Math.max(1, Math.min(replicationFactor, owners.length))
+    return { cid, target, confirmed: nodes.length, complete: nodes.length >= target, nodes }
+  }
+
+  return {
+    put,
+    putReplica,
+    get,
+    stat,
+    replication,
+    get underReplicated() {
+      return repair.waiting
+    },
+    stop: async () => {
+      stopping.abort(new StoppedError())
+      announcements.clear()
+      await Promise.all([repair.ended, ...background])
+    }
+  }
+}

@@ -1,0 +1,87 @@
+/** What the blob service offers to HTTP and to the network. */
+
+import type { Log } from '../log.ts'
+import type { BlobHandlers, BlobNetwork, RemoteRead } from './network.types.ts'
+import type { ShardRange } from './shards.ts'
+import type { BlobStat, BlobStore } from './store.types.ts'
+
+export interface BlobServiceOptions {
+  store: BlobStore
+  network: BlobNetwork
+  /** Shards this node owns. */
+  shards: readonly ShardRange[]
+  shardCount: number
+  /** Replicas wanted of every blob, this node's included. */
+  replicationFactor: number
+  /** Replicas on disk before a store is acknowledged, this node's included; at most the owners there are. */
+  quorum: number
+  /** Base time of one replication attempt, milliseconds; 10 s for every MiB come on top. */
+  timeoutMs: number
+  maxBlobBytes: number
+  log: Log
+}
+
+export interface PutOptions {
+  mimeType?: string | undefined
+  /** Bytes announced, reserved at once. */
+  sizeHint?: number | undefined
+  signal?: AbortSignal | undefined
+  /** Peer that asks; a member does not have it forwarded again. */
+  from?: string | undefined
+  /** Refuse a foreign shard instead of forwarding it. */
+  localOnly?: boolean | undefined
+}
+
+export interface PutResult {
+  cid: string
+  sizeBytes: number
+  /** It was here before. */
+  existed: boolean
+  /** Peer ids known to hold it at this moment, this node's first if it does. */
+  replicas: string[]
+}
+
+export interface GetOptions {
+  /** Bytes to skip. */
+  offset?: number | undefined
+  /** Most bytes wanted; undefined: to the end. */
+  length?: number | undefined
+  signal?: AbortSignal | undefined
+  /** Peer that asks; a member is answered from this disk alone. */
+  from?: string | undefined
+  localOnly?: boolean | undefined
+  /** Work out the CID of all the bytes before the first one leaves. */
+  verify?: boolean | undefined
+}
+
+/** Where a blob's replicas are. */
+export interface ReplicationStatus {
+  cid: string
+  /** Replicas wanted: REPLICATION_FACTOR, or all owners if there are fewer. */
+  target: number
+  /** Replicas that answered just now. */
+  confirmed: number
+  complete: boolean
+  /** Peer ids of those. */
+  nodes: string[]
+}
+
+export interface BlobService extends BlobHandlers {
+  /**
+   * Store bytes. Acknowledged when `quorum` replicas are on disk; the rest of the replicas follow in the background.
+   * @throws PayloadTooLargeError, StorageFullError, BlobEmptyError, ReplicationFailedError, ShardMismatchError,
+   * ShardOwnerUnavailableError
+   */
+  put: (source: AsyncIterable<Uint8Array>, options: PutOptions) => Promise<PutResult>
+  /** Keep a replica. @throws ShardMismatchError, CidMismatchError and those of the store */
+  putReplica: BlobHandlers['putReplica']
+  /** Read a blob from here, else from whoever has it. @throws BlobNotFoundError, BlobCorruptError */
+  get: (cid: string, options: GetOptions) => Promise<RemoteRead>
+  /** Size and type, from here, else from whoever has it. @throws BlobNotFoundError */
+  stat: (cid: string, options: GetOptions) => Promise<Omit<BlobStat, 'createdAtMs'>>
+  /** Ask the owners now. */
+  replication: (cid: string, signal?: AbortSignal) => Promise<ReplicationStatus>
+  /** Blobs waiting for more replicas. */
+  readonly underReplicated: number
+  stop: () => Promise<void>
+}
