@@ -1,0 +1,79 @@
+/** Remove runs: the one asked for, and those nobody stands behind any more. Never anything that has no record. */
+import { rm } from 'node:fs/promises'
+import {
+  abandoned,
+  currentRecord,
+  listRecords,
+  type RunRecord,
+  readPlan,
+  runFolder,
+  unpointCurrent,
+  writeRecord
+} from './run-record.ts'
+import type { Progress, RuntimeName } from './runtime.ts'
+import { runtimeNamed } from './runtimes.ts'
+
+/** Folders of ended runs (logs and plans) that are kept. */
+const ENDED_RUNS_KEPT = 10
+
+/** What each runtime's `down` looks for before it answers that nothing is left. */
+export const LOOKED_FOR: Record<RuntimeName, string[]> = {
+  netns: ['process', 'namespace', 'mount', 'data or key'],
+  docker: ['container', 'network', 'volume', 'data or key']
+}
+
+/** @returns what is left of the run, in plain words; its record then says `down` */
+export async function removeRun(record: RunRecord, progress?: Progress): Promise<string[]> {
+  const plan = await readPlan(record.run)
+  const left: string[] = []
+  if (plan !== null) {
+    const runtime = await runtimeNamed(record.runtime)
+    const testnet = await runtime.attach(plan, { folder: runFolder(record.run), run: record.run })
+    left.push(...(await testnet.down(progress === undefined ? {} : { progress })))
+  }
+  if (left.length === 0) {
+    await writeRecord({ ...record, state: 'down' })
+    await unpointCurrent(record.run)
+  }
+  return left
+}
+
+/** Remove what dead harnesses left, and old logs. */
+export async function sweep(progress: Progress): Promise<void> {
+  const records = await listRecords()
+  for (const record of records) {
+    if (!(await abandoned(record))) continue
+    progress.note(`removing ${record.run}, which an interrupted command left behind`)
+    const left = await removeRun(record)
+    if (left.length > 0) progress.note(`still there: ${left.join('; ')}`)
+  }
+  const ended = records.filter(({ state }) => state === 'down')
+  await Promise.all(
+    ended.slice(0, -ENDED_RUNS_KEPT).map(async ({ run }) => await rm(runFolder(run), { recursive: true, force: true }))
+  )
+}
+
+export interface DownReport {
+  removed: RunRecord[]
+  /** Runs another living command holds; they end with it. */
+  held: RunRecord[]
+  left: string[]
+}
+
+/** Remove every testnet of this tree that stands by itself or is abandoned. */
+export async function takeDown(progress: Progress): Promise<DownReport> {
+  const report: DownReport = { removed: [], held: [], left: [] }
+  for (const record of await listRecords()) {
+    if (record.state === 'down') continue
+    const standing = record.state === 'up' && !record.bound
+    if (standing || (await abandoned(record))) {
+      report.left.push(...(await removeRun(record, progress)))
+      report.removed.push(record)
+    } else {
+      report.held.push(record)
+    }
+  }
+  const current = await currentRecord()
+  if (current?.state === 'down') await unpointCurrent(current.run)
+  return report
+}

@@ -1,0 +1,100 @@
+/** What a plan claims of the way from a host to the internet, and whether what was seen agrees. Pure. */
+import type { Impairment, NatKind, Plan, PlannedHost, PlannedLink, PlannedRouter } from '../../netem/index.ts'
+import type { ProbeResult } from './probe-programs.ts'
+
+export interface NatRow {
+  kind: string
+  claimed: NatKind
+  observed: string
+  proved: boolean
+}
+
+export interface LinkRow {
+  link: string
+  what: 'delay' | 'loss'
+  asked: string
+  got: string
+  ok: boolean
+}
+
+/** Scheduling of two processes on a crowded machine may add this to the best of many round trips, milliseconds. */
+const SLACK_MS = 25
+/** Timers and the shaper's clock may be early by this, milliseconds. */
+const EARLY_MS = 1
+/** Loss is a chance: this many standard deviations of what that many packets give by luck. */
+const LOSS_DEVIATIONS = 4
+
+/** Routers from a host outwards. */
+export function routersOf(plan: Plan, host: PlannedHost): PlannedRouter[] {
+  const path: PlannedRouter[] = []
+  let network = host.attachment.network
+  for (;;) {
+    const router = plan.routers.find(candidate => candidate.inside.network === network)
+    if (router === undefined) return path
+    path.push(router)
+    network = router.outside.network
+  }
+}
+
+/** The kind a path of NATs amounts to: one symmetric NAT makes it symmetric. */
+function kindOf(routers: PlannedRouter[]): NatKind {
+  const kinds = routers.map(({ kind }) => kind)
+  return kinds.includes('symmetric') ? 'symmetric' : kinds.includes('port-preserving') ? 'port-preserving' : 'none'
+}
+
+/** What the mappings seen from one socket amount to. */
+export function observedKind(probe: ProbeResult, ownAddress: string): string {
+  const seen = probe.seen.flatMap(({ address, port }) => (address === null ? [] : [{ address, port }]))
+  if (seen.length < probe.seen.length || seen.length < 2) return 'no answer'
+  if (seen.every(({ address }) => address === ownAddress)) return 'none'
+  if (new Set(seen.map(({ address, port }) => `${address}:${port}`)).size > 1) return 'symmetric'
+  return seen[0]!.port === probe.localPort ? 'port-preserving' : 'endpoint-independent'
+}
+
+/** Judge one NAT by a probe from a host behind it. */
+export function natRow(plan: Plan, host: PlannedHost, probe: ProbeResult): NatRow {
+  const routers = routersOf(plan, host)
+  const claimed = kindOf(routers)
+  const outermost = routers.findLast(({ kind }) => kind !== 'none')
+  const observed = observedKind(probe, host.attachment.address)
+  const outside = outermost?.outside.address ?? host.attachment.address
+  const rightAddress = probe.seen.every(({ address }) => address === outside)
+  return { kind: host.nat ?? 'none', claimed, observed, proved: observed === claimed && rightAddress }
+}
+
+/** Judge the impairments between a host and a reflector by round trips. */
+export function linkRows(plan: Plan, host: PlannedHost, reflector: PlannedHost, probe: ProbeResult): LinkRow[] {
+  const links: PlannedLink[] = [host.link, ...routersOf(plan, host).map(({ link }) => link), reflector.link]
+  const both = links.flatMap(({ up, down }) => [up, down]).filter(impairment => impairment !== null)
+  if (both.length === 0) return []
+  const sum = (of: (impairment: Impairment) => number | undefined): number =>
+    both.reduce((total, impairment) => total + (of(impairment) ?? 0), 0)
+  const delayMs = sum(({ delayMs }) => delayMs)
+  const jitterMs = sum(({ jitterMs }) => jitterMs)
+  const passes = both.reduce((chance, { lossPct = 0 }) => chance * (1 - lossPct / 100), 1)
+  const rows: LinkRow[] = []
+  const name = `${host.name} to ${reflector.name} and back`
+  if (delayMs > 0) {
+    const best = Math.min(...probe.roundTripsMs)
+    const asked = jitterMs > 0 ? `${delayMs} ± ${jitterMs} ms` : `${delayMs} ms`
+    const ok = best >= delayMs - jitterMs - EARLY_MS && best <= delayMs + jitterMs + SLACK_MS
+    rows.push({ link: name, what: 'delay', asked, got: `${best.toFixed(1)} ms`, ok })
+  }
+  if (passes < 1) {
+    const lost = 1 - probe.roundTripsMs.length / probe.sent
+    const deviation = Math.sqrt((passes * (1 - passes)) / probe.sent)
+    const ok = Math.abs(lost - (1 - passes)) <= LOSS_DEVIATIONS * deviation
+    rows.push({ link: name, what: 'loss', asked: percent(1 - passes), got: percent(lost), ok })
+  }
+  return rows
+}
+
+/** Whether anything on the way loses packets, so that more of them must be sent. */
+export function loses(plan: Plan, host: PlannedHost): boolean {
+  const links = [host.link, ...routersOf(plan, host).map(({ link }) => link)]
+  return links.some(({ up, down }) => (up?.lossPct ?? 0) > 0 || (down?.lossPct ?? 0) > 0)
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`
+}

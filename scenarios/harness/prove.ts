@@ -1,0 +1,76 @@
+/** The lab proves itself before anything is judged in it: every NAT has its kind, every impairment its size. */
+import { type LinkRow, linkRows, loses, type NatRow, natRow, routersOf } from './expect.ts'
+import { nodeProgram, type ProbeResult, probeUdp, reflectUdp } from './probe-programs.ts'
+import type { Host, Testnet } from './runtime.ts'
+
+export interface Proof {
+  ok: boolean
+  nats: NatRow[]
+  links: LinkRow[]
+}
+
+/** Ports that no role uses. */
+const REFLECTOR_PORTS = [46_001, 46_002]
+const REFLECTORS = 2
+const REFLECT_FOR_MS = 60_000
+const FIRST_ANSWER_WITHIN_MS = 20_000
+const ANSWER_WITHIN_MS = 1000
+const ROUNDS = 12
+const ROUNDS_WITH_LOSS = 200
+
+/** Probe from one host behind each NAT and from every host with a link of its own. */
+export async function proveLab(testnet: Testnet, signal: AbortSignal): Promise<Proof> {
+  const { plan } = testnet
+  const reflectors = testnet
+    .hosts()
+    .filter(({ planned }) => planned.nat === null && planned.role !== 'chain')
+    .slice(0, REFLECTORS)
+  const probers = testnet.hosts().filter(({ planned }, index, all) => {
+    const impaired = planned.link.up !== null || planned.link.down !== null
+    const firstBehind = planned.nat !== null && all.findIndex(host => host.planned.nat === planned.nat) === index
+    return firstBehind || (impaired && !reflectors.includes(all[index]!))
+  })
+  if (probers.length === 0 || reflectors.length === 0) return { ok: true, nats: [], links: [] }
+  const ending = new AbortController()
+  const reflecting = reflectors.map(host =>
+    host
+      .exec(nodeProgram(reflectUdp, REFLECTOR_PORTS, REFLECT_FOR_MS), {
+        signal: AbortSignal.any([signal, ending.signal])
+      })
+      .catch(() => undefined)
+  )
+  try {
+    const targets = reflectors.flatMap(({ planned }) =>
+      REFLECTOR_PORTS.map(port => `${planned.attachment.address}:${port}`)
+    )
+    const proofs = await Promise.all(probers.map(async host => await probe(testnet, host, targets, signal)))
+    const nats = proofs.flatMap(({ planned, result }) =>
+      planned.nat === null || routersOf(plan, planned).length === 0 ? [] : [natRow(plan, planned, result)]
+    )
+    const links = proofs.flatMap(({ planned, result }) => linkRows(plan, planned, reflectors[0]!.planned, result))
+    return { ok: nats.every(({ proved }) => proved) && links.every(({ ok }) => ok), nats: distinct(nats), links }
+  } finally {
+    ending.abort()
+    await Promise.all(reflecting)
+  }
+}
+
+async function probe(
+  { plan }: Testnet,
+  host: Host,
+  targets: string[],
+  signal: AbortSignal
+): Promise<{ planned: Host['planned']; result: ProbeResult }> {
+  const rounds = loses(plan, host.planned) ? ROUNDS_WITH_LOSS : ROUNDS
+  const { code, stdout, stderr } = await host.exec(
+    nodeProgram(probeUdp, targets, rounds, FIRST_ANSWER_WITHIN_MS, ANSWER_WITHIN_MS),
+    { signal }
+  )
+  if (code !== 0) throw new Error(`the probe in ${host.planned.name} ended with ${code}: ${stderr}`)
+  return { planned: host.planned, result: JSON.parse(stdout) as ProbeResult }
+}
+
+/** A NAT seen from two hosts is one row, unless they disagree. */
+function distinct(rows: NatRow[]): NatRow[] {
+  return [...new Map(rows.map(row => [JSON.stringify(row), row])).values()]
+}

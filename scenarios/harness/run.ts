@@ -1,0 +1,211 @@
+/** A run in stages: plan, up, prove, run, check, report, down. */
+import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { plan as planOf } from '../../netem/index.ts'
+import { CheckFailedError, type CheckResult, reason, startChecks } from './check.ts'
+import { removeRun } from './down.ts'
+import { HarnessError, InterruptedError } from './errors.ts'
+import { startHistory } from './history.ts'
+import { startNemesis } from './nemesis.ts'
+import { REPORTS_FOLDER } from './paths.ts'
+import { proveLab } from './prove.ts'
+import { seededRandom } from './random.ts'
+import { type Report, replayCommand, writeReport } from './report.ts'
+import type { Progress, RuntimeName } from './runtime.ts'
+import { chooseRuntime } from './runtimes.ts'
+import type { Depth, Story } from './scenario.ts'
+import { listScenarios, loadScenario, type NamedScenario } from './scenario-files.ts'
+import { bringUp, type Standing } from './up.ts'
+import { exitCodeOf, type Verdict, worst } from './verdict.ts'
+
+export interface RunOptions {
+  runtime: RuntimeName | 'auto'
+  seed: string
+  depth: Depth
+  all: boolean
+  progress: Progress
+  signal: AbortSignal
+}
+
+/** Run scenarios one after another. @returns the exit code of the worst */
+export async function runScenarios(names: string[], options: RunOptions): Promise<number> {
+  if (names.length === 0 && !options.all)
+    throw new HarnessError('NOTHING_TO_RUN', 'name a scenario (see `list`) or say --all')
+  const scenarios = options.all ? await listScenarios() : await Promise.all(names.map(loadScenario))
+  const verdicts: Verdict[] = []
+  for (const scenario of scenarios) {
+    const report = await runScenario(scenario, options)
+    verdicts.push(report.verdict)
+    const passed = report.checks.filter(({ verdict }) => verdict === 'pass').length
+    options.progress.note(
+      `${report.scenario} on ${report.runtime}: ${report.verdict}, ${passed} of ${report.checks.length} checks passed, ${report.skipped} skipped, seed ${report.seed}`
+    )
+    if (report.verdict !== 'pass') options.progress.note(`again: ${replayCommand(report)}`)
+  }
+  return exitCodeOf(worst(verdicts))
+}
+
+/** One scenario, one report; a testnet of its own, gone afterwards whatever happened. */
+export async function runScenario(scenario: NamedScenario, options: RunOptions): Promise<Report> {
+  const { progress, seed } = options
+  planOf(scenario.topology, seed)
+  const { runtime } = await chooseRuntime(options.runtime)
+  const folder = join(REPORTS_FOLDER, scenario.name, runtime.name)
+  await rm(folder, { recursive: true, force: true })
+  await mkdir(folder, { recursive: true })
+  progress.note(`scenario ${scenario.name} on ${runtime.name}, seed ${seed}: ${scenario.about}`)
+  const began = performance.now()
+  const outcome: Outcome = { verdicts: [], checks: [], rows: [] }
+  const { can } = await runtime.probe()
+  const missing = scenario.needs.filter(need => !can.includes(need))
+  if (missing.length > 0)
+    outcome.checks.push({
+      name: 'the scenario can run here',
+      verdict: 'skip',
+      detail: `${runtime.name} cannot: ${missing.join(', ')}`
+    })
+  else await judged(scenario, { ...options, runtime: runtime.name }, folder, outcome)
+  const { checks, rows } = outcome
+  const report: Report = {
+    scenario: scenario.name,
+    runtime: runtime.name,
+    seed,
+    verdict: worst([...outcome.verdicts, ...checks.map(({ verdict }) => verdict)]),
+    durationMs: Math.round(performance.now() - began),
+    checks,
+    skipped: checks.filter(({ verdict }) => verdict === 'skip').length,
+    rows
+  }
+  await writeReport(folder, report)
+  return report
+}
+
+interface Outcome {
+  /** Verdicts beside those of checks. */
+  verdicts: Verdict[]
+  checks: CheckResult[]
+  rows: Array<Record<string, unknown>>
+}
+
+/** Bring up, prove, play, look back, take down. Everything but an interruption ends as a check. */
+async function judged(
+  scenario: NamedScenario,
+  options: RunOptions & { runtime: RuntimeName },
+  folder: string,
+  outcome: Outcome
+): Promise<void> {
+  const { progress, signal, seed, runtime } = options
+  const { topology } = scenario
+  let standing: Standing
+  try {
+    standing = await bringUp({ topology, seed, runtime, bound: true, progress, signal })
+  } catch (error) {
+    if (signal.aborted) throw new InterruptedError()
+    outcome.checks.push({ name: 'the testnet comes up', verdict: 'fail', detail: reason(error) })
+    return
+  }
+  const { testnet } = standing
+  try {
+    const proved = progress.stage('Prove NATs and links')
+    const proof = await proveLab(testnet, signal)
+    outcome.rows.push(...[...proof.nats, ...proof.links].map(row => ({ ...row })))
+    proved(`${proof.nats.length} NATs, ${proof.links.length} links: ${proof.ok ? 'as claimed' : 'NOT as claimed'}`)
+    if (proof.ok) await play(scenario, standing, options, folder, outcome)
+    else outcome.verdicts.push('invalid')
+    const { invalid } = await testnet.status()
+    if (invalid.length > 0) outcome.verdicts.push('invalid')
+    outcome.rows.push(...invalid.map(why => ({ what: 'lab', why, ok: false })))
+  } catch (error) {
+    if (signal.aborted) throw new InterruptedError()
+    outcome.checks.push({ name: 'the run ends', verdict: 'unknown', detail: reason(error) })
+  } finally {
+    const verdict = worst([...outcome.verdicts, ...outcome.checks.map(check => check.verdict)])
+    if (verdict !== 'pass') await keepEvidence(testnet.folder, folder, standing, options)
+    const left = await removeRun(standing.record, progress)
+    if (left.length > 0) outcome.checks.push({ name: 'nothing is left', verdict: 'fail', detail: left.join('; ') })
+  }
+}
+
+async function play(
+  scenario: NamedScenario,
+  { testnet, endpoints }: Standing,
+  options: RunOptions & { runtime: RuntimeName },
+  folder: string,
+  outcome: Outcome
+): Promise<void> {
+  const { progress } = options
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(scenario.withinMs)])
+  const history = startHistory(join(folder, 'history.jsonl'))
+  const nemesis = startNemesis(testnet, history)
+  const check = startChecks({
+    signal,
+    onResult: result =>
+      progress.note(
+        `${result.verdict.padEnd(7)} ${result.name}${result.verdict === 'pass' ? '' : `: ${result.detail}`}`
+      )
+  })
+  const story: Story = {
+    testnet,
+    endpoints,
+    runtime: options.runtime,
+    depth: options.depth,
+    hosts: role => testnet.hosts().filter(({ planned }) => planned.role === role),
+    host: testnet.host,
+    nemesis,
+    check,
+    random: seededRandom(`${options.seed}\0${scenario.name}`),
+    history,
+    step(title) {
+      history.event('step', title)
+      progress.note(`-- ${title}`)
+    },
+    row: row => void outcome.rows.push(row),
+    signal
+  }
+  try {
+    await withSignal(scenario.story(story), signal)
+  } catch (error) {
+    if (options.signal.aborted) throw new InterruptedError()
+    // A failed `eventually` is on record already.
+    if (!(error instanceof CheckFailedError)) check.unknown('the story plays to its end', reason(error))
+  } finally {
+    outcome.checks.push(...check.results)
+  }
+  await nemesis.undoAll()
+}
+
+/** The story, or the reason of the signal when that comes first: no promise of a story can hold up the end. */
+async function withSignal(story: Promise<void>, signal: AbortSignal): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const abort = (): void => reject(signal.reason)
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    await Promise.race([story, promise])
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+/** One self-contained folder: seed, plan, logs, events, and the command that plays it again. */
+async function keepEvidence(
+  from: string,
+  folder: string,
+  { testnet, record }: Standing,
+  { seed }: RunOptions
+): Promise<void> {
+  const evidence = join(folder, 'failure')
+  await mkdir(join(evidence, 'logs'), { recursive: true })
+  await Promise.all(
+    testnet.hosts().map(async host => {
+      const log = await host.logs().catch(error => `its log cannot be read: ${reason(error)}`)
+      await writeFile(join(evidence, 'logs', `${host.planned.name}.log`), log)
+    })
+  )
+  for (const name of ['plan.json', 'events.jsonl', 'compose.yml']) {
+    await cp(join(from, name), join(evidence, name)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+    })
+  }
+  const again = replayCommand({ scenario: basename(dirname(folder)), runtime: record.runtime, seed })
+  await writeFile(join(evidence, 'README.md'), `Seed \`${seed}\`, run ${record.run}. Play it again:\n\n    ${again}\n`)
+}

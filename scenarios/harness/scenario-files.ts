@@ -1,0 +1,34 @@
+/** Every `.ts` file beside the harness is a scenario; its name is the file's. */
+import { readdir } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { UnknownNameError } from './errors.ts'
+import { ROOT } from './paths.ts'
+import type { Scenario } from './scenario.ts'
+
+const DOOR = 'index.ts'
+const FOLDER = join(ROOT, 'scenarios')
+
+export interface NamedScenario extends Scenario {
+  name: string
+}
+
+export async function scenarioNames(): Promise<string[]> {
+  const names = await readdir(FOLDER)
+  return names
+    .filter(name => name.endsWith('.ts') && !name.endsWith('.test.ts') && name !== DOOR)
+    .map(name => basename(name, '.ts'))
+    .sort()
+}
+
+/** @throws UnknownNameError */
+export async function loadScenario(name: string): Promise<NamedScenario> {
+  const known = await scenarioNames()
+  if (!known.includes(name)) throw new UnknownNameError('scenario', name, known)
+  const { default: loaded } = (await import(pathToFileURL(join(FOLDER, `${name}.ts`)).href)) as { default: Scenario }
+  return { ...loaded, name }
+}
+
+export async function listScenarios(): Promise<NamedScenario[]> {
+  return await Promise.all((await scenarioNames()).map(loadScenario))
+}

@@ -1,0 +1,69 @@
+/** Tables and last words for people. */
+import Table from 'cli-table3'
+import type { Plan, PlannedHost } from '../../netem/index.ts'
+import type { Endpoints } from './endpoints.ts'
+import type { TestnetStatus } from './runtime.ts'
+
+const natOf = (host: PlannedHost): string => (host.nat === null ? '-' : `${host.nat} (${host.natKind})`)
+const urlOf = (host: PlannedHost): string => `http://127.0.0.1:${host.controlPort}`
+
+/** Without colours where nobody would see them. */
+function table(head: string[], rows: string[][]): string {
+  const style = { compact: true, ...(process.stdout.isTTY === true ? {} : { head: [], border: [] }) }
+  const made = new Table({ head, style })
+  made.push(...rows)
+  return made.toString()
+}
+
+/** Hosts, roles, addresses, NATs and URLs of a plan. */
+export function hostTable(plan: Plan): string {
+  return table(
+    ['host', 'role', 'network', 'address', 'NAT', 'URL'],
+    plan.hosts.map(host => [
+      host.name,
+      host.role,
+      host.attachment.network,
+      host.attachment.address,
+      natOf(host),
+      urlOf(host)
+    ])
+  )
+}
+
+/** The same with what runs now. `waiting`: what each host that is not ready waits for. */
+export function statusTable(plan: Plan, status: TestnetStatus, waiting: Map<string, string[]>): string {
+  return table(
+    ['host', 'role', 'NAT', 'state', 'ready', 'URL'],
+    plan.hosts.map(host => {
+      const { state, cut } = status.hosts[host.name] ?? { state: 'dead', cut: false }
+      const reasons = waiting.get(host.name)
+      const ready = state !== 'running' ? 'no' : reasons === undefined ? 'yes' : `no: ${reasons.join(', ')}`
+      return [host.name, host.role, natOf(host), cut ? `${state}, cut` : state, ready, urlOf(host)]
+    })
+  )
+}
+
+/** What to do next, after the table. */
+export function nextSteps(endpoints: Endpoints): string {
+  const [gateway] = endpoints.gateways
+  const node = Object.entries(endpoints.hosts).find(([, { role }]) => role === 'node')
+  const lines: string[] = []
+  if (gateway !== undefined) {
+    lines.push(`Open ${gateway}/ to watch it.`, '', 'Try it:')
+    lines.push(
+      `  curl -X POST '${gateway}/v1/storage/put?key=greeting' -H 'X-API-Key: ${endpoints.apiKey}' --data-binary 'hello, warren'`
+    )
+    lines.push(`  curl '${gateway}/v1/storage/get?key=greeting' -H 'X-API-Key: ${endpoints.apiKey}'`)
+  } else if (node !== undefined) {
+    lines.push(`Open ${node[1].control}/health to see ${node[0]}.`, '', 'Try it:')
+    lines.push(
+      `  curl -X POST ${node[1].control}/store -H 'Content-Type: application/octet-stream' --data-binary 'hello, warren'`
+    )
+  }
+  lines.push(
+    '',
+    `Run ${endpoints.run}, seed ${endpoints.seed}. Endpoints: .testnet/current/endpoints.json, shell variables: . .testnet/current/env`
+  )
+  lines.push('Look: make testnet-status   End: make testnet-down')
+  return lines.join('\n')
+}

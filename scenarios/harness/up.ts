@@ -1,0 +1,77 @@
+/** From a topology to a testnet that works, the same for both runtimes. */
+import { randomBytes } from 'node:crypto'
+import { type Plan, plan as planOf, type Topology } from '../../netem/index.ts'
+import { removeRun, sweep } from './down.ts'
+import { type Endpoints, endpointsOf, writeEndpoints } from './endpoints.ts'
+import { InterruptedError, TestnetRunningError } from './errors.ts'
+import { prepare } from './prepare.ts'
+import { waitReady } from './ready.ts'
+import { createRun, listRecords, pointCurrent, type RunRecord, runFolder, writeRecord } from './run-record.ts'
+import type { Progress, RuntimeName, Testnet } from './runtime.ts'
+import { chooseRuntime } from './runtimes.ts'
+import { holdFreeSlot } from './slot.ts'
+
+export interface UpRequest {
+  topology: Topology
+  seed: string
+  runtime: RuntimeName | 'auto'
+  /** Held by this process and gone with it (scenarios, suites), instead of standing by itself as `current`. */
+  bound: boolean
+  progress: Progress
+  signal: AbortSignal
+}
+
+export interface Standing {
+  testnet: Testnet
+  record: RunRecord
+  endpoints: Endpoints
+}
+
+/**
+ * Bring a testnet up; resolves when every host is ready. Whatever fails, nothing stays but a folder of logs.
+ * @throws TopologyInvalidError before anything is created; TestnetRunningError; RuntimeMissingError; HarnessError of the stage
+ */
+export async function bringUp(request: UpRequest): Promise<Standing> {
+  const { topology, seed, progress, signal, bound } = request
+  planOf(topology, seed)
+  await sweep(progress)
+  const records = (await listRecords()).filter(({ state }) => state !== 'down')
+  const standing = records.find(record => !record.bound)
+  if (!bound && standing !== undefined) throw new TestnetRunningError(standing.run)
+  await prepare(request.runtime, progress)
+  const { runtime, why } = await chooseRuntime(request.runtime)
+  progress.note(why)
+  const held = await holdFreeSlot(runtime, new Set(records.map(({ slot }) => slot)))
+  try {
+    if (held.slot > 0) progress.note(`slots 0 to ${held.slot - 1} are taken (ports in use); this is slot ${held.slot}`)
+    if (signal.aborted) throw new InterruptedError()
+    const plan = planOf(topology, seed, held.slot)
+    const run = runName(plan)
+    const record = await createRun(plan, { run, runtime: runtime.name, bound })
+    try {
+      const folder = runFolder(run)
+      const testnet = await runtime.up(plan, { folder, run, progress, signal })
+      await waitReady(testnet, { progress, signal })
+      const endpoints = endpointsOf(plan, run, runtime.name)
+      await writeEndpoints(folder, endpoints)
+      await writeRecord({ ...record, state: 'up' })
+      if (!bound) await pointCurrent(run)
+      return { testnet, record: { ...record, state: 'up' }, endpoints }
+    } catch (error) {
+      progress.note('removing what was built')
+      await removeRun(record)
+      throw signal.aborted ? new InterruptedError() : error
+    }
+  } finally {
+    held.release()
+  }
+}
+
+/** `<topology>-<time>-<random>`: sorts by time, and two in one second differ. */
+function runName(plan: Plan): string {
+  const time = new Date()
+    .toISOString()
+    .replaceAll(/[-:]|\.\d+Z/g, '')
+    .replace('T', '-')
+  return `${plan.topology}-${time}-${randomBytes(2).toString('hex')}`
+}
