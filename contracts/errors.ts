@@ -34,12 +34,6 @@ export class BodyTooLargeError extends Error {
   readonly code = 'BODY_TOO_LARGE'
 }
 
-/** A package that the image needs is not in node_modules. */
-export class PackageNotInstalledError extends Error {
-  override readonly name = 'PackageNotInstalledError'
-  readonly code = 'PACKAGE_NOT_INSTALLED'
-}
-
 /** A port of the chain cannot be listened on. */
 export class ListenError extends Error {
   override readonly name = 'ListenError'

@@ -23,8 +23,6 @@ export interface RunningChain extends AsyncDisposable {
 }
 
 export interface RunOptions {
-  program?: string
-  cwd?: string
   env?: Record<string, string>
   /** Content of the accounts file in place of five good accounts. */
   accounts?: string
@@ -54,9 +52,9 @@ export async function runChain(options: RunOptions = {}): Promise<RunningChain> 
   const dataDir = await mkdtemp(join(tmpdir(), 'warren-chain-'))
   const accountsFile = join(dataDir, 'accounts.json')
   await (options.accounts === undefined ? writeAccounts(accountsFile, 5) : writeFile(accountsFile, options.accounts))
-  const program = options.program ?? fileURLToPath(new URL('main.ts', import.meta.url))
+  const program = fileURLToPath(new URL('main.ts', import.meta.url))
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program], {
-    cwd: options.cwd ?? dataDir,
+    cwd: dataDir,
     stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env.PATH,
