@@ -54,10 +54,10 @@ export async function capabilities({ run = runCommand }: { run?: Run } = {}): Pr
       () => attempt(run, ['unshare', '--user', '--map-root-user', '--net', 'true'])
     ],
     ['network-namespaces', USER_NAMESPACES_FIX, () => attempt(run, scratch('ip link set lo up'))],
-    ['nat', 'modprobe nft_masq nf_nat', () => attempt(run, scratch(NAT_PROBE))],
+    ['nat', 'modprobe --all nft_masq nf_nat', () => attempt(run, scratch(NAT_PROBE))],
     ['netem', 'modprobe sch_netem', () => attempt(run, scratch('tc qdisc add dev lo root netem delay 1ms'))],
     ['koffi', 'npm install --no-save --ignore-scripts koffi', () => import('koffi')],
-    ['nfqueue', 'modprobe nfnetlink_queue xt_NFQUEUE', () => attempt(run, scratch(NFQUEUE_PROBE))]
+    ['nfqueue', 'modprobe --all nfnetlink_queue xt_NFQUEUE', () => attempt(run, scratch(NFQUEUE_PROBE))]
   ]
   return Promise.all(
     probes.map(async ([what, fix, probe]) => {

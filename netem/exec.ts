@@ -6,6 +6,9 @@ const DEFAULT_TIMEOUT_MS = 60_000
 /** What is kept of each output stream. */
 const OUTPUT_LIMIT_BYTES = 4 * 1024 * 1024
 
+/** An ordinary user's PATH on Debian has no sbin, where `nft` and `tc` are. */
+const SBIN = '/usr/sbin:/sbin'
+
 export interface CommandOptions {
   /** Given to its standard input. Default: none. */
   input?: string
@@ -46,6 +49,7 @@ export const run: Run = (argv, { input, signal, timeoutMs = DEFAULT_TIMEOUT_MS }
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
       timeout: timeoutMs,
       killSignal: 'SIGKILL',
+      env: { ...process.env, PATH: `${process.env.PATH ?? '/usr/bin:/bin'}:${SBIN}` },
       ...(signal === undefined ? {} : { signal })
     })
     const stdout = collect(child.stdout!)

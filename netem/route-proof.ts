@@ -1,5 +1,6 @@
 /** Look-ups that prove that nothing of a testnet has a way out of it. Pure: runtimes run them and hand the answers back. */
 import type { Plan } from './plan.types.ts'
+import { LOOP_BACK_INTERFACE, LOOP_OUT_INTERFACE } from './shape.ts'
 
 /** Addresses of no lab network, public and private; none is ever sent a packet, a look-up only asks the routing table. */
 const OUTSIDE = ['1.1.1.1', '192.0.2.1', '172.16.0.1', '192.168.255.254'] as const
@@ -20,16 +21,24 @@ export interface RouteLookup {
 /** The look-ups for one host or router: every one must give null. @param where a name of the plan's hosts or routers */
 export function routeLookups(plan: Plan, where: string): RouteLookup[] {
   const allowed = allowedNextHop(plan, where)
-  return OUTSIDE.map(address => ({
-    where,
-    argv: ['ip', 'route', 'get', address],
-    verdict: ({ code, stdout }) => {
-      if (code !== 0) return null
-      const via = / via (\S+)/.exec(stdout)?.[1]
-      if (via !== undefined && via === allowed) return null
-      return `${where} would send packets for ${address} ${via === undefined ? 'directly' : `to ${via}`}: ${stdout.trim()}`
-    }
-  }))
+  const host = plan.hosts.find(({ name }) => name === where)
+  const isLooped = host !== undefined && host.link.up !== null
+  const lookups = isLooped ? [[], ['from', host.attachment.address, 'iif', LOOP_BACK_INTERFACE]] : [[]]
+  return OUTSIDE.flatMap(address =>
+    lookups.map(words => ({
+      where,
+      argv: ['ip', 'route', 'get', address, ...words],
+      verdict: ({ code, stdout }: { code: number; stdout: string }) => {
+        if (code !== 0) return null
+        const via = / via (\S+)/.exec(stdout)?.[1]
+        if (via !== undefined && via === allowed) return null
+        // Into its own shaper; where it goes from there is the second look-up.
+        if (isLooped && words.length === 0 && stdout.includes(` dev ${LOOP_OUT_INTERFACE} `)) return null
+        const way = via === undefined ? 'directly' : `to ${via}`
+        return `${where} would send packets for ${address} ${way}: ${stdout.trim()}`
+      }
+    }))
+  )
 }
 
 /** The look-ups for every host and router of the plan. */

@@ -1,0 +1,52 @@
+# router
+set -e
+nft -f - <<'WARREN_END_OF_INPUT'
+table ip warren_nat
+delete table ip warren_nat
+table ip warren_nat {
+  chain input {
+    type filter hook input priority filter; policy drop;
+    iifname "lo" accept
+    iifname "inside" icmp type echo-request accept
+  }
+  chain forward {
+    type filter hook forward priority filter; policy drop;
+    ct state invalid drop
+    iifname "inside" oifname "outside" accept
+    iifname "outside" oifname "inside" ct state established,related accept
+  }
+  chain output {
+    type filter hook output priority filter; policy accept;
+    oifname "outside" drop
+  }
+  chain translate {
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "outside" masquerade fully-random
+  }
+  chain guard {
+    type filter hook postrouting priority srcnat + 50; policy accept;
+    oifname "outside" ip saddr != 11.0.1.1 drop
+  }
+}
+WARREN_END_OF_INPUT
+tc qdisc replace dev outside root netem limit 100000 delay 20ms 5ms loss random 1%
+tc qdisc replace dev inside root netem limit 1074 delay 10ms rate 50000kbit
+ip -batch - <<'WARREN_END_OF_INPUT'
+address replace 10.40.1.254/24 dev inside
+route replace 10.40.2.0/24 via 11.0.1.2
+WARREN_END_OF_INPUT
+sh -c 'test "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 || echo 1 > /proc/sys/net/ipv4/ip_forward'
+
+# host
+set -e
+ip -batch - <<'WARREN_END_OF_INPUT'
+route replace default via 10.40.1.254
+WARREN_END_OF_INPUT
+tc qdisc replace dev eth0 root netem limit 100000 delay 20ms 5ms loss random 1%
+ip -batch - <<'WARREN_END_OF_INPUT'
+link add shape-in type ifb
+link set shape-in up
+WARREN_END_OF_INPUT
+tc qdisc add dev eth0 handle ffff: ingress
+tc filter add dev eth0 parent ffff: protocol all u32 match u32 0 0 action mirred egress redirect dev shape-in
+tc qdisc replace dev shape-in root netem limit 1074 delay 10ms rate 50000kbit

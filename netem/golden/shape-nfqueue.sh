@@ -1,0 +1,71 @@
+# router
+set -e
+nft -f - <<'WARREN_END_OF_INPUT'
+table ip warren_nat
+delete table ip warren_nat
+table ip warren_nat {
+  chain input {
+    type filter hook input priority filter; policy drop;
+    iifname "lo" accept
+    iifname "inside" icmp type echo-request accept
+  }
+  chain forward {
+    type filter hook forward priority filter; policy drop;
+    ct state invalid drop
+    iifname "inside" oifname "outside" accept
+    iifname "outside" oifname "inside" ct state established,related accept
+  }
+  chain output {
+    type filter hook output priority filter; policy accept;
+    oifname "outside" drop
+  }
+  chain translate {
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "outside" masquerade fully-random
+  }
+  chain guard {
+    type filter hook postrouting priority srcnat + 50; policy accept;
+    oifname "outside" ip saddr != 11.0.1.1 drop
+  }
+}
+WARREN_END_OF_INPUT
+iptables-restore -n <<'WARREN_END_OF_INPUT'
+*raw
+:PREROUTING ACCEPT [0:0]
+-F PREROUTING
+-A PREROUTING -i inside -j NFQUEUE --queue-num 1
+-A PREROUTING -i outside -j NFQUEUE --queue-num 2
+COMMIT
+WARREN_END_OF_INPUT
+ip -batch - <<'WARREN_END_OF_INPUT'
+address replace 10.40.1.254/24 dev inside
+route replace 10.40.2.0/24 via 11.0.1.2
+WARREN_END_OF_INPUT
+sh -c 'test "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 || echo 1 > /proc/sys/net/ipv4/ip_forward'
+
+# host
+set -e
+echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv4/conf/all/accept_local
+echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
+echo 0 > /proc/sys/net/ipv4/conf/default/rp_filter
+ip -batch - <<'WARREN_END_OF_INPUT'
+route replace default via 10.40.1.254
+WARREN_END_OF_INPUT
+iptables-restore -n <<'WARREN_END_OF_INPUT'
+*raw
+:PREROUTING ACCEPT [0:0]
+-F PREROUTING
+-A PREROUTING -i shape-back -j NFQUEUE --queue-num 1
+-A PREROUTING -i eth0 ! -s 10.40.1.1 -j NFQUEUE --queue-num 2
+COMMIT
+WARREN_END_OF_INPUT
+ip -batch - <<'WARREN_END_OF_INPUT'
+link add shape-out address 02:00:00:00:00:01 arp off type veth peer name shape-back address 02:00:00:00:00:01 arp off
+link set shape-out up
+link set shape-back up
+route add 10.40.1.0/24 dev shape-out src 10.40.1.10 table 100
+route add default dev shape-out src 10.40.1.10 table 100
+route add throw 10.40.1.1 table 100
+rule add pref 100 iif lo lookup 100
+WARREN_END_OF_INPUT

@@ -1,0 +1,139 @@
+/** Environment of a leg, checked. Pure. */
+import { z } from 'zod'
+import { formatAddress, parseAddress } from './addresses.ts'
+import type { PlannedLink, PlannedRoute } from './plan.types.ts'
+import type { NatKind } from './topology.ts'
+import { NAT_KINDS } from './validate.ts'
+import { IMPAIRMENT_LIMITS } from './validate-link.ts'
+
+/** An own address with the length of its network's prefix. */
+export interface LegAddress {
+  address: string
+  prefixLength: number
+}
+
+export interface LegConfig {
+  /** Null: a host's leg. */
+  router: {
+    kind: NatKind
+    inside: LegAddress
+    gateway: LegAddress
+    outside: LegAddress
+    uplink: string | null
+  } | null
+  routes: PlannedRoute[]
+  /** Links by own address. A router's is that of its outer address. */
+  links: Array<{ address: string } & PlannedLink>
+  readyFile: string
+}
+
+/** Thrown when the environment is not a leg's; lists every problem by name. */
+export class LegConfigInvalidError extends Error {
+  override readonly name = 'LegConfigInvalidError'
+  readonly code = 'LEG_CONFIG_INVALID'
+
+  constructor(problems: string[]) {
+    super(
+      `the leg's environment has ${problems.length} problem(s); mend them:\n${problems.map(p => `  ${p}`).join('\n')}`
+    )
+  }
+}
+
+const address = z.string().refine(text => parseAddress(text) !== null, 'is not an IPv4 address')
+const attachment = z.string().transform((text, context): LegAddress => {
+  const [own = '', prefix = ''] = text.split('/')
+  const prefixLength = Number(prefix)
+  if (parseAddress(own) === null || !/^\d{1,2}$/.test(prefix) || prefixLength > 30) {
+    context.addIssue({ code: 'custom', message: `'${text}' is not an address with prefix length such as 10.40.1.2/24` })
+    return z.NEVER
+  }
+  return { address: own, prefixLength }
+})
+const within = ({ min, max }: { min: number; max: number }) => z.number().min(min).max(max).optional()
+const impairment = z
+  .strictObject({
+    delayMs: within(IMPAIRMENT_LIMITS.delayMs),
+    jitterMs: within(IMPAIRMENT_LIMITS.jitterMs),
+    lossPct: within(IMPAIRMENT_LIMITS.lossPct),
+    rateKbit: within(IMPAIRMENT_LIMITS.rateKbit)
+  })
+  .transform(({ delayMs, jitterMs, lossPct, rateKbit }) => ({
+    ...(delayMs === undefined ? {} : { delayMs }),
+    ...(jitterMs === undefined ? {} : { jitterMs }),
+    ...(lossPct === undefined ? {} : { lossPct }),
+    ...(rateKbit === undefined ? {} : { rateKbit })
+  }))
+  .nullable()
+  .default(null)
+
+function json<T extends z.ZodType>(schema: T) {
+  return z
+    .string()
+    .default('[]')
+    .transform((text, context): unknown => {
+      try {
+        return JSON.parse(text)
+      } catch {
+        context.addIssue({ code: 'custom', message: 'is not JSON' })
+        return z.NEVER
+      }
+    })
+    .pipe(schema)
+}
+
+const schema = z
+  .object({
+    NAT_KIND: z.enum(NAT_KINDS as [NatKind, ...NatKind[]]).optional(),
+    NAT_INSIDE: attachment.optional(),
+    NAT_GATEWAY: attachment.optional(),
+    NAT_OUTSIDE: attachment.optional(),
+    NAT_UPLINK: address.optional(),
+    ROUTES: json(z.array(z.strictObject({ to: z.string().regex(/^[0-9.]+\/\d+$/, 'is not a subnet'), via: address }))),
+    LINKS: json(z.array(z.strictObject({ address, up: impairment, down: impairment }))),
+    LEG_READY_FILE: z.string().startsWith('/').default('/run/leg/ready')
+  })
+  .superRefine((env, context) => {
+    const parts = ['NAT_KIND', 'NAT_INSIDE', 'NAT_GATEWAY', 'NAT_OUTSIDE'] as const
+    const given = parts.filter(part => env[part] !== undefined)
+    if (given.length === 0 || given.length === parts.length) return
+    for (const part of parts.filter(name => env[name] === undefined)) {
+      context.addIssue({
+        code: 'custom',
+        path: [part],
+        message: `is needed where ${given.join(', ')} is given: a router has all`
+      })
+    }
+  })
+
+/**
+ * Reads `NAT_KIND NAT_INSIDE NAT_GATEWAY NAT_OUTSIDE` (a router has all four) `NAT_UPLINK ROUTES LINKS LEG_READY_FILE`.
+ * @throws LegConfigInvalidError with every problem
+ */
+export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
+  const result = schema.safeParse(env)
+  if (!result.success) {
+    throw new LegConfigInvalidError(result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`))
+  }
+  const { NAT_KIND, NAT_INSIDE, NAT_GATEWAY, NAT_OUTSIDE, NAT_UPLINK, ROUTES, LINKS, LEG_READY_FILE } = result.data
+  return {
+    router:
+      NAT_KIND && NAT_INSIDE && NAT_GATEWAY && NAT_OUTSIDE
+        ? { kind: NAT_KIND, inside: NAT_INSIDE, gateway: NAT_GATEWAY, outside: NAT_OUTSIDE, uplink: NAT_UPLINK ?? null }
+        : null,
+    routes: ROUTES,
+    links: LINKS,
+    readyFile: LEG_READY_FILE
+  }
+}
+
+/** Network address of an attachment, CIDR. */
+export function networkOf({ address: own, prefixLength }: LegAddress): string {
+  const size = 2 ** (32 - prefixLength)
+  const base = Math.floor(parseAddress(own)! / size) * size
+  return `${formatAddress(base)}/${prefixLength}`
+}
+
+/** First address of an attachment's network: Docker's bridge, through which control traffic comes. */
+export function bridgeOf(attached: LegAddress): string {
+  return formatAddress(parseAddress(networkOf(attached).split('/')[0]!)! + 1)
+}
