@@ -37,7 +37,7 @@ export interface FrameReader {
   bytes: (sizeBytes: number, options: FrameOptions) => AsyncGenerator<Uint8Array, void, undefined>
   /** Length-prefixed chunks until the empty one: bytes whose number nobody knew before. */
   chunks: (options: FrameOptions) => AsyncGenerator<Uint8Array, void, undefined>
-  /** Stop listening to the stream; the rest is thrown away. */
+  /** Stop listening to the stream; the rest is thrown away and whoever reads meets a TransferCutError. */
   release: () => void
 }
 
@@ -149,6 +149,8 @@ export function frameReader(stream: Stream): FrameReader {
       stream.removeEventListener('end', onEnd)
       stream.removeEventListener('close', onClose)
       buffer.clear()
+      ended = true
+      wake()
     }
   }
 }

@@ -85,7 +85,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   const { role, identity, log, listen = [], announce = [], relays = [], bootstrap: bootstrapPeers = [] } = options
   const limits = options.limits ?? DEFAULT_LIMITS
   const enableRelay = options.enableRelay ?? true
-  const reserving = enableRelay && role === 'node' && announce.length === 0 && listen.length > 0
+  const reserving = enableRelay && role === 'node' && announce.length === 0
   const circuit = circuitRelayTransport({
     reservationConcurrency: limits.reservationConcurrency,
     maxInboundStopStreams: limits.circuitStreams,

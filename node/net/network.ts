@@ -1,0 +1,226 @@
+/** The network as the rest of a role sees it: members, blobs to and from peers, providers, health. */
+import { CID } from 'multiformats/cid'
+import type { BlobHandlers, BlobMember, BlobNetwork } from '../blobs/network.types.ts'
+import type { Identity } from '../identity.ts'
+import type { Log } from '../log.ts'
+import type { AnchorState } from './anchors.ts'
+import { createAnnouncements } from './announce.ts'
+import { type Asker, createAsker, type UploadSource } from './ask.ts'
+import type { NetworkNode } from './libp2p.ts'
+import { DEFAULT_LIMITS, type NetworkLimits } from './limits.ts'
+import { createPaths } from './paths.ts'
+import type { ConnectionPath, HealthReport } from './protocols.ts'
+import { serveProtocols } from './serve.ts'
+import { skip } from './sources.ts'
+import { DEFAULT_TIMINGS, type Timings } from './timings.ts'
+
+/** An active registered node; without a chain, a node that announced itself. */
+export interface Member extends BlobMember {
+  /** Address of its owner's account, or empty without a chain. */
+  owner: string
+  /** What the registry has as its url: `/p2p/<peerId>`. */
+  url: string
+}
+
+/** What the registry knows of a node; rows whose peer id does not belong to their key are not among them. */
+export interface RegisteredNode {
+  /** keccak256 of the public key, `0x…`. */
+  nodeId: string
+  peerId: string
+  owner: string
+  url: string
+}
+
+/** Where members come from: the chain's registry, or null. */
+export interface MemberSource {
+  /** null until it was read once. */
+  nodes: () => readonly RegisteredNode[] | null
+}
+
+/** What this node says of itself. */
+export interface OwnFacts {
+  nodeId: string
+  owner: string
+  shards: ReadonlyArray<{ start: number; end: number }>
+  shardCount: number
+  failureGroup: string
+}
+
+/** What the health handler of a role answers; the network adds peers, addresses and the own facts. */
+export interface HealthFacts {
+  /** `healthy`, `degraded` or `unhealthy`. */
+  status: string
+  storedBlobs: number
+  /** Bytes. */
+  totalSize: number
+}
+
+/** What `serve` takes: the blob service's handlers and the counters of the node. */
+export interface NetworkHandlers extends BlobHandlers {
+  health: () => HealthFacts
+}
+
+export interface Network extends BlobNetwork {
+  members: () => Member[]
+  /**
+   * Hand a blob to a peer over /bytecave/store. `openAt`, when given, begins at an offset and spares a resumed
+   * transfer the bytes before it. `sizeBytes: null` when unknown.
+   */
+  store: (
+    peerId: string,
+    blob: {
+      sizeBytes: number | null
+      mimeType?: string
+      open: () => AsyncIterable<Uint8Array>
+      openAt?: (offset: number) => AsyncIterable<Uint8Array>
+    },
+    options?: { signal?: AbortSignal }
+  ) => Promise<{ cid: string; sizeBytes: number }>
+  /** A node's own report, over /bytecave/health; the answer is remembered for `members`. */
+  health: (peerId: string, options?: { signal?: AbortSignal }) => Promise<HealthReport>
+  /** Every open connection. */
+  connections: () => ConnectionPath[]
+  /** Relays and bootstrap peers. */
+  anchors: () => AnchorState[]
+  /** Own addresses with peer id. */
+  multiaddrs: () => string[]
+  /** Blob requests being served. */
+  activeTransfers: () => number
+  /** Answer peers; called once, by the node. */
+  serve: (handlers: NetworkHandlers) => Promise<void>
+  start: () => Promise<void>
+  stop: () => Promise<void>
+}
+
+const SECOND_MS = 1000
+
+/**
+ * @param options.own null for a role that stores nothing (gateway, client)
+ * @param options.members null without a chain: members are then who announces itself
+ */
+export function createNetwork(options: {
+  node: NetworkNode
+  identity: Identity
+  own: OwnFacts | null
+  members: MemberSource | null
+  limits?: NetworkLimits
+  timings?: Partial<Timings>
+  log: Log
+}): Network {
+  const { node, identity, own, log } = options
+  const { libp2p, anchors } = node
+  const timings: Timings = { ...DEFAULT_TIMINGS, ...options.timings }
+  const paths = createPaths(libp2p, anchors, timings.connectTimeoutMs)
+  const asker: Asker = createAsker(paths, timings)
+  const url = `/p2p/${identity.peerId}`
+  const announcements = createAnnouncements({
+    libp2p,
+    own: own === null ? null : () => ({ ...own, shards: [...own.shards], url }),
+    log
+  })
+  const reports = new Map<string, HealthReport>()
+  const startedAtMs = performance.now()
+  let serving: Awaited<ReturnType<typeof serveProtocols>> | undefined
+
+  function member({ nodeId, peerId, owner, url: at }: RegisteredNode): Member {
+    if (peerId === identity.peerId && own !== null) return { ...own, nodeId, owner, peerId, url: at, reachable: true }
+    const facts = announcements.of(peerId) ?? reports.get(peerId)
+    const shardCount = facts?.shardCount ?? own?.shardCount ?? DEFAULT_SHARD_COUNT
+    return {
+      nodeId,
+      peerId,
+      owner,
+      url: at,
+      shards: facts?.shards ?? [{ start: 0, end: shardCount - 1 }],
+      shardCount,
+      // Nodes nothing is known of share no failure group with anybody.
+      failureGroup: facts?.failureGroup || peerId,
+      reachable: paths.reachable(peerId)
+    }
+  }
+
+  function members(): Member[] {
+    const registered = options.members?.nodes() ?? null
+    if (registered !== null) return registered.map(member)
+    const self = own === null ? [] : [member({ ...own, peerId: identity.peerId, url })]
+    // With a chain that cannot be read yet, announcements are not enough to be trusted with a replica.
+    return options.members === null ? [...self, ...announcements.all().map(member)] : self
+  }
+
+  async function health(facts: HealthFacts): Promise<HealthReport> {
+    return {
+      peerId: identity.peerId,
+      nodeId: own?.nodeId ?? '',
+      status: facts.status,
+      storedBlobs: facts.storedBlobs,
+      totalSize: facts.totalSize,
+      uptime: Math.floor((performance.now() - startedAtMs) / SECOND_MS),
+      failureGroup: own?.failureGroup ?? '',
+      shards: [...(own?.shards ?? [])],
+      shardCount: own?.shardCount ?? DEFAULT_SHARD_COUNT,
+      multiaddrs: libp2p.getMultiaddrs().map(String),
+      connections: paths.all()
+    }
+  }
+
+  return {
+    self: identity.peerId,
+    members,
+    connections: paths.all,
+    anchors: anchors.states,
+    multiaddrs: () => libp2p.getMultiaddrs().map(String),
+    activeTransfers: () => serving?.active() ?? 0,
+    replicate: (peerId, { cid, sizeBytes, mimeType, open }, { signal }) =>
+      asker.replicate(peerId, { sizeBytes, open }, { cid, mimeType, signal }),
+    store(peerId, { sizeBytes, mimeType, open, openAt }, { signal } = {}) {
+      const source: UploadSource = { sizeBytes, open: openAt ?? (offset => skip(open(), offset)) }
+      return asker.store(peerId, source, { ...(mimeType ? { mimeType } : {}), ...(signal ? { signal } : {}) })
+    },
+    retrieve: (peerId, cid, range) => asker.retrieve(peerId, cid, range),
+    async health(peerId, { signal } = {}) {
+      const report = await asker.health(peerId, signal ? { signal } : {})
+      if (report.peerId === peerId) reports.set(peerId, report)
+      return report
+    },
+    async provide(cid) {
+      if (libp2p.services.dht === undefined) return
+      await libp2p.contentRouting.provide(CID.parse(cid), { signal: AbortSignal.timeout(PROVIDE_TIMEOUT_MS) })
+    },
+    async *findProviders(cid, { signal }) {
+      if (libp2p.services.dht === undefined) return
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(PROVIDE_TIMEOUT_MS)])
+      try {
+        for await (const { id } of libp2p.contentRouting.findProviders(CID.parse(cid), { signal: limit })) {
+          yield id.toString()
+        }
+      } catch (error) {
+        // A look-up that ends without an answer found nobody; being told to stop is another matter.
+        signal.throwIfAborted()
+        log.debug({ cid, why: (error as Error).message }, 'no providers found')
+      }
+    },
+    async serve(handlers) {
+      const { health: facts, ...blobs } = handlers
+      serving = await serveProtocols({
+        libp2p,
+        handlers: { ...blobs, health: () => health(facts()) },
+        limits: options.limits ?? DEFAULT_LIMITS,
+        timings,
+        log
+      })
+    },
+    async start() {
+      await node.start()
+      announcements.start()
+    },
+    async stop() {
+      announcements.stop()
+      await serving?.stop()
+      await node.stop()
+    }
+  }
+}
+
+/** The seed's. */
+const DEFAULT_SHARD_COUNT = 1024
+const PROVIDE_TIMEOUT_MS = 30_000

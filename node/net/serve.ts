@@ -1,0 +1,236 @@
+/** The answering side of the blob protocols: caps, deadlines, and the blob service behind it. */
+import type { Connection, Libp2p, Stream } from '@libp2p/interface'
+import type { BlobHandlers } from '../blobs/network.types.ts'
+import { BusyError, StoppedError, WarrenError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { TRANSFER_UNKNOWN, UNKNOWN_SIZE_BYTES } from './ask.ts'
+import { type FrameReader, frameReader, sendBytes, sendHeader } from './frames.ts'
+import type { NetworkLimits } from './limits.ts'
+import {
+  type HealthReport,
+  MAX_HEALTH_BYTES,
+  PROTOCOLS,
+  parseHeader,
+  replicateRequest,
+  retrieveRequest,
+  storeRequest,
+  toErrorReply
+} from './protocols.ts'
+import { deadline, type Timings, transferDeadlineMs } from './timings.ts'
+import { UploadSession } from './upload-session.ts'
+
+/** What the protocols ask of the node. */
+export interface Handlers extends BlobHandlers {
+  health: () => Promise<HealthReport> | HealthReport
+}
+
+/** After the answer the asker closes; one that does not is cut. */
+const GOODBYE_MS = 5000
+const FALLBACK_MIME = 'application/octet-stream'
+
+interface Request {
+  stream: Stream
+  reader: FrameReader
+  from: string
+  header: Record<string, unknown>
+}
+
+/** Registers the protocols; `stop` unregisters them and ends what runs. */
+export async function serveProtocols(options: {
+  libp2p: Libp2p
+  handlers: Handlers
+  limits: NetworkLimits
+  timings: Timings
+  log: Log
+}): Promise<{ active: () => number; stop: () => Promise<void> }> {
+  const { libp2p, handlers, limits, timings, log } = options
+  const stopping = new AbortController()
+  const sessions = new Map<string, UploadSession>()
+  const running = new Set<Promise<void>>()
+
+  async function answer(stream: Stream, header: object): Promise<void> {
+    await sendHeader(stream, header, { idleTimeoutMs: timings.idleTimeoutMs, signal: stopping.signal })
+  }
+
+  async function upload(
+    request: Request,
+    sizeBytes: number | null,
+    id: { transfer: string; resume?: true | undefined },
+    run: (source: AsyncIterable<Uint8Array>, signal: AbortSignal) => Promise<object>
+  ): Promise<void> {
+    const { stream, reader, from } = request
+    // Peers choose the ids: another peer's id names nothing of theirs.
+    const key = `${from} ${id.transfer}`
+    let session = sessions.get(key)
+    if (id.resume === true) {
+      if (session === undefined) throw new TransferUnknownError()
+      session.detach()
+      if (!session.settled) await answer(stream, { offset: session.received })
+    } else {
+      if (session !== undefined) throw new TransferUnknownError()
+      session = new UploadSession({
+        sizeBytes,
+        idleTimeoutMs: timings.idleTimeoutMs,
+        resumeWaitMs: timings.resumeWaitMs
+      })
+      sessions.set(key, session)
+      begin(key, session, sizeBytes, run)
+    }
+    session.attach({ stream, reader })
+    await answer(stream, await session.result.promise)
+  }
+
+  /** Runs the service on a session; the session outlives its streams by the time a sender may need to come back. */
+  function begin(
+    key: string,
+    session: UploadSession,
+    sizeBytes: number | null,
+    run: (source: AsyncIterable<Uint8Array>, signal: AbortSignal) => Promise<object>
+  ): void {
+    const limit = deadline(transferDeadlineMs(timings, sizeBytes ?? UNKNOWN_SIZE_BYTES), stopping.signal)
+    const work = run(session.source(limit.signal), limit.signal)
+      .catch((error: unknown) => {
+        report(error, 'upload failed')
+        return toErrorReply(error)
+      })
+      .then(answered => {
+        limit.clear()
+        session.settle(answered)
+        setTimeout(() => sessions.delete(key), timings.resumeWaitMs).unref()
+      })
+    track(work)
+  }
+
+  async function retrieve({ stream, from, header }: Request): Promise<void> {
+    const { cid, offset = 0, length } = parseHeader(retrieveRequest, header)
+    const limit = deadline(transferDeadlineMs(timings, length ?? UNKNOWN_SIZE_BYTES), stopping.signal)
+    try {
+      const range = { offset, ...(length === undefined ? {} : { length }) }
+      const blob = await handlers.get(cid, { ...range, signal: limit.signal, from })
+      const sends = Math.max(0, Math.min(length ?? Number.POSITIVE_INFINITY, blob.sizeBytes - offset))
+      const reply = { sizeBytes: blob.sizeBytes, mimeType: blob.mimeType || FALLBACK_MIME, offset, length: sends }
+      await answer(stream, reply)
+      if (sends === 0) return
+      try {
+        await sendBytes(stream, blob.bytes, { idleTimeoutMs: timings.idleTimeoutMs, signal: limit.signal })
+      } catch (error) {
+        // The header is out: an error told now would be taken for bytes of the blob.
+        stream.abort(error as Error)
+        throw error
+      }
+    } finally {
+      limit.clear()
+    }
+  }
+
+  const serving: Record<string, (request: Request) => Promise<void>> = {
+    [PROTOCOLS.store](request) {
+      const { sizeBytes, mimeType, ...id } = parseHeader(storeRequest, request.header)
+      return upload(request, sizeBytes, id, (source, signal) =>
+        handlers
+          .put(source, {
+            signal,
+            from: request.from,
+            ...(mimeType === undefined ? {} : { mimeType }),
+            ...(sizeBytes === null ? {} : { sizeHint: sizeBytes })
+          })
+          .then(({ cid, sizeBytes: stored }) => ({ cid, sizeBytes: stored }))
+      )
+    },
+    [PROTOCOLS.replicate](request) {
+      const { cid, sizeBytes, mimeType, ...id } = parseHeader(replicateRequest, request.header)
+      return upload(request, sizeBytes, id, (source, signal) =>
+        handlers
+          .putReplica(cid, mimeType, source, { signal, from: request.from, sizeHint: sizeBytes })
+          .then(({ alreadyStored }) => ({ alreadyStored }))
+      )
+    },
+    [PROTOCOLS.retrieve]: retrieve,
+    [PROTOCOLS.blob]: retrieve,
+    async [PROTOCOLS.health]({ stream }) {
+      const full = await handlers.health()
+      let json = Buffer.from(JSON.stringify(full))
+      // A node with thousands of connections leaves them out rather than say nothing.
+      if (json.byteLength > MAX_HEALTH_BYTES) json = Buffer.from(JSON.stringify({ ...full, connections: [] }))
+      await answer(stream, { sizeBytes: json.byteLength })
+      await sendBytes(stream, once(json), { idleTimeoutMs: timings.idleTimeoutMs, signal: stopping.signal })
+    }
+  }
+
+  async function handle(protocol: string, stream: Stream, connection: Connection): Promise<void> {
+    const reader = frameReader(stream)
+    const from = connection.remotePeer.toString()
+    try {
+      if (stopping.signal.aborted) throw new StoppedError()
+      if (running.size > limits.maxInboundTransfers) throw new BusyError('blob requests')
+      const wait = { idleTimeoutMs: timings.headerTimeoutMs, signal: AbortSignal.timeout(timings.headerTimeoutMs) }
+      const header = await reader.header(wait)
+      await serving[protocol]?.({ stream, reader, from, header })
+    } catch (error) {
+      report(error, `${protocol} failed`, from)
+      if (stream.writeStatus !== 'writable') return stream.abort(error as Error)
+      await answer(stream, toErrorReply(error)).catch(() => undefined)
+    }
+    await goodbye(stream)
+    reader.release()
+  }
+
+  function report(error: unknown, what: string, from?: string): void {
+    const told = { code: (error as { code?: string }).code, why: (error as Error).message, from }
+    if (error instanceof WarrenError) log.debug(told, what)
+    else log.warn({ ...told, err: error }, what)
+  }
+
+  function track(work: Promise<void>): void {
+    running.add(work)
+    void work.finally(() => running.delete(work))
+  }
+
+  for (const protocol of Object.values(PROTOCOLS)) {
+    await libp2p.handle(protocol, (stream, connection) => track(handle(protocol, stream, connection)), {
+      maxInboundStreams: limits.maxProtocolStreams,
+      maxOutboundStreams: limits.maxProtocolStreams,
+      runOnLimitedConnection: true
+    })
+  }
+  return {
+    active: () => running.size,
+    async stop() {
+      stopping.abort(new StoppedError())
+      await libp2p.unhandle(Object.values(PROTOCOLS))
+      await Promise.allSettled(running)
+    }
+  }
+}
+
+/** Closes our half and gives the asker time to read the answer and close its own. */
+async function goodbye(stream: Stream): Promise<void> {
+  try {
+    await stream.close({ signal: AbortSignal.timeout(GOODBYE_MS) })
+  } catch (error) {
+    return stream.abort(error as Error)
+  }
+  if (stream.remoteWriteStatus === 'closed') return
+  await new Promise<void>(resolve => {
+    const end = () => {
+      clearTimeout(timer)
+      stream.removeEventListener('close', end)
+      stream.removeEventListener('remoteCloseWrite', end)
+      resolve()
+    }
+    const timer = setTimeout(end, GOODBYE_MS)
+    stream.addEventListener('close', end)
+    stream.addEventListener('remoteCloseWrite', end)
+  })
+  if (stream.status === 'open') stream.abort(new Error('the asker did not close'))
+}
+
+class TransferUnknownError extends WarrenError {
+  constructor() {
+    super(TRANSFER_UNKNOWN, 409, 'No upload of this id can go on here. Begin again under a new id.')
+  }
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield bytes
+}
