@@ -1,5 +1,6 @@
 /** Remove runs: the one asked for, and those nobody stands behind any more. Never anything that has no record. */
 import { rm } from 'node:fs/promises'
+import { KeeperError } from './errors.ts'
 import {
   abandoned,
   currentRecord,
@@ -42,8 +43,13 @@ export async function removeRun(record: RunRecord, progress?: Progress): Promise
 export async function sweep(progress: Progress): Promise<void> {
   const records = await listRecords()
   for (const record of records) {
-    if (!(await abandoned(record))) continue
-    progress.note(`removing ${record.run}, which an interrupted command left behind`)
+    const why = (await abandoned(record))
+      ? 'an interrupted command left behind'
+      : (await dead(record))
+        ? 'is dead'
+        : null
+    if (why === null) continue
+    progress.note(`removing ${record.run}, which ${why}`)
     const left = await removeRun(record)
     if (left.length > 0) progress.note(`still there: ${left.join('; ')}`)
   }
@@ -51,6 +57,21 @@ export async function sweep(progress: Progress): Promise<void> {
   await Promise.all(
     ended.slice(0, -ENDED_RUNS_KEPT).map(async ({ run }) => await rm(runFolder(run), { recursive: true, force: true }))
   )
+}
+
+/** Whether a testnet that should stand by itself does nothing any more: its keeper was killed, or the machine was restarted. */
+async function dead(record: RunRecord): Promise<boolean> {
+  const plan = record.state === 'up' && !record.bound ? await readPlan(record.run) : null
+  if (plan === null) return false
+  try {
+    const runtime = await runtimeNamed(record.runtime)
+    const testnet = await runtime.attach(plan, { folder: runFolder(record.run), run: record.run })
+    const { hosts } = await testnet.status()
+    return Object.values(hosts).every(({ state }) => state === 'dead')
+  } catch (error) {
+    // An engine that does not answer just now proves nothing.
+    return error instanceof KeeperError
+  }
 }
 
 export interface DownReport {
