@@ -4,7 +4,9 @@
  */
 
 export { type BuildManifest, buildBundles, type Program } from './build.ts'
+export { EngineMissingError, ImageBuildError } from './errors.ts'
 export { IN_CONTAINER, writeHostFiles } from './files.ts'
+export { BASE_IMAGE, ensureImages, type ImageProgress } from './images.ts'
 export {
   composeDocument,
   LABEL_PREFIX,

@@ -28,6 +28,6 @@ for name in bin sbin lib lib64; do ln -s "usr/$name" "$work/root/$name"; done
 unpack "$work"/apt/cache/archives/*.deb "$work/root"
 rm -rf "$work"/root/usr/share/{doc,man,locale,info,lintian,bug}
 # What update-alternatives would have linked.
-for name in iptables ip6tables; do ln -sf xtables-nft-multi "$work/root/usr/sbin/$name"; done
+for name in ip{,6}tables{,-restore,-save}; do ln -sf xtables-nft-multi "$work/root/usr/sbin/$name"; done
 rm -rf "$folder"/{usr,etc}
 mv "$work/root/usr" "$work/root/etc" "$folder/"

@@ -7,10 +7,10 @@ import { dirname, join } from 'node:path'
 
 const ARCH = process.arch
 const EDR = '@nomicfoundation/edr'
+const ANALYZER = '@nomicfoundation/solidity-analyzer'
 
 /**
  * Package → what of it is needed. A name may bring others along: its own code loads them.
- * `sqlite3` and the Solidity analyzer stay outside without being copied: nothing in a bundle loads them at run time.
  */
 const NATIVE: Record<string, Array<{ folder: string; needed: (path: string) => boolean }>> = {
   'better-sqlite3': [
@@ -26,12 +26,16 @@ const NATIVE: Record<string, Array<{ folder: string; needed: (path: string) => b
   [EDR]: [
     { folder: EDR, needed: path => /^(package\.json|.*\.js)$/.test(path) },
     { folder: `${EDR}-linux-${ARCH}-gnu`, needed: () => true }
+  ],
+  // Used only to compile, but a bundle in one file imports it at once.
+  [ANALYZER]: [
+    { folder: ANALYZER, needed: path => /^(package\.json|[^/]*\.js|dist\/.*\.js)$/.test(path) },
+    { folder: `${ANALYZER}-linux-${ARCH}-gnu`, needed: () => true }
   ]
 }
-const LEFT_OUT = ['@nomicfoundation/solidity-analyzer']
 
 /** Import names that stay imports. */
-export const nativePackages = (): string[] => [...Object.keys(NATIVE), ...LEFT_OUT]
+export const nativePackages = (): string[] => Object.keys(NATIVE)
 
 async function copyPackage(root: string, dist: string, folder: string, needed: (path: string) => boolean) {
   const from = join(root, 'node_modules', folder)

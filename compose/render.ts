@@ -4,7 +4,7 @@
  */
 import type { Plan, PlannedHost, PlannedNetwork, PlannedRouter, Role } from '../netem/index.ts'
 import { IN_CONTAINER } from './files.ts'
-import { legEnv, routerEnv } from './legs.ts'
+import { legEnv, legSysctls, routerEnv, routerSysctls } from './legs.ts'
 import { roleProcess, roles } from './roles.ts'
 import { toYaml } from './yaml.ts'
 
@@ -40,7 +40,8 @@ const LEG_PIDS = 64
 const PRODUCT_USER = '1000:1000'
 
 /** Project name: what tells one testnet's containers, networks and volumes from another's. */
-export const projectName = (plan: Plan): string => `warren-${plan.slot}-${plan.topology}`
+export const projectName = (plan: Plan, run?: string): string =>
+  run === undefined ? `warren-${plan.slot}-${plan.topology}` : `warren-${run}`
 
 const labels = (plan: Plan, run: string | undefined, more: Record<string, string> = {}): Fields => ({
   [`${LABEL_PREFIX}topology`]: plan.topology,
@@ -139,7 +140,7 @@ function routerService(plan: Plan, router: PlannedRouter, options: RenderOptions
       NAT_KIND: variable === undefined ? NAT_KIND! : `\${${variable}:-${NAT_KIND}}`,
       ...plain(rest)
     },
-    sysctls: { 'net.ipv4.ip_forward': 1 },
+    sysctls: { ...routerSysctls },
     networks: {
       [router.outside.network]: { ipv4_address: router.outside.address },
       [router.inside.network]: { ipv4_address: router.inside.address }
@@ -172,6 +173,7 @@ function hostServices(plan: Plan, host: PlannedHost, common: Record<string, stri
   const leg: Fields = {
     '<<': '*leg',
     environment: plain(legEnv(host)),
+    ...(Object.keys(legSysctls(host)).length === 0 ? {} : { sysctls: legSysctls(host) }),
     ...attachment(host),
     ...started(first),
     labels: labels(plan, options.run, { leg: host.name })
@@ -225,7 +227,7 @@ export function composeDocument(plan: Plan, options: RenderOptions = {}): Record
   const volumes = [...new Set(plan.hosts.map(({ volume }) => volume))]
   const usesLegs = plan.routers.length > 0 || plan.hosts.some(({ leg }) => leg)
   return {
-    name: projectName(plan),
+    name: projectName(plan, options.run),
     ...(usesLegs ? { 'x-leg': legBase } : {}),
     ...Object.fromEntries(
       present.flatMap(role => {

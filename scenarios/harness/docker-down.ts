@@ -1,0 +1,96 @@
+/** Remove a docker testnet in whatever state it is, and look whether anything of it is left. */
+import { access, mkdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Client, dockerClient, logsOf } from './docker-client.ts'
+import { type Project, type Resources, resourcesOf } from './docker-project.ts'
+import type { Progress } from './runtime.ts'
+
+export const COMPOSE_FILE = 'compose.yml'
+export const KEYS_FOLDER = 'keys'
+/** Everything is killed before Compose removes it; this is for one that is stuck. */
+const STOP_TIMEOUT_MS = 2000
+const LOG_LINES_KEPT = 5000
+
+/** Write what the containers said to `logs/`, where the netns runtime has it too. */
+export async function keepLogs(client: Client, { run, folder }: Project): Promise<void> {
+  const { containers } = await resourcesOf(client, run)
+  await mkdir(join(folder, 'logs'), { recursive: true, mode: 0o700 })
+  await Promise.all(
+    containers.map(async ({ Id, Labels }) => {
+      const service = Labels['com.docker.compose.service']
+      if (service === undefined) return
+      const text = await logsOf(client.container.getById(Id), LOG_LINES_KEPT).catch(() => '')
+      await writeFile(join(folder, 'logs', `${service}.log`), text, { mode: 0o600 })
+    })
+  )
+}
+
+/** @returns what is still there in plain words, empty when nothing is */
+export async function removeDocker(project: Project, progress?: Progress): Promise<string[]> {
+  let client: Client
+  try {
+    client = await dockerClient()
+    await removeResources(client, project, progress)
+  } catch (error) {
+    return [`everything of ${project.name}, because ${(error as Error).message}`]
+  }
+  const removed = progress?.stage('Remove keys')
+  await rm(join(project.folder, KEYS_FOLDER), { recursive: true, force: true })
+  removed?.()
+  const checked = progress?.stage('Look for anything left')
+  const left = describe(await resourcesOf(client, project.run))
+  checked?.()
+  return left
+}
+
+async function removeResources(client: Client, project: Project, progress?: Progress): Promise<void> {
+  const before = await resourcesOf(client, project.run)
+  if (count(before) === 0) return
+  const kept = progress?.stage('Keep the logs and end every process')
+  const logs = keepLogs(client, project)
+  // Data goes too, so nobody has anything to put in order.
+  await Promise.all(
+    before.containers
+      .filter(({ State }) => State === 'running' || State === 'paused')
+      .map(({ Id }) =>
+        client.container
+          .getById(Id)
+          .kill()
+          .catch(() => undefined)
+      )
+  )
+  await logs
+  kept?.()
+  const ended = progress?.stage('Remove containers, networks and volumes')
+  const file = join(project.folder, COMPOSE_FILE)
+  const hasFile = await access(file).then(
+    () => true,
+    () => false
+  )
+  if (hasFile) {
+    const options = { filePath: project.folder, files: COMPOSE_FILE, projectName: project.name }
+    await client.compose.down(options, { timeout: STOP_TIMEOUT_MS, removeVolumes: true }).catch(() => undefined)
+  }
+  await removeRest(client, await resourcesOf(client, project.run))
+  ended?.()
+}
+
+/** What Compose did not know or could not remove: containers beside hosts, a file that is gone. */
+async function removeRest(client: Client, { containers, networks, volumes }: Resources): Promise<void> {
+  const { dockerode } = client.container
+  const gone = () => undefined
+  await Promise.all(containers.map(({ Id }) => dockerode.getContainer(Id).remove({ force: true, v: true }).catch(gone)))
+  await Promise.all(networks.map(({ Id }) => dockerode.getNetwork(Id).remove().catch(gone)))
+  await Promise.all(volumes.map(({ Name }) => dockerode.getVolume(Name).remove().catch(gone)))
+}
+
+const count = ({ containers, networks, volumes }: Resources): number =>
+  containers.length + networks.length + volumes.length
+
+function describe({ containers, networks, volumes }: Resources): string[] {
+  return [
+    ...containers.map(({ Names, State }) => `container ${Names[0]?.slice(1)} (${State})`),
+    ...networks.map(({ Name }) => `network ${Name}`),
+    ...volumes.map(({ Name }) => `volume ${Name}`)
+  ]
+}

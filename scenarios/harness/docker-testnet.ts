@@ -1,0 +1,214 @@
+/** A docker testnet seen from the harness: every act is a call to the engine. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { LEG_IMAGE, legName, roles } from '../../compose/index.ts'
+import { cutRuleset, healRuleset, type Plan, type PlannedHost } from '../../netem/index.ts'
+import { note, readActs } from './docker-acts.ts'
+import { dockerClient, execIn, logsOf, runBeside } from './docker-client.ts'
+import { removeDocker } from './docker-down.ts'
+import { EngineError } from './docker-errors.ts'
+import { containerFinder, containersOf, type Project, runLabels } from './docker-project.ts'
+import { HostDiedError, UnknownHostError } from './errors.ts'
+import type { Host, HostState, HostStatus, Testnet, TestnetStatus, Undo } from './runtime.ts'
+
+/** Tools of the network are in the leg image only; from there they look into the same network. */
+const NETWORK_TOOLS = new Set(['ip', 'ss', 'tc', 'nft', 'iptables'])
+const PRODUCT_USER = '1000:1000'
+/** SIGTERM to SIGKILL at a restart: roles drain within 10 s. */
+const STOP_SECONDS = 12
+const LISTEN_WITHIN_MS = 60_000
+const LOOK_EVERY_MS = 100
+const ANSWER_TIMEOUT_MS = 2000
+const LOG_TAIL = 12
+
+type Finder = ReturnType<typeof containerFinder>
+
+/** Service whose container owns the host's network. */
+const networkOwner = (host: PlannedHost): string => (host.leg ? legName(host) : host.name)
+
+const ignoring =
+  (...codes: number[]) =>
+  (error: { statusCode?: number }) => {
+    if (!codes.includes(error.statusCode ?? 0)) throw new EngineError(error)
+  }
+
+export function dockerTestnet(plan: Plan, project: Project): Testnet {
+  const find = containerFinder(project.run)
+  const hosts = new Map(plan.hosts.map(planned => [planned.name, dockerHost(plan, planned, project, find)]))
+  return {
+    plan,
+    runtime: 'docker',
+    folder: project.folder,
+    host(name) {
+      const host = hosts.get(name)
+      if (host === undefined) throw new UnknownHostError(name, [...hosts.keys()])
+      return host
+    },
+    hosts: () => [...hosts.values()],
+    status: async () => await statusOf(plan, project, find),
+    down: async (how = {}) => await removeDocker(project, how.progress)
+  }
+}
+
+function dockerHost(plan: Plan, planned: PlannedHost, project: Project, find: Finder): Host {
+  const { folder, run } = project
+  const { name } = planned
+  const control = `http://127.0.0.1:${planned.controlPort}`
+
+  const inNetwork = async (argv: string[], admin: boolean, signal?: AbortSignal) => {
+    const { client, container } = await find(networkOwner(planned))
+    if (planned.leg) return await execIn(container, argv, signal)
+    const user = admin ? {} : { user: PRODUCT_USER }
+    return await runBeside(client, container.id, LEG_IMAGE, argv, { admin, labels: runLabels(run), ...user })
+  }
+  const loadRules = async (ruleset: string): Promise<void> => {
+    const { code, stderr } = await inNetwork(['nft', ruleset], true)
+    if (code !== 0) throw new EngineError(`nft in ${name}: ${stderr}`)
+  }
+  const bridge = plan.networks.find(network => network.name === planned.attachment.network)!.bridgeAddress
+  /** A network that came back with its container knows nothing of the cut. */
+  const started = async (): Promise<void> => {
+    if (!planned.leg && (await readActs(folder)).cut.includes(name)) await loadRules(cutRuleset(bridge))
+    await listens(planned, find)
+  }
+  const start = async (): Promise<void> => {
+    const { container } = await find(name)
+    await container.start().catch(ignoring(304))
+    await note(folder, 'killed', name, false)
+    await started()
+  }
+
+  return {
+    planned,
+    control,
+    async exec(argv, options) {
+      if (NETWORK_TOOLS.has(argv[0] ?? '')) return await inNetwork(argv, false, options?.signal)
+      return await execIn((await find(name)).container, argv, options?.signal)
+    },
+    logs: async () => await logsOf((await find(name)).container),
+    async kill(): Promise<Undo> {
+      const { container } = await find(name)
+      await note(folder, 'killed', name, true)
+      await container.kill({ signal: 'SIGKILL' }).catch(ignoring(409))
+      await container.wait()
+      return once(start)
+    },
+    async pause(): Promise<Undo> {
+      const { container } = await find(name)
+      await container.pause().catch(ignoring(409))
+      return once(async () => await container.unpause().catch(ignoring(409, 500)))
+    },
+    async restart() {
+      const { container } = await find(name)
+      await container.restart({ t: STOP_SECONDS }).catch(ignoring())
+      await note(folder, 'killed', name, false)
+      await started()
+    },
+    async cut(): Promise<Undo> {
+      await note(folder, 'cut', name, true)
+      await loadRules(cutRuleset(bridge))
+      return once(async () => {
+        await note(folder, 'cut', name, false)
+        // A network that is gone took its rules along.
+        const { container } = await find(networkOwner(planned))
+        if ((await container.inspect()).State.Running) await loadRules(healRuleset())
+      })
+    }
+  }
+}
+
+function once(act: () => Promise<void>): Undo {
+  let done: Promise<void> | null = null
+  return async () => {
+    done ??= act()
+    await done
+  }
+}
+
+/**
+ * Resolves when the host's HTTP server answers; the proxy of a published port accepts connections before it does.
+ * @throws HostDiedError when its container ended, EngineError when it takes too long
+ */
+export async function listens(
+  planned: PlannedHost,
+  find: Finder,
+  options: { signal?: AbortSignal; withinMs?: number } = {}
+): Promise<void> {
+  const withinMs = options.withinMs ?? LISTEN_WITHIN_MS
+  const deadline = performance.now() + withinMs
+  const url = `http://127.0.0.1:${planned.controlPort}${roles[planned.role].healthPath}`
+  for (let looks = 1; ; looks++) {
+    options.signal?.throwIfAborted()
+    try {
+      const response = await fetch(url, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })
+      await response.body?.cancel()
+      return
+    } catch {
+      // Not yet; the engine is asked now and then whether it ever will.
+    }
+    if (looks % 5 === 0) await refuseDead(planned, find)
+    if (performance.now() > deadline) {
+      throw new EngineError(`the HTTP server of ${planned.name} does not answer after ${withinMs / 1000} s`)
+    }
+    await delay(LOOK_EVERY_MS, undefined, options.signal === undefined ? {} : { signal: options.signal })
+  }
+}
+
+async function refuseDead(planned: PlannedHost, find: Finder): Promise<void> {
+  const { container } = await find(planned.name)
+  const { State } = await container.inspect()
+  if (State.Running || State.Status === 'created') return
+  const log = await logsOf(container, LOG_TAIL).catch(() => '')
+  throw new HostDiedError(planned.name, howEnded(State), `logs/${planned.name}.log`, log.trimEnd())
+}
+
+function howEnded(state: { ExitCode: number; OOMKilled: boolean; FinishedAt: string }): string {
+  return `exit code ${state.ExitCode}${state.OOMKilled ? ', out of memory' : ''} at ${state.FinishedAt}`
+}
+
+const STATES: Record<string, HostState> = {
+  created: 'starting',
+  restarting: 'starting',
+  running: 'running',
+  paused: 'paused'
+}
+
+async function statusOf(plan: Plan, { run, folder }: Project, find: Finder): Promise<TestnetStatus> {
+  const client = await dockerClient()
+  const [containers, acts] = await Promise.all([containersOf(client, run), readActs(folder)])
+  const hosts = await Promise.all(
+    plan.hosts.map(async ({ name }): Promise<[string, HostStatus]> => {
+      const container = containers.get(name)
+      const state = STATES[container?.State ?? ''] ?? 'dead'
+      const cut = acts.cut.includes(name)
+      if (state !== 'dead' || acts.killed.includes(name)) return [name, { state, cut, deaths: [] }]
+      if (container === undefined) return [name, { state, cut, deaths: ['its container is gone'] }]
+      const { State } = await client.container.getById(container.Id).inspect()
+      return [name, { state, cut, deaths: [howEnded(State)] }]
+    })
+  )
+  return { hosts: Object.fromEntries(hosts), invalid: await brokenLegs(plan, containers, find) }
+}
+
+/** Services that own networks: routers, and legs of hosts. */
+export const legServices = (plan: Plan): string[] => [
+  ...plan.routers.map(({ name }) => name),
+  ...plan.hosts.filter(({ leg }) => leg).map(legName)
+]
+
+/** Whether a leg has made its network what the plan says. */
+export async function legReady(find: Finder, service: string): Promise<boolean> {
+  const { container } = await find(service)
+  const { code } = await execIn(container, ['test', '-f', '/run/leg/ready'])
+  return code === 0
+}
+
+async function brokenLegs(plan: Plan, containers: Map<string, { State: string }>, find: Finder): Promise<string[]> {
+  const found = await Promise.all(
+    legServices(plan).map(async service => {
+      const state = containers.get(service)?.State ?? 'gone'
+      if (state !== 'running') return `${service} is ${state}`
+      return (await legReady(find, service)) ? null : `${service} does not shape its links any more`
+    })
+  )
+  return found.filter(why => why !== null)
+}
