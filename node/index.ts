@@ -1,6 +1,14 @@
 /**
  * The door of the node room: what other rooms may use of it.
  */
+
+export {
+  createRegistry,
+  DEFAULT_REGISTRY_POLL_MS,
+  type Registry,
+  type RegistryState,
+  type RegistryStatement
+} from './chain/registry.ts'
 export { IdentityCorruptError, IdentityMismatchError, WarrenError } from './errors.ts'
 export {
   ephemeralIdentity,
