@@ -21,6 +21,7 @@ export {
 } from './identity.ts'
 export { createLog, LOG_LEVELS, type Log, type LogLevel, silentLog } from './log.ts'
 export { createMetrics, type Metrics } from './metrics.ts'
+export { addressProblem } from './net/addresses.ts'
 export type { AnchorState } from './net/anchors.ts'
 export type { DialPrivate } from './net/dial-policy.ts'
 export { createNetworkNode, type NetworkNode, type NetworkNodeOptions, TOPICS } from './net/libp2p.ts'

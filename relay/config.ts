@@ -1,0 +1,98 @@
+/** A relay's configuration, from the environment (names of the ByteCave relay). */
+import { join } from 'node:path'
+import {
+  addressProblem,
+  LOG_LEVELS,
+  type LogLevel,
+  NETWORK_LIMITS,
+  type NetworkLimits,
+  RELAY_LIMITS,
+  type RelayLimits,
+  readLimits
+} from '../node/index.ts'
+
+export interface RelayConfig {
+  /** What it calls itself in logs; NODE_ID. */
+  name: string
+  dataDir: string
+  /** base64 libp2p Ed25519 key; made at the first start when absent. */
+  keyFile: string
+  listen: string[]
+  announce: string[]
+  bootstrap: string[]
+  /** TCP port of the HTTP server. */
+  healthPort: number
+  limits: NetworkLimits
+  relayLimits: RelayLimits
+  logLevel: LogLevel
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/tcp/4002/ws'
+const DEFAULT_HEALTH_PORT = 9090
+/** The seed's RELAY_MAX_CONNECTIONS. */
+const DEFAULT_MAX_CONNECTIONS = 1000
+const MAX_PORT = 65_535
+
+/** Thrown when the environment is wrong; the message has one line a problem. */
+export class RelayConfigError extends Error {
+  readonly code = 'RELAY_CONFIG'
+  /** One line each, naming the variable. */
+  readonly problems: string[]
+
+  constructor(problems: string[]) {
+    super(`The relay's configuration has problems:\n${problems.map(problem => `  ${problem}`).join('\n')}`)
+    this.name = 'RelayConfigError'
+    this.problems = problems
+  }
+}
+
+/** @throws RelayConfigError naming every problem at once */
+export function readConfig(env: Environment): RelayConfig {
+  const problems: string[] = []
+  const list = (name: string, fallback = ''): string[] =>
+    (env[name] || fallback)
+      .split(',')
+      .map(text => text.trim())
+      .filter(text => text !== '')
+  const addresses = (name: string, needsPeer: boolean, fallback?: string): string[] => {
+    const values = list(name, fallback)
+    for (const value of values) {
+      const problem = addressProblem(value, { needsPeer })
+      if (problem !== null) problems.push(`${name}: "${value}" ${problem}`)
+    }
+    return values
+  }
+  const number = (name: string, fallback: number, max = Number.MAX_SAFE_INTEGER, min = 1): number => {
+    const text = env[name]
+    if (text === undefined || text === '') return fallback
+    const value = Number(text)
+    if (/^\d{1,15}$/.test(text) && value >= min && value <= max) return value
+    problems.push(`${name} is "${text}": a whole number from ${min} to ${max} is needed`)
+    return fallback
+  }
+  const logLevel = (env.LOG_LEVEL || 'info') as LogLevel
+  if (!LOG_LEVELS.includes(logLevel))
+    problems.push(`LOG_LEVEL is "${logLevel}": one of ${LOG_LEVELS.join(', ')} is needed`)
+
+  const dataDir = env.DATA_DIR || './data'
+  const healthPort = number('RELAY_HEALTH_PORT', DEFAULT_HEALTH_PORT, MAX_PORT, 0)
+  const config: RelayConfig = {
+    name: env.NODE_ID || 'relay',
+    dataDir,
+    keyFile: env.RELAY_PRIVATE_KEY_PATH || join(dataDir, 'relay-key.json'),
+    listen: addresses('RELAY_LISTEN_ADDRESSES', false, DEFAULT_LISTEN),
+    announce: addresses('RELAY_ANNOUNCE_ADDRESSES', false),
+    bootstrap: addresses('RELAY_BOOTSTRAP_PEERS', true),
+    healthPort: number('PORT', healthPort, MAX_PORT, 0),
+    limits: {
+      ...readLimits(NETWORK_LIMITS, env, problems),
+      maxConnections: number('RELAY_MAX_CONNECTIONS', number('P2P_MAX_CONNECTIONS', DEFAULT_MAX_CONNECTIONS))
+    },
+    relayLimits: readLimits(RELAY_LIMITS, env, problems),
+    logLevel
+  }
+  if (problems.length > 0) throw new RelayConfigError([...new Set(problems)])
+  return config
+}

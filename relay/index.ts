@@ -1,0 +1,3 @@
+/** The door of the relay room. */
+export { type RelayConfig, RelayConfigError, readConfig } from './config.ts'
+export { createRelay, type Relay } from './relay.ts'

@@ -1,0 +1,150 @@
+/** The relay role: circuits for peers behind NATs, a DHT server and a first peer to meet. It stores nothing. */
+import type { Server } from 'node:http'
+import {
+  createMetrics,
+  createNetwork,
+  createNetworkNode,
+  type Log,
+  loadKeyFile,
+  type Metrics,
+  type Network,
+  type NetworkNode
+} from '../node/index.ts'
+import type { RelayConfig } from './config.ts'
+import { createHttpServer, listen, type Routes } from './http.ts'
+
+export interface Relay {
+  readonly peerId: string
+  /** Multiaddrs with peer id. */
+  addresses: () => string[]
+  /** Port of the HTTP server once it listens. */
+  httpPort: () => number
+  /** HTTP answers and libp2p listens when this resolves; other relays are met in the background. */
+  start: (env?: Readonly<Record<string, string | undefined>>) => Promise<void>
+  stop: () => Promise<void>
+}
+
+const SECOND_MS = 1000
+
+export async function createRelay(config: RelayConfig, log: Log): Promise<Relay> {
+  const identity = await loadKeyFile(config.keyFile)
+  const node = await createNetworkNode({
+    role: 'relay',
+    identity,
+    listen: config.listen,
+    announce: config.announce,
+    bootstrap: config.bootstrap,
+    limits: config.limits,
+    relayLimits: config.relayLimits,
+    log
+  })
+  const network = createNetwork({ node, identity, own: null, members: null, limits: config.limits, log })
+  const metrics = createMetrics('relay')
+  const startedAtMs = performance.now()
+  let ready = false
+  let port = 0
+  registerGauges(metrics, node)
+  const routes = createRoutes({ node, network, metrics, isReady: () => ready, uptimeSeconds })
+  const http: Server = createHttpServer(routes)
+
+  function uptimeSeconds(): number {
+    return Math.floor((performance.now() - startedAtMs) / SECOND_MS)
+  }
+
+  return {
+    peerId: identity.peerId,
+    addresses: network.multiaddrs,
+    httpPort: () => port,
+    async start(env = {}) {
+      port = await listen(http, config.healthPort, env)
+      await network.start()
+      ready = true
+      log.info({ peerId: identity.peerId, addresses: network.multiaddrs(), port }, 'relay ready')
+    },
+    async stop() {
+      ready = false
+      http.close()
+      http.closeIdleConnections()
+      await network.stop()
+      http.closeAllConnections()
+    }
+  }
+}
+
+function createRoutes(parts: {
+  node: NetworkNode
+  network: Network
+  metrics: Metrics
+  isReady: () => boolean
+  uptimeSeconds: () => number
+}): Routes {
+  const { node, network, metrics } = parts
+  const health = () => {
+    const connections = network.connections()
+    const reservations = reservationsOf(node)
+    return {
+      status: 200,
+      json: {
+        status: 'healthy',
+        uptime: parts.uptimeSeconds(),
+        nodeId: 'relay',
+        isRelay: true,
+        storedBlobs: 0,
+        totalSize: 0,
+        peers: new Set(connections.map(({ peerId }) => peerId)).size,
+        p2p: { connected: connections.length, replicating: 0, relay: reservations.length },
+        peerId: network.self,
+        multiaddrs: network.multiaddrs(),
+        metrics: { reservations: reservations.length, circuits: circuitsOf(node) }
+      }
+    }
+  }
+  return {
+    '/': health,
+    '/health': health,
+    '/peers': () => {
+      const reserved = new Set(reservationsOf(node))
+      const peers = network.connections().map(({ peerId, path, addr }) => ({
+        peerId,
+        path,
+        addr,
+        reserved: reserved.has(peerId)
+      }))
+      return { status: 200, json: { count: peers.length, peers, connections: network.connections() } }
+    },
+    '/ready': () =>
+      parts.isReady()
+        ? { status: 200, json: { ready: true } }
+        : { status: 503, json: { ready: false, waiting: ['libp2p starts'] } },
+    '/metrics': async () => ({ status: 200, text: await metrics.text(), contentType: metrics.contentType })
+  }
+}
+
+const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
+
+/** Peer ids that may be reached through this relay. */
+function reservationsOf(node: NetworkNode): string[] {
+  const { relay } = node.libp2p.services as {
+    relay?: { reservations: { keys: () => Iterable<{ toString: () => string }> } }
+  }
+  return relay === undefined ? [] : [...relay.reservations.keys()].map(String)
+}
+
+/** Circuits it carries now. */
+function circuitsOf(node: NetworkNode): number {
+  return node.libp2p
+    .getConnections()
+    .flatMap(({ streams }) => streams)
+    .filter(({ protocol, direction }) => protocol === HOP_PROTOCOL && direction === 'inbound').length
+}
+
+function registerGauges(metrics: Metrics, node: NetworkNode): void {
+  metrics.gauge('warren_connections', 'Open libp2p connections', [], () => node.libp2p.getConnections().length)
+  metrics.gauge(
+    'warren_relay_reservations',
+    'Peers that may be reached through this relay',
+    [],
+    () => reservationsOf(node).length
+  )
+  metrics.gauge('warren_relay_circuits', 'Circuits it carries now', [], () => circuitsOf(node))
+}
