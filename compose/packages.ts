@@ -2,9 +2,10 @@
  * Packages that a bundle cannot hold because they carry compiled parts. They are copied beside the bundles, with
  * only what this platform needs.
  */
-import { cp, mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { access, cp, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
+const MANIFEST = 'package.json'
 const ARCH = process.arch
 const EDR = '@nomicfoundation/edr'
 const ANALYZER = '@nomicfoundation/solidity-analyzer'
@@ -20,7 +21,7 @@ const NATIVE: Record<string, Array<{ folder: string; needed: (path: string) => b
     }
   ],
   koffi: [
-    { folder: 'koffi', needed: path => /^(package\.json|[^/]*\.c?js|lib\/.*\.js)$/.test(path) },
+    { folder: 'koffi', needed: path => /^(package\.json|[^/]*\.c?js|(lib|src)\/.*\.c?js)$/.test(path) },
     { folder: `@koromix/koffi-linux-${ARCH}`, needed: path => !path.startsWith('musl') }
   ],
   [EDR]: [
@@ -40,15 +41,19 @@ export const nativePackages = (): string[] => Object.keys(NATIVE)
 async function copyPackage(root: string, dist: string, folder: string, needed: (path: string) => boolean) {
   const from = join(root, 'node_modules', folder)
   const to = join(dist, 'node_modules', folder)
-  const same = async () => (await readFile(join(from, 'package.json'))).equals(await readFile(join(to, 'package.json')))
-  if (await same().catch(() => false)) return
-  await rm(to, { recursive: true, force: true })
   const files = (await readdir(from, { recursive: true, withFileTypes: true }))
     .filter(entry => entry.isFile())
     .map(entry => join(entry.parentPath, entry.name).slice(from.length + 1))
-    .filter(path => needed(path) && path !== 'package.json')
+    .filter(path => needed(path) && path !== MANIFEST)
+  const isSame = async () => {
+    const [own, copied] = await Promise.all([from, to].map(each => readFile(join(each, MANIFEST))))
+    await Promise.all(files.map(path => access(join(to, path))))
+    return own!.equals(copied!)
+  }
+  if (await isSame().catch(() => false)) return
+  await rm(to, { recursive: true, force: true })
   // package.json last: with it there, the copy is whole.
-  for (const path of [...files, 'package.json']) {
+  for (const path of [...files, MANIFEST]) {
     await mkdir(dirname(join(to, path)), { recursive: true })
     await cp(join(from, path), join(to, path))
   }
