@@ -16,7 +16,7 @@ export interface HeldSlot {
  * the whole machine whatever clone or user asks, and the kernel frees it with the process.
  * @throws NoFreeSlotError
  */
-export async function holdFreeSlot(runtime: Runtime, taken: ReadonlySet<number>): Promise<HeldSlot> {
+export async function holdFreeSlot(runtime: Pick<Runtime, 'slotFree'>, taken: ReadonlySet<number>): Promise<HeldSlot> {
   const passed: number[] = []
   for (let slot = 0; slot < SLOTS; slot++) {
     if (!taken.has(slot)) {

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { natPair, plan } from '../../netem/index.ts'
+import { linkRows, natRow, observedKind } from './expect.ts'
+import type { ProbeResult } from './probe-programs.ts'
+
+const planned = plan(natPair('port-preserving', 'symmetric'), 'test')
+const [alice, bob, relay] = ['alice', 'bob', 'relay'].map(name => planned.hosts.find(host => host.name === name)!)
+const outsideOf = (name: string): string =>
+  planned.routers.find(({ nat }) => nat === planned.hosts.find(host => host.name === name)!.nat)!.outside.address
+
+function probe(address: string, ports: [number, number], roundTripsMs = [20.4, 20.1]): ProbeResult {
+  return {
+    localPort: 5000,
+    seen: ports.map(port => ({ target: 't', address, port })),
+    roundTripsMs,
+    sent: roundTripsMs.length
+  }
+}
+
+describe('what a plan claims', () => {
+  it('is a NAT kind told by the mappings of one socket', () => {
+    assert.equal(observedKind(probe('11.0.0.9', [5000, 5000]), '10.0.0.1'), 'port-preserving')
+    assert.equal(observedKind(probe('11.0.0.9', [6000, 6000]), '10.0.0.1'), 'endpoint-independent')
+    assert.equal(observedKind(probe('11.0.0.9', [6000, 6001]), '10.0.0.1'), 'symmetric')
+    assert.equal(observedKind(probe('10.0.0.1', [5000, 5000]), '10.0.0.1'), 'none')
+    assert.equal(
+      observedKind({ ...probe('11.0.0.9', [1, 2]), seen: [{ target: 't', address: null, port: null }] }, '10.0.0.1'),
+      'no answer'
+    )
+  })
+
+  it('is proved by the kind and the router, and by nothing less', () => {
+    assert.equal(natRow(planned, alice!, probe(outsideOf('alice'), [5000, 5000])).proved, true)
+    assert.equal(natRow(planned, alice!, probe(outsideOf('alice'), [5001, 5002])).proved, false)
+    assert.equal(natRow(planned, bob!, probe(outsideOf('bob'), [5001, 5002])).proved, true)
+    assert.equal(natRow(planned, bob!, probe(outsideOf('alice'), [5001, 5002])).proved, false)
+  })
+
+  it('is the delay of every link on the way, both ways', () => {
+    const row = (roundTrips: number[]) =>
+      linkRows(planned, alice!, relay!, probe(outsideOf('alice'), [5000, 5000], roundTrips))
+    const [asked] = row([10.2])
+    assert.equal(asked?.asked, '10 ms')
+    assert.equal(asked?.ok, true)
+    assert.equal(row([0.2])[0]?.ok, false, 'an unshaped link passed')
+    assert.equal(row([80])[0]?.ok, false, 'a link far too slow passed')
+  })
+
+  it('is a loss within what luck gives', () => {
+    const lossy = plan(
+      {
+        ...natPair(),
+        networks: { ...natPair().networks, 'home-a': { behind: 'internet', nat: 'symmetric', link: { lossPct: 10 } } }
+      },
+      'test'
+    )
+    const host = lossy.hosts.find(({ name }) => name === 'alice')!
+    const seen = (came: number): ProbeResult => ({
+      ...probe(
+        '11.0.0.9',
+        [1, 2],
+        Array.from({ length: came }, () => 1)
+      ),
+      sent: 200
+    })
+    const ok = (came: number): boolean | undefined =>
+      linkRows(lossy, host, relay!, seen(came)).find(({ what }) => what === 'loss')?.ok
+    assert.equal(ok(162), true)
+    assert.equal(ok(200), false, 'a link that loses nothing passed')
+    assert.equal(ok(100), false)
+  })
+})
