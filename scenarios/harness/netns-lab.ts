@@ -1,6 +1,7 @@
 /** What the supervisor holds of the network: the plan laid out by netem, and why it can no longer be believed. */
 import { mkdir } from 'node:fs/promises'
-import { namespaceFile, openLab, type Plan, run, type ShapingMeans } from '../../netem/index.ts'
+import { namespaceFile, openLab, type Plan, type ShapingMeans } from '../../netem/index.ts'
+import { restrictFiles } from './netns-mounts.ts'
 
 export interface Lab {
   namespaceOf: (host: string) => string
@@ -11,11 +12,17 @@ export interface Lab {
 }
 
 /**
- * Lay the plan out in this process's namespaces, which must be its own: a tmpfs goes over /run.
+ * Lay the plan out in this process's namespaces, which must be its own: files but
+ * those under `writable` get read-only.
  * @param means null where nothing is impaired
  */
-export async function layOutLab(plan: Plan, means: ShapingMeans | null, onBroken: (why: string) => void): Promise<Lab> {
-  await run(['mount', '-t', 'tmpfs', '-o', 'mode=0755,size=16m', 'tmpfs', '/run'])
+export async function layOutLab(
+  plan: Plan,
+  means: ShapingMeans | null,
+  writable: string[],
+  onBroken: (why: string) => void
+): Promise<Lab> {
+  await restrictFiles(writable)
   await mkdir('/run/netns')
   const broken: string[] = []
   const lab = await openLab(plan, {

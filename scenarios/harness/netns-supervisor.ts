@@ -12,6 +12,7 @@ import { type Lab, layOutLab } from './netns-lab.ts'
 import { Product } from './netns-product.ts'
 import { type Call, type Launch, type SupervisorMessage, type SupervisorOrder, toWireError } from './netns-protocol.ts'
 import type { SocketHandle } from './netns-socket.ts'
+import { CODE_CACHE_FOLDER } from './paths.ts'
 import type { TestnetStatus } from './runtime.ts'
 
 const products = new Map<string, Product>()
@@ -53,7 +54,7 @@ async function launch({ plan, means, programs, folder, concurrency }: Launch): P
   const laid = stage(
     `Lay out ${plan.networks.length} networks, ${plan.routers.length} NATs, ${plan.hosts.length} hosts`
   )
-  lab = await layOutLab(plan, means, why => {
+  lab = await layOutLab(plan, means, [folder, CODE_CACHE_FOLDER], why => {
     tell({ type: 'note', text: `invalid from now on: ${why}` })
     void record({ event: 'invalid', why })
   })
