@@ -9,7 +9,16 @@ export {
   type RegistryState,
   type RegistryStatement
 } from './chain/registry.ts'
-export { IdentityCorruptError, IdentityMismatchError, WarrenError } from './errors.ts'
+export {
+  BlobNotFoundError,
+  IdentityCorruptError,
+  IdentityMismatchError,
+  PeerRefusedError,
+  PeerTimeoutError,
+  PeerUnreachableError,
+  TransferCutError,
+  WarrenError
+} from './errors.ts'
 export {
   ephemeralIdentity,
   type Identity,

@@ -8,6 +8,9 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import type { Log } from '../log.ts'
 
+/** Who speaks it carries circuits. */
+const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
+
 const FIRST_RETRY_MS = 250
 const LONGEST_RETRY_MS = 10_000
 const DIAL_DEADLINE_MS = 15_000
@@ -54,6 +57,8 @@ interface Anchor {
   peerId: string
   addresses: Multiaddr[]
   relay: boolean
+  /** It said that it carries circuits. */
+  hop: boolean
   /** libp2p listens on it: later reservations renew that listener. */
   listening: boolean
 }
@@ -132,12 +137,16 @@ export function createAnchors(options: {
       })),
     circuitsTo: peerId =>
       [...anchors.values()]
-        .filter(anchor => anchor.relay && anchor.peerId !== peerId)
+        .filter(anchor => (anchor.relay || anchor.hop) && anchor.peerId !== peerId)
         .map(anchor => ({ anchor, connected: connections(anchor).length > 0 }))
         .sort((a, b) => Number(b.connected) - Number(a.connected) || order(peerId, a.anchor) - order(peerId, b.anchor))
         .map(({ anchor }) => anchor.addresses[0]!.encapsulate(`/p2p-circuit/p2p/${peerId}`)),
     start(node) {
       libp2p = node
+      node.addEventListener('peer:identify', event => {
+        const anchor = anchors.get(event.detail.peerId.toString())
+        if (anchor !== undefined) anchor.hop = event.detail.protocols.includes(HOP_PROTOCOL)
+      })
       loops = [...anchors.values()]
         .filter(({ peerId }) => peerId !== node.peerId.toString())
         .map(anchor => keep(anchor, node))
@@ -158,7 +167,7 @@ export function createAnchors(options: {
 function add(anchors: Map<string, Anchor>, address: Multiaddr, relay: boolean): void {
   const peerId = address.getComponents().findLast(part => part.code === CODE_P2P)?.value
   if (peerId === undefined) return
-  const anchor = anchors.get(peerId) ?? { peerId, addresses: [], relay: false, listening: false }
+  const anchor = anchors.get(peerId) ?? { peerId, addresses: [], relay: false, hop: false, listening: false }
   anchor.relay ||= relay
   if (!anchor.addresses.some(known => known.equals(address))) anchor.addresses.push(address)
   anchors.set(peerId, anchor)

@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
+import {
+  BlobNotFoundError,
+  createNetwork,
+  createNetworkNode,
+  ephemeralIdentity,
+  GENEROUS_LIMITS,
+  type Network,
+  silentLog
+} from '../node/index.ts'
+import { BlobMissingError, type Client, createClient, NoNodeError, SizeMismatchError } from './index.ts'
+
+const MIB = 1024 * 1024
+const LOOPBACK = '/ip4/127.0.0.1/tcp/0'
+
+class Missing extends Error {}
+
+interface Host {
+  network: Network
+  blobs: Map<string, Uint8Array>
+  addresses: () => string[]
+  stop: () => Promise<void>
+}
+
+async function host(
+  role: 'node' | 'relay',
+  options: { relays?: string[]; listen?: string[]; failAfterBytes?: number } = {}
+): Promise<Host> {
+  const identity = await ephemeralIdentity()
+  const log = silentLog()
+  const node = await createNetworkNode({
+    role,
+    identity,
+    listen: options.listen ?? [LOOPBACK],
+    relays: options.relays ?? [],
+    limits: GENEROUS_LIMITS,
+    log
+  })
+  const own =
+    role === 'relay'
+      ? null
+      : { nodeId: identity.peerId, owner: '', shards: [{ start: 0, end: 1023 }], shardCount: 1024, failureGroup: '' }
+  const network = createNetwork({ node, identity, own, members: null, limits: GENEROUS_LIMITS, log })
+  const blobs = new Map<string, Uint8Array>()
+  if (own !== null) {
+    await network.serve({
+      async put(source) {
+        const chunks: Uint8Array[] = []
+        for await (const chunk of source) chunks.push(chunk)
+        const bytes = Buffer.concat(chunks)
+        const cid = createHash('sha256').update(bytes).digest('hex')
+        blobs.set(cid, bytes)
+        return { cid, sizeBytes: bytes.byteLength }
+      },
+      putReplica: () => Promise.reject(new Missing()),
+      async get(cid, { offset = 0, length }) {
+        const bytes = blobs.get(cid)
+        if (bytes === undefined) throw new BlobNotFoundError(cid)
+        const range = bytes.subarray(offset, length === undefined ? undefined : offset + length)
+        const { failAfterBytes = Number.POSITIVE_INFINITY } = options
+        return {
+          sizeBytes: bytes.byteLength,
+          mimeType: '',
+          bytes: (async function* () {
+            for (let at = 0; at < range.byteLength; at += 65_536) {
+              if (at >= failAfterBytes) throw new Missing()
+              yield range.subarray(at, at + 65_536)
+            }
+          })()
+        }
+      },
+      health: () => ({ status: 'healthy', storedBlobs: blobs.size, totalSize: 0 })
+    })
+  }
+  await network.start()
+  return { network, blobs, addresses: network.multiaddrs, stop: network.stop }
+}
+
+async function collect(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of source) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+describe('the client', function () {
+  this.timeout(60_000)
+  const running: Array<{ stop: () => Promise<void> }> = []
+  const clients: Client[] = []
+
+  afterEach(async () => {
+    await Promise.all(clients.splice(0).map(client => client.close()))
+    await Promise.all(running.splice(0).map(({ stop }) => stop()))
+  })
+  async function start(...given: Parameters<typeof host>): Promise<Host> {
+    const started = await host(...given)
+    running.push(started)
+    return started
+  }
+  async function client(bootstrapPeers: string[], firstNodeTimeoutMs = 15_000): Promise<Client> {
+    const made = await createClient({ bootstrapPeers, limits: GENEROUS_LIMITS, firstNodeTimeoutMs })
+    clients.push(made)
+    return made
+  }
+
+  it('stores and reads through a relay, and shows the way', async () => {
+    const relay = await start('relay')
+    const node = await start('node', { relays: relay.addresses(), listen: [] })
+    const { storage, network } = await client(relay.addresses())
+    const bytes = randomBytes(2 * MIB + 5)
+    const { cid, sizeBytes, peerId } = await storage.put(bytes)
+    assert.equal(sizeBytes, bytes.byteLength)
+    assert.equal(peerId, node.network.self)
+    const blob = await storage.get(cid, { offset: 7, length: MIB })
+    assert.ok(bytes.subarray(7, 7 + MIB).equals(await collect(blob.bytes)))
+
+    const [seen] = await network.nodes()
+    assert.equal(seen?.peerId, node.network.self)
+    assert.equal(seen?.path, 'relayed')
+    assert.equal(seen?.health?.storedBlobs, 1)
+    assert.equal(network.status().nodes, 1)
+    assert.ok(network.peers().some(({ via }) => via === relay.network.self))
+  })
+
+  it('reads on from another node when one fails in the middle', async () => {
+    const bad = await start('node', { failAfterBytes: 300_000 })
+    const good = await start('node')
+    const { storage, network } = await client([...bad.addresses(), ...good.addresses()])
+    const bytes = randomBytes(MIB)
+    bad.blobs.set('blob', bytes)
+    good.blobs.set('blob', bytes)
+    await storage.put(randomBytes(10))
+    while (network.status().nodes < 2) await network.nodes()
+    for (let i = 0; i < 6; i++) {
+      const { bytes: read } = await storage.get('blob')
+      assert.ok(bytes.equals(await collect(read)))
+    }
+  })
+
+  it('says what is wrong: nobody there, nobody has it, wrong size', async () => {
+    const node = await start('node')
+    const { storage } = await client(node.addresses())
+    await assert.rejects(storage.get('absent'), BlobMissingError)
+    await assert.rejects(storage.put(oneChunk(10), { sizeHint: 5 }), SizeMismatchError)
+    await assert.rejects(storage.put(oneChunk(10), { sizeHint: 15 }), SizeMismatchError)
+    const lonely = await client([], 200)
+    await assert.rejects(lonely.storage.put(randomBytes(1)), NoNodeError)
+  })
+})
+
+async function* oneChunk(sizeBytes: number) {
+  yield randomBytes(sizeBytes)
+}

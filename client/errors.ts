@@ -1,0 +1,51 @@
+/** Errors of the client: one class a condition, with a stable `code`. */
+
+/** Base of the errors this room throws on purpose. */
+export class ClientError extends Error {
+  /** Stable, UPPER_SNAKE. */
+  readonly code: string
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = new.target.name
+    this.code = code
+  }
+}
+
+/** Thrown when no node could be asked, or every asked one failed. `cause` is the last failure. */
+export class NoNodeError extends ClientError {
+  constructor(why: string, options?: ErrorOptions) {
+    super('NO_NODE', `No storage node could do it: ${why}. See that bootstrap peers are up, and try again.`, options)
+  }
+}
+
+/** Thrown when no node has the blob. */
+export class BlobMissingError extends ClientError {
+  constructor(cid: string, options?: ErrorOptions) {
+    super('BLOB_NOT_FOUND', `No node has ${cid}. Check the CID, or try again when more nodes are up.`, options)
+  }
+}
+
+/** Thrown when the source gave more or fewer bytes than was announced. */
+export class SizeMismatchError extends ClientError {
+  constructor(announced: number, given: number) {
+    super('SIZE_MISMATCH', `The source gave ${given} bytes where ${announced} were announced. Announce the right size.`)
+  }
+}
+
+/** Thrown when a gateway answers with an error; `status` is HTTP's. */
+export class GatewayAnswerError extends ClientError {
+  readonly status: number
+
+  constructor(status: number, code: string, message: string) {
+    super(code, message)
+    this.status = status
+  }
+}
+
+/** Thrown when a gateway does not answer. */
+export class GatewayUnreachableError extends ClientError {
+  constructor(url: string, options?: ErrorOptions) {
+    super('GATEWAY_UNREACHABLE', `${url} does not answer. See that the gateway runs and the URL is right.`, options)
+  }
+}

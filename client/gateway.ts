@@ -1,0 +1,114 @@
+/** The same storage by HTTP, through a gateway. */
+import { GatewayAnswerError, GatewayUnreachableError } from './errors.ts'
+
+export interface GatewayClientOptions {
+  /** Base URL, such as http://127.0.0.1:8080 */
+  url: string
+  /** Needed where the gateway asks for one. */
+  apiKey?: string
+  /** Longest wait for the beginning of an answer, ms. Default 60 s. */
+  timeoutMs?: number
+}
+
+/** What a put answers; `cid` only where the value became a blob (over 64 KiB). */
+export interface Stored {
+  status: string
+  key: string
+  /** Bytes. */
+  size: number
+  cid?: string
+}
+
+export interface GatewayClient {
+  storage: {
+    /** Stores a value under a key, replacing what is there. */
+    put: (key: string, value: Uint8Array | string | AsyncIterable<Uint8Array>) => Promise<Stored>
+    /** The value as a stream. @throws GatewayAnswerError with status 404 when there is none */
+    stream: (key: string) => Promise<AsyncIterable<Uint8Array>>
+    /** The whole value. */
+    get: (key: string) => Promise<Uint8Array>
+    /** @throws GatewayAnswerError with status 404 when there is none */
+    delete: (key: string) => Promise<{ status: string; key: string }>
+    exists: (key: string) => Promise<boolean>
+    /** Keys in order. */
+    list: (options?: { prefix?: string; limit?: number }) => Promise<string[]>
+  }
+  health: () => Promise<Record<string, unknown>>
+  version: () => Promise<Record<string, unknown>>
+}
+
+type FetchBody = NonNullable<NonNullable<Parameters<typeof fetch>[1]>['body']>
+
+const DEFAULT_TIMEOUT_MS = 60_000
+const MAX_ERROR_BYTES = 64 * 1024
+
+export function createGatewayClient(options: GatewayClientOptions): GatewayClient {
+  const base = options.url.replace(/\/+$/, '')
+
+  async function request(
+    method: string,
+    path: string,
+    query: Record<string, string | undefined> = {},
+    body?: Uint8Array | string | AsyncIterable<Uint8Array>
+  ): Promise<Response> {
+    const url = new URL(base + path)
+    for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value)
+    const headers: Record<string, string> = options.apiKey === undefined ? {} : { 'x-api-key': options.apiKey }
+    if (body !== undefined) headers['content-type'] = 'application/octet-stream'
+    // Until the answer begins: a long value may then take as long as its reader.
+    const late = new AbortController()
+    const timer = setTimeout(() => late.abort(), options.timeoutMs ?? DEFAULT_TIMEOUT_MS)
+    let response: Response
+    try {
+      response = await fetch(url, {
+        method,
+        headers,
+        signal: late.signal,
+        ...(body === undefined ? {} : { body: body as FetchBody, duplex: 'half' })
+      })
+    } catch (cause) {
+      throw new GatewayUnreachableError(base, { cause })
+    } finally {
+      clearTimeout(timer)
+    }
+    if (!response.ok) throw await answerError(response)
+    return response
+  }
+  const json = async <T>(response: Response): Promise<T> => (await response.json()) as T
+
+  return {
+    storage: {
+      put: async (key, value) => json<Stored>(await request('POST', '/v1/storage/put', { key }, value)),
+      async stream(key) {
+        const { body } = await request('GET', '/v1/storage/get', { key })
+        return body ?? emptyBody()
+      },
+      get: async key => new Uint8Array(await (await request('GET', '/v1/storage/get', { key })).arrayBuffer()),
+      delete: async key => json(await request('POST', '/v1/storage/delete', { key })),
+      exists: async key =>
+        (await json<{ exists: boolean }>(await request('GET', '/v1/storage/exists', { key }))).exists,
+      async list({ prefix, limit } = {}) {
+        const query = { prefix, limit: limit === undefined ? undefined : String(limit) }
+        return (await json<{ keys: string[] }>(await request('GET', '/v1/storage/list', query))).keys
+      }
+    },
+    health: async () => json(await request('GET', '/health')),
+    version: async () => json(await request('GET', '/v1/version'))
+  }
+}
+
+async function answerError(response: Response): Promise<GatewayAnswerError> {
+  const text = (await response.text()).slice(0, MAX_ERROR_BYTES)
+  let told: { error?: unknown; code?: unknown; message?: unknown } = {}
+  try {
+    told = JSON.parse(text) as typeof told
+  } catch {
+    told = { message: text }
+  }
+  const word = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined)
+  const code = word(told.code) ?? `HTTP_${response.status}`
+  const message = word(told.message) ?? word(told.error) ?? response.statusText
+  return new GatewayAnswerError(response.status, code, message)
+}
+
+async function* emptyBody(): AsyncGenerator<Uint8Array, void, undefined> {}
