@@ -1,0 +1,215 @@
+/** GatewayConfig from the environment. Every problem is found at once; nothing defaults to a public service. */
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import { DATABASE_MAX_MB_DEFAULT } from './constants.ts'
+import { ConfigInvalidError } from './errors.ts'
+
+/** What a namespace may be called; no colon, so that `ns::<namespace>::` has one reading (D18, P4). */
+export const NAMESPACE_PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,63}$/
+
+export const DB_CLIENTS = ['better-sqlite3', 'sqlite3'] as const
+/** SQLite drivers the same knex configuration works with. */
+export type DbClient = (typeof DB_CLIENTS)[number]
+
+/** One entry of GATEWAY_API_KEYS. The key itself is forgotten after parsing. */
+export interface SeededKey {
+  namespace: string
+  /** SHA-256, hex, of every text that opens it: `key:namespace` as written, and `key` alone (P3). */
+  hashes: readonly string[]
+}
+
+export interface GatewayConfig {
+  /** Name of this gateway among those that share a data directory. */
+  nodeId: string
+  host: string
+  /** 0: any free port. */
+  port: number
+  /** The namespace of keys without one, and of anonymous callers where auth is not required. */
+  namespace: string
+  requireAuth: boolean
+  apiKeys: readonly SeededKey[]
+  dataDir: string
+  dbClient: DbClient
+  /** The database file may grow to here, MiB. */
+  databaseMaxMb: number
+  /** Largest value, MiB: the nodes' blob limit. */
+  maxBlobSizeMb: number
+  bootstrapPeers: readonly string[]
+  listenAddresses: readonly string[]
+  announceAddresses: readonly string[]
+  privateKeyFile: string | undefined
+  registryAddress: `0x${string}` | undefined
+  rpcUrl: string | undefined
+  /** No peers and no chain: key-value up to 64 KiB only. */
+  offline: boolean
+  inventoryFile: string | undefined
+  /** Whose `X-Forwarded-For` is believed: a proxy on this machine, everybody's, nobody's. */
+  trustProxy: 'loopback' | 'always' | 'never'
+  version: string
+  commit: string
+  buildTime: string
+  logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+}
+
+const flag = (name: string) =>
+  z
+    .string()
+    .trim()
+    .toLowerCase()
+    .refine(text => ['true', '1', 'false', '0'].includes(text), `${name} is neither true nor false`)
+    .transform(text => text === 'true' || text === '1')
+
+const whole = (name: string, min: number, max: number) =>
+  z
+    .string()
+    .trim()
+    .refine(
+      text => /^\d+$/.test(text) && Number(text) >= min && Number(text) <= max,
+      `${name} is not a whole number from ${min} to ${max}`
+    )
+    .transform(Number)
+
+const list = z.string().transform(text =>
+  text
+    .split(',')
+    .map(part => part.trim())
+    .filter(part => part !== '')
+)
+
+const multiaddrs = (name: string) =>
+  list.refine(
+    addresses => addresses.every(address => address.startsWith('/')),
+    `${name} has an entry that is no multiaddr: they begin with "/"`
+  )
+
+const namespace = (name: string) =>
+  z.string().trim().regex(NAMESPACE_PATTERN, `${name} is no namespace: letters, digits, _ and -, at most 64, no colon`)
+
+const schema = z.object({
+  NODE_ID: z
+    .string()
+    .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/, 'NODE_ID is no name: letters, digits, . _ and -, at most 64')
+    .default('gateway'),
+  GATEWAY_ADDR: z
+    .string()
+    .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]*):\d{1,5}$/, 'GATEWAY_ADDR is not [host]:port')
+    .default(':8080'),
+  PORT: whole('PORT', 0, 65_535).optional(),
+  GATEWAY_NAMESPACE: namespace('GATEWAY_NAMESPACE').default('default'),
+  GATEWAY_REQUIRE_AUTH: flag('GATEWAY_REQUIRE_AUTH').default(true),
+  GATEWAY_API_KEYS: list.default([]),
+  GATEWAY_BOOTSTRAP_PEERS: multiaddrs('GATEWAY_BOOTSTRAP_PEERS').default([]),
+  P2P_LISTEN_ADDRESSES: multiaddrs('P2P_LISTEN_ADDRESSES').default([]),
+  P2P_ANNOUNCE_ADDRESSES: multiaddrs('P2P_ANNOUNCE_ADDRESSES').default([]),
+  P2P_PRIVATE_KEY_FILE: z.string().min(1).optional(),
+  DATA_DIR: z.string().min(1, 'DATA_DIR is empty').default('./data/gateway'),
+  DB_CLIENT: z.enum(DB_CLIENTS, `DB_CLIENT is none of ${DB_CLIENTS.join(', ')}`).default('better-sqlite3'),
+  GATEWAY_DATABASE_MAX_MB: whole('GATEWAY_DATABASE_MAX_MB', 1, 16_777_216).default(DATABASE_MAX_MB_DEFAULT),
+  MAX_BLOB_SIZE_MB: whole('MAX_BLOB_SIZE_MB', 1, 1_048_576).default(100),
+  VAULT_REGISTRY_ADDRESS: z
+    .string()
+    .regex(/^0x[0-9a-fA-F]{40}$/, 'VAULT_REGISTRY_ADDRESS is no address: 0x and 40 hex digits')
+    .transform(text => text as `0x${string}`)
+    .optional(),
+  RPC_URL: z.url({ protocol: /^https?$/, error: 'RPC_URL is no http(s) URL' }).optional(),
+  WARREN_OFFLINE: flag('WARREN_OFFLINE').default(false),
+  GATEWAY_INVENTORY_FILE: z.string().min(1).optional(),
+  GATEWAY_TRUST_PROXY: z
+    .enum(['loopback', 'always', 'never'], 'GATEWAY_TRUST_PROXY is none of loopback, always, never')
+    .default('loopback'),
+  WARREN_VERSION: z.string().default('dev'),
+  WARREN_COMMIT: z.string().default(''),
+  WARREN_BUILD_TIME: z.string().default(''),
+  LOG_LEVEL: z
+    .enum(
+      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+      'LOG_LEVEL is none of trace, debug, info, warn, error, fatal, silent'
+    )
+    .default('info')
+})
+
+/**
+ * The configuration in these variables. Empty variables count as absent.
+ * @throws ConfigInvalidError with all problems
+ */
+export function readConfig(environment: Record<string, string | undefined>): GatewayConfig {
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== '')
+  )
+  const parsed = schema.safeParse(given)
+  const problems = parsed.success ? [] : parsed.error.issues.map(issue => issue.message)
+  const defaultNamespace = NAMESPACE_PATTERN.test(given.GATEWAY_NAMESPACE?.trim() ?? '')
+    ? given.GATEWAY_NAMESPACE!.trim()
+    : 'default'
+  const apiKeys = parseApiKeys(given.GATEWAY_API_KEYS ?? '', defaultNamespace, problems)
+  if ((given.VAULT_REGISTRY_ADDRESS === undefined) !== (given.RPC_URL === undefined)) {
+    problems.push('VAULT_REGISTRY_ADDRESS and RPC_URL belong together: give both or neither')
+  }
+  if (!parsed.success || problems.length > 0) throw new ConfigInvalidError(problems)
+
+  const env = parsed.data
+  const colon = env.GATEWAY_ADDR.lastIndexOf(':')
+  const host = env.GATEWAY_ADDR.slice(0, colon).replace(/^\[|\]$/g, '')
+  return {
+    nodeId: env.NODE_ID,
+    host: host === '' ? '0.0.0.0' : host,
+    port: env.PORT ?? Number(env.GATEWAY_ADDR.slice(colon + 1)),
+    namespace: env.GATEWAY_NAMESPACE,
+    requireAuth: env.GATEWAY_REQUIRE_AUTH,
+    apiKeys,
+    dataDir: env.DATA_DIR,
+    dbClient: env.DB_CLIENT,
+    databaseMaxMb: env.GATEWAY_DATABASE_MAX_MB,
+    maxBlobSizeMb: env.MAX_BLOB_SIZE_MB,
+    bootstrapPeers: env.GATEWAY_BOOTSTRAP_PEERS,
+    listenAddresses: env.P2P_LISTEN_ADDRESSES,
+    announceAddresses: env.P2P_ANNOUNCE_ADDRESSES,
+    privateKeyFile: env.P2P_PRIVATE_KEY_FILE,
+    registryAddress: env.VAULT_REGISTRY_ADDRESS,
+    rpcUrl: env.RPC_URL,
+    offline: env.WARREN_OFFLINE,
+    inventoryFile: env.GATEWAY_INVENTORY_FILE,
+    trustProxy: env.GATEWAY_TRUST_PROXY,
+    version: env.WARREN_VERSION,
+    commit: env.WARREN_COMMIT,
+    buildTime: env.WARREN_BUILD_TIME,
+    logLevel: env.LOG_LEVEL
+  }
+}
+
+/** `key:namespace,…`, split at the last colon; without a colon the key is the default namespace's (P2). */
+function parseApiKeys(text: string, defaultNamespace: string, problems: string[]): SeededKey[] {
+  const keys: SeededKey[] = []
+  const owners = new Map<string, string>()
+  const entries = text
+    .split(',')
+    .map(entry => entry.trim())
+    .filter(entry => entry !== '')
+  for (const [index, entry] of entries.entries()) {
+    // Problems name the entry by its place: a key is a secret and stays out of logs.
+    const which = `GATEWAY_API_KEYS entry ${index + 1}`
+    const colon = entry.lastIndexOf(':')
+    const key = colon < 0 ? entry : entry.slice(0, colon)
+    const namespace = colon < 0 ? defaultNamespace : entry.slice(colon + 1)
+    if (key === '') problems.push(`${which} has no key before the colon`)
+    else if (/\s/.test(entry)) problems.push(`${which} has white space inside`)
+    if (!NAMESPACE_PATTERN.test(namespace)) {
+      problems.push(`${which} has no namespace after its last colon: letters, digits, _ and -, at most 64`)
+    }
+    const texts = new Set([entry, key])
+    for (const opens of texts) {
+      const other = owners.get(opens)
+      if (other !== undefined && other !== namespace) {
+        problems.push(`${which} opens the namespaces ${other} and ${namespace} with the same text: use another key`)
+      }
+      owners.set(opens, namespace)
+    }
+    keys.push({ namespace, hashes: [...texts].map(hashKey) })
+  }
+  return keys
+}
+
+/** How API keys are stored and looked up: SHA-256, hex. Keys are random and long, so a plain hash is enough. */
+export function hashKey(key: string): string {
+  return createHash('sha256').update(key).digest('hex')
+}

@@ -1,0 +1,57 @@
+/** Every limit of the room, with its unit. What a deployment may change is in `config.ts` with these as defaults. */
+
+const KIB = 1024
+const MIB = 1024 * KIB
+
+/** Values up to here live in SQLite; over it they are blobs on the nodes. */
+export const INLINE_VALUE_MAX_BYTES = 64 * KIB
+/** JSON bodies are read whole, so they have a limit of their own. Larger values: `?key=` and the raw body. */
+export const JSON_BODY_MAX_BYTES = MIB
+export const KEY_MAX_BYTES = 1024
+export const LIST_LIMIT_DEFAULT = 100
+export const LIST_LIMIT_MAX = 1000
+
+/** A body that sends nothing for so long is given up. */
+export const BODY_IDLE_TIMEOUT_MS = 30_000
+/** The whole request, head and body. */
+export const REQUEST_TIMEOUT_MS = 600_000
+export const HEADERS_TIMEOUT_MS = 15_000
+export const KEEP_ALIVE_TIMEOUT_MS = 65_000
+export const HEADERS_MAX = 100
+/** Requests under way at once; the next is answered 503. */
+export const REQUESTS_MAX = 1024
+/** After an early refusal this much of the body is still read and thrown away, so that the answer arrives. */
+export const LINGER_MAX_BYTES = MIB
+export const LINGER_TIMEOUT_MS = 2_000
+/** One step of the network on behalf of a request: finding holders, the first byte. */
+export const BLOB_TIMEOUT_MS = 60_000
+
+/** SQLite waits so long for another writer. The wait blocks the event loop, so it is short. */
+export const DATABASE_BUSY_TIMEOUT_MS = 2_000
+export const DATABASE_MAX_MB_DEFAULT = 10_240
+/** Below it SQLite can lose committed writes when a checkpoint meets a writer that resets the WAL. */
+export const SQLITE_FLOOR = '3.51.3'
+
+/** Rows of the request log that wait for the disk; more are dropped and counted. */
+export const REQUEST_LOG_QUEUE_MAX_ROWS = 5_000
+export const REQUEST_LOG_BATCH_ROWS = 250
+export const REQUEST_LOG_FLUSH_MS = 250
+/** The newest rows that are kept. */
+export const REQUEST_LOG_KEEP_ROWS = 100_000
+/** Longest path that is written to it. */
+export const REQUEST_LOG_PATH_MAX_CHARS = 256
+
+/** One picture of the network serves every reader for so long. */
+export const HOSTS_CACHE_MS = 1_000
+/** Older than this, a picture is not shown while a new one is made. */
+export const HOSTS_STALE_MS = 10_000
+export const HOSTS_MAX = 2_000
+export const PATHS_MAX = 5_000
+/** Asking one host how it is. */
+export const HOST_PROBE_TIMEOUT_MS = 2_000
+export const PAGE_POLL_MS = 2_000
+
+/** SIGTERM to exit. */
+export const SHUTDOWN_TIMEOUT_MS = 10_000
+/** What requests under way get of it. */
+export const DRAIN_TIMEOUT_MS = 7_000

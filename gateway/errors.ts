@@ -1,0 +1,194 @@
+/**
+ * Every condition the gateway answers with an error on purpose: one class a condition. `code` is stable and in
+ * every error body beside the message; `status` is the HTTP status. Anything else that is thrown is a bug or a
+ * failure of a part below and is translated by `failures.ts`.
+ */
+
+/** Base of the room's errors. */
+export class GatewayError extends Error {
+  readonly code: string
+  readonly status: number
+  /** Headers the answer carries, `WWW-Authenticate` say. */
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(code: string, status: number, message: string, options: GatewayErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = new.target.name
+    this.code = code
+    this.status = status
+    this.headers = options.headers ?? {}
+  }
+}
+
+export interface GatewayErrorOptions {
+  cause?: unknown
+  headers?: Record<string, string>
+}
+
+/** Thrown when a request that needs a credential has none (RFC 6750 section 3). */
+export class ApiKeyMissingError extends GatewayError {
+  constructor() {
+    super('API_KEY_MISSING', 401, 'missing API key', {
+      headers: { 'WWW-Authenticate': 'Bearer realm="gateway", charset="UTF-8"' }
+    })
+  }
+}
+
+/** Thrown when a credential is given and nobody has it. */
+export class ApiKeyInvalidError extends GatewayError {
+  constructor() {
+    super('API_KEY_INVALID', 401, 'invalid API key', {
+      headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' }
+    })
+  }
+}
+
+/** Thrown when `?namespace=` names another namespace than the caller's. */
+export class NamespaceMismatchError extends GatewayError {
+  constructor() {
+    super('NAMESPACE_MISMATCH', 403, 'namespace mismatch')
+  }
+}
+
+/** Thrown when a request on a key names none. */
+export class KeyMissingError extends GatewayError {
+  constructor() {
+    super('KEY_MISSING', 400, "missing 'key'")
+  }
+}
+
+/** Thrown when a key cannot be a name here. */
+export class KeyInvalidError extends GatewayError {
+  constructor(why: string) {
+    super('KEY_INVALID', 400, `invalid 'key': ${why}`)
+  }
+}
+
+/** Thrown when a namespace has no value of that name. */
+export class ValueNotFoundError extends GatewayError {
+  constructor(key: string) {
+    super('KEY_NOT_FOUND', 404, `key not found: ${key}`)
+  }
+}
+
+/** Thrown when a body or query parameter does not make sense. */
+export class RequestInvalidError extends GatewayError {
+  constructor(message: string) {
+    super('INVALID_REQUEST', 400, message)
+  }
+}
+
+/** Thrown when a body is over its limit, by Content-Length before it is read or by counting. */
+export class BodyTooLargeError extends GatewayError {
+  constructor(maxBytes: number) {
+    super('BODY_TOO_LARGE', 413, `body over the limit of ${maxBytes} bytes: split the value`)
+  }
+}
+
+/** Thrown when a body stops arriving. */
+export class BodyStalledError extends GatewayError {
+  constructor(timeoutMs: number) {
+    super('BODY_STALLED', 408, `no data for ${timeoutMs} ms: send the body without pauses`)
+  }
+}
+
+/** Thrown when the caller hangs up; nobody reads the answer. */
+export class CallerGoneError extends GatewayError {
+  constructor() {
+    super('CALLER_GONE', 400, 'the connection was closed before the request was complete')
+  }
+}
+
+/** Thrown when a Range lies behind the value's end. */
+export class RangeInvalidError extends GatewayError {
+  constructor(sizeBytes: number) {
+    super('RANGE_NOT_SATISFIABLE', 416, `range outside the value's ${sizeBytes} bytes`, {
+      headers: { 'Content-Range': `bytes */${sizeBytes}` }
+    })
+  }
+}
+
+/** Thrown when no path leads to a route. */
+export class RouteUnknownError extends GatewayError {
+  constructor(path: string) {
+    super('NOT_FOUND', 404, `no such path: ${path}`)
+  }
+}
+
+/** Thrown when a path is known and the method is not; `Allow` says which are. */
+export class MethodNotAllowedError extends GatewayError {
+  constructor(allow: string) {
+    super('METHOD_NOT_ALLOWED', 405, `method not allowed: use ${allow}`, { headers: { Allow: allow } })
+  }
+}
+
+/** Thrown when as many requests as allowed are under way already. */
+export class OverloadedError extends GatewayError {
+  constructor() {
+    super('OVERLOADED', 503, 'too many requests at once: try again in a moment', { headers: { 'Retry-After': '1' } })
+  }
+}
+
+/** Thrown when a value needs the network's nodes and none can be reached. */
+export class NetworkUnavailableError extends GatewayError {
+  constructor(why: string, cause?: unknown) {
+    super('NETWORK_UNAVAILABLE', 503, `no storage node could be reached: ${why}`, {
+      headers: { 'Retry-After': '2' },
+      cause
+    })
+  }
+}
+
+/** Thrown when the database or the nodes have no room. Nothing was kept. */
+export class StorageFullError extends GatewayError {
+  constructor(where: string, cause?: unknown) {
+    super('STORAGE_FULL', 507, `no room for this value ${where}: free space or ask the operator`, { cause })
+  }
+}
+
+/** Thrown when another writer holds the database for longer than the busy timeout. */
+export class DatabaseBusyError extends GatewayError {
+  constructor(cause?: unknown) {
+    super('DATABASE_BUSY', 503, 'the database is busy: try again in a moment', {
+      headers: { 'Retry-After': '1' },
+      cause
+    })
+  }
+}
+
+/** Thrown at start when the SQLite driver named by DB_CLIENT cannot be loaded here. */
+export class DatabaseDriverError extends GatewayError {
+  constructor(client: string, cause: unknown) {
+    super(
+      'DATABASE_DRIVER_MISSING',
+      500,
+      `DB_CLIENT=${client} cannot be loaded: use better-sqlite3, or build it with "make sqlite3"`,
+      { cause }
+    )
+  }
+}
+
+/** Thrown at start when SQLite is one that can lose committed writes in WAL mode. */
+export class DatabaseVersionError extends GatewayError {
+  constructor(found: string, floor: string) {
+    super(
+      'DATABASE_VERSION_UNSAFE',
+      500,
+      `SQLite ${found} can lose committed writes (WAL reset): use a driver with SQLite ${floor} or later`
+    )
+  }
+}
+
+/** Thrown at start when the configuration has problems; lists all of them. */
+export class ConfigInvalidError extends GatewayError {
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(
+      'CONFIG_INVALID',
+      500,
+      `the configuration has ${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${problems.map(p => `  - ${p}`).join('\n')}`
+    )
+    this.problems = problems
+  }
+}

@@ -1,0 +1,51 @@
+/** The words all middleware and routes of the room share: koa's context with our state, and the row of a route. */
+import type { Context, DefaultState, Middleware, Next } from 'koa'
+
+/** Who asks: found out by `authenticate`. */
+export interface Identity {
+  namespace: string
+  /** Row of the API key; null for an anonymous caller. */
+  apiKeyId: number | null
+}
+
+/** What the gateway keeps beside a request. */
+export interface GatewayState extends DefaultState {
+  identity?: Identity
+  /** Path pattern of the route that answers, for metrics. */
+  route?: string
+  /** The failure that was answered, for the log. */
+  failure?: { code: string; status: number }
+}
+
+export type GatewayContext = Context & { state: GatewayState }
+export type GatewayMiddleware = Middleware<GatewayState, Context>
+export type { Next }
+
+/** One row of the table of routes. */
+export interface Route {
+  method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
+  path: string
+  middleware: readonly GatewayMiddleware[]
+}
+
+/** A row. A GET row answers HEAD too. Whether the route is public is seen in the row: `authenticate` is in it or not. */
+export function route(method: Route['method'], path: string, ...middleware: GatewayMiddleware[]): Route {
+  return { method, path, middleware }
+}
+
+/** One query parameter; the first when it is given more than once. */
+export function queryParameter(context: Context, name: string): string | undefined {
+  const value = context.query[name]
+  return Array.isArray(value) ? value[0] : value
+}
+
+/** Ends when the caller hangs up before the answer is complete. */
+export function callerSignal(context: Context, timeoutMs?: number): AbortSignal {
+  const controller = new AbortController()
+  context.res.once('close', () => {
+    if (!context.res.writableFinished) controller.abort(new Error('the caller hung up'))
+  })
+  return timeoutMs === undefined
+    ? controller.signal
+    : AbortSignal.any([controller.signal, AbortSignal.timeout(timeoutMs)])
+}

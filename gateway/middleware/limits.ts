@@ -1,0 +1,157 @@
+/** Bodies within their limits, answers that arrive although a body is refused, and a cap on requests at once. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Context } from 'koa'
+import { BODY_IDLE_TIMEOUT_MS, LINGER_MAX_BYTES, LINGER_TIMEOUT_MS } from '../constants.ts'
+import {
+  BodyStalledError,
+  BodyTooLargeError,
+  CallerGoneError,
+  OverloadedError,
+  RequestInvalidError
+} from '../errors.ts'
+import type { GatewayMiddleware } from '../http.ts'
+
+export interface BodyOptions {
+  maxBytes: number
+  idleTimeoutMs?: number
+}
+
+/** Requests whose caller waits for `100 Continue` before it sends the body (curl does, over 1 MiB). */
+const waiting = new WeakSet<IncomingMessage>()
+
+/**
+ * Marks a request that came by the server's `checkContinue` event: it is told to continue only when a handler
+ * begins to read, so that a refusal costs the caller no upload.
+ */
+export function waitsForContinue(request: IncomingMessage): void {
+  waiting.add(request)
+}
+
+/**
+ * The body's bytes as they come; nothing is kept. The limit holds by Content-Length before anything is read, and
+ * by counting for a chunked body.
+ * @throws BodyTooLargeError, BodyStalledError, CallerGoneError
+ */
+export async function* bodyOf(context: Context, options: BodyOptions): AsyncGenerator<Buffer> {
+  const { req: request, res: response } = context
+  const { maxBytes, idleTimeoutMs = BODY_IDLE_TIMEOUT_MS } = options
+  const announced = request.headers['content-length']
+  if (announced !== undefined && Number(announced) > maxBytes) throw new BodyTooLargeError(maxBytes)
+  continueNow(request, response)
+  // The stream survives an early end of this iteration: the answer still has to go out on its socket.
+  const chunks = request.iterator({ destroyOnReturn: false })[Symbol.asyncIterator]()
+  let sizeBytes = 0
+  try {
+    for (;;) {
+      const { done, value } = await nextChunk(chunks, idleTimeoutMs)
+      if (done) return
+      sizeBytes += (value as Buffer).byteLength
+      if (sizeBytes > maxBytes) throw new BodyTooLargeError(maxBytes)
+      yield value as Buffer
+    }
+  } finally {
+    // Not awaited: a stalled read would hold it up.
+    chunks.return?.().catch(() => {})
+  }
+}
+
+/**
+ * The whole body as a JSON object.
+ * @throws RequestInvalidError with `expected` when it is none; and what `bodyOf` throws
+ */
+export async function jsonBodyOf(
+  context: Context,
+  options: BodyOptions & { expected: string }
+): Promise<Record<string, unknown>> {
+  const chunks: Buffer[] = []
+  for await (const chunk of bodyOf(context, options)) chunks.push(chunk)
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks)))
+  } catch {
+    throw new RequestInvalidError(`invalid body: expected ${options.expected}`)
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new RequestInvalidError(`invalid body: expected ${options.expected}`)
+  }
+  return value as Record<string, unknown>
+}
+
+/** Answers 503 while as many requests are under way as the gateway takes at once. */
+export function createConcurrencyLimit(max: number): GatewayMiddleware {
+  let underWay = 0
+  return async (context, next) => {
+    if (underWay >= max) throw new OverloadedError()
+    underWay += 1
+    context.res.once('close', () => {
+      underWay -= 1
+    })
+    await next()
+  }
+}
+
+/**
+ * For an answer that is given before the body was read: sends the answer whole, reads and throws away a bounded
+ * rest so that the caller gets to see it (a socket closed on unread bytes resets), and closes the connection.
+ */
+export async function lingers(context: Context): Promise<void> {
+  const { req: request, res: response } = context
+  if (request.complete || !hasBody(request) || response.headersSent) return
+  context.respond = false
+  const body = Buffer.from(JSON.stringify(context.body))
+  response.setHeader('Content-Type', 'application/json; charset=utf-8')
+  response.setHeader('Content-Length', body.byteLength)
+  response.setHeader('Connection', 'close')
+  response.writeHead(context.status)
+  if (waiting.has(request)) {
+    response.end(body)
+    return
+  }
+  response.write(body)
+  await discard(request)
+  response.end()
+}
+
+function hasBody(request: IncomingMessage): boolean {
+  return request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0
+}
+
+function continueNow(request: IncomingMessage, response: ServerResponse): void {
+  if (!waiting.delete(request)) return
+  response.writeContinue()
+}
+
+function discard(request: IncomingMessage): Promise<void> {
+  return new Promise(resolve => {
+    let left = LINGER_MAX_BYTES
+    const timer = setTimeout(done, LINGER_TIMEOUT_MS)
+    function done(): void {
+      clearTimeout(timer)
+      request.off('data', count)
+      request.pause()
+      resolve()
+    }
+    function count(chunk: Buffer): void {
+      left -= chunk.byteLength
+      if (left <= 0) done()
+    }
+    request.once('end', done).once('error', done).once('close', done)
+    request.on('data', count)
+    request.resume()
+  })
+}
+
+async function nextChunk(chunks: AsyncIterator<unknown>, idleTimeoutMs: number): Promise<IteratorResult<unknown>> {
+  let timer: NodeJS.Timeout | undefined
+  const stalled = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new BodyStalledError(idleTimeoutMs)), idleTimeoutMs)
+  })
+  try {
+    return await Promise.race([chunks.next(), stalled])
+  } catch (error) {
+    if (error instanceof BodyStalledError) throw error
+    throw new CallerGoneError()
+  } finally {
+    clearTimeout(timer)
+  }
+}

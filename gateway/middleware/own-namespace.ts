@@ -1,0 +1,55 @@
+/**
+ * The tenant wall. The only place that knows how a namespace's names look inside (`ns::<namespace>::<name>`): it hands
+ * the handler services that are already scoped, so that no handler can reach beyond its caller's namespace.
+ */
+import type { Context } from 'koa'
+import { NAMESPACE_PATTERN } from '../config.ts'
+import { ApiKeyMissingError, NamespaceMismatchError } from '../errors.ts'
+import { type GatewayMiddleware, type GatewayState, queryParameter } from '../http.ts'
+import { scopedStorage, type TenantStorage } from '../storage/scoped.ts'
+import type { Storage } from '../storage/storage.ts'
+
+/** What one caller may use. */
+export interface Tenant {
+  readonly namespace: string
+  readonly storage: TenantStorage
+}
+
+export type TenantHandler = (context: Context & { state: GatewayState }, tenant: Tenant) => Promise<void> | void
+
+/** Names of one namespace, to the inside and back. */
+export interface NameScope {
+  readonly namespace: string
+  inner: (name: string) => string
+  outer: (internalName: string) => string
+}
+
+/** @throws RangeError for a text that is no namespace: the caller has not validated it */
+export function nameScope(namespace: string): NameScope {
+  // The pattern has no colon, so no name of one namespace can begin with another's prefix.
+  if (!NAMESPACE_PATTERN.test(namespace)) throw new RangeError('not a namespace')
+  const prefix = `ns::${namespace}::`
+  return {
+    namespace,
+    inner: name => prefix + name,
+    outer: internalName => {
+      if (!internalName.startsWith(prefix)) throw new RangeError('a name of another namespace')
+      return internalName.slice(prefix.length)
+    }
+  }
+}
+
+/**
+ * Wraps a handler: `?namespace=` must be the caller's own (D15), and the handler gets the caller's services.
+ * Stands behind `authenticate` in a route's row.
+ */
+export function createOwnNamespace(services: { storage: Storage }): (handler: TenantHandler) => GatewayMiddleware {
+  return handler => async context => {
+    const { identity } = context.state
+    if (identity === undefined) throw new ApiKeyMissingError()
+    const asked = queryParameter(context, 'namespace')
+    if (asked !== undefined && asked !== identity.namespace) throw new NamespaceMismatchError()
+    const scope = nameScope(identity.namespace)
+    await handler(context, { namespace: scope.namespace, storage: scopedStorage(services.storage, scope) })
+  }
+}

@@ -1,0 +1,166 @@
+/** /v1/storage/*: a namespace's key-value storage (D41–D46, P5–P7). */
+import { Readable } from 'node:stream'
+import type { Context } from 'koa'
+import { JSON_BODY_MAX_BYTES, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from '../constants.ts'
+import { KeyMissingError, RequestInvalidError } from '../errors.ts'
+import { callerSignal, type GatewayMiddleware, queryParameter, type Route, route } from '../http.ts'
+import { bodyOf, jsonBodyOf } from '../middleware/limits.ts'
+import type { TenantHandler } from '../middleware/own-namespace.ts'
+import { presentDeleted, presentStored } from '../present.ts'
+import { parseRange } from '../storage/range.ts'
+import type { ReadableValue } from '../storage/storage.ts'
+
+export interface StorageRouteOptions {
+  authenticate: GatewayMiddleware
+  ownNamespace: (handler: TenantHandler) => GatewayMiddleware
+  /** Largest value, bytes. */
+  maxValueBytes: number
+}
+
+export function storageRoutes({ authenticate, ownNamespace, maxValueBytes }: StorageRouteOptions): Route[] {
+  const put: TenantHandler = async (context, { storage }) => {
+    const query = queryParameter(context, 'key')
+    const { key, source, sizeHint } =
+      query === undefined ? await jsonValueOf(context) : rawValueOf(context, query, maxValueBytes)
+    const stored = await storage.put(key, source, { sizeHint, signal: callerSignal(context) })
+    context.status = 201
+    context.body = presentStored(key, stored)
+  }
+
+  const get: TenantHandler = async (context, { storage }) => {
+    const key = await keyOf(context)
+    const value = await storage.get(key)
+    context.vary('Accept')
+    if (context.accepts('application/octet-stream', 'application/json') === 'application/json') {
+      return await answerJson(context, key, value)
+    }
+    await answerBytes(context, value)
+  }
+
+  const remove: TenantHandler = async (context, { storage }) => {
+    const key = await keyOf(context)
+    await storage.delete(key)
+    context.body = presentDeleted(key)
+  }
+
+  const exists: TenantHandler = async (context, { storage }) => {
+    context.body = { exists: await storage.exists(await keyOf(context)) }
+  }
+
+  const list: TenantHandler = async (context, { storage }) => {
+    const limit = limitOf(queryParameter(context, 'limit'))
+    context.body = { keys: await storage.list(queryParameter(context, 'prefix') ?? '', limit) }
+  }
+
+  return [
+    route('POST', '/v1/storage/put', authenticate, ownNamespace(put)),
+    route('PUT', '/v1/storage/put', authenticate, ownNamespace(put)),
+    route('POST', '/v1/storage/get', authenticate, ownNamespace(get)),
+    route('GET', '/v1/storage/get', authenticate, ownNamespace(get)),
+    route('POST', '/v1/storage/delete', authenticate, ownNamespace(remove)),
+    route('DELETE', '/v1/storage/delete', authenticate, ownNamespace(remove)),
+    route('GET', '/v1/storage/exists', authenticate, ownNamespace(exists)),
+    route('POST', '/v1/storage/exists', authenticate, ownNamespace(exists)),
+    route('GET', '/v1/storage/list', authenticate, ownNamespace(list)),
+    // The seed's older form: the key alone decides.
+    route('GET', '/v1/storage', authenticate, ownNamespace(get)),
+    route('PUT', '/v1/storage', authenticate, ownNamespace(put))
+  ]
+}
+
+interface GivenValue {
+  key: string
+  source: AsyncIterable<Uint8Array>
+  sizeHint: number | undefined
+}
+
+function rawValueOf(context: Context, key: string, maxBytes: number): GivenValue {
+  return { key: present(key), source: bodyOf(context, { maxBytes }), sizeHint: context.request.length }
+}
+
+const PUT_BODY = '{"key", "value"} with the value in base64, or ?key= and the raw bytes'
+
+async function jsonValueOf(context: Context): Promise<GivenValue> {
+  const body = await jsonBodyOf(context, { maxBytes: JSON_BODY_MAX_BYTES, expected: PUT_BODY })
+  const key = textKeyOf(body)
+  if (typeof body.value !== 'string') throw new RequestInvalidError(`invalid body: expected ${PUT_BODY}`)
+  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(body.value) || body.value.length % 4 !== 0) {
+    throw new RequestInvalidError('invalid base64 value')
+  }
+  const value = Buffer.from(body.value, 'base64')
+  return { key, source: Readable.from([value]), sizeHint: value.byteLength }
+}
+
+/** The key in the query, else in a JSON body. */
+async function keyOf(context: Context): Promise<string> {
+  const query = queryParameter(context, 'key')
+  if (query !== undefined) return present(query)
+  if (context.method === 'GET' || context.method === 'HEAD') throw new KeyMissingError()
+  if (context.request.length === 0 || (context.request.length === undefined && !context.get('transfer-encoding'))) {
+    throw new KeyMissingError()
+  }
+  return textKeyOf(await jsonBodyOf(context, { maxBytes: JSON_BODY_MAX_BYTES, expected: '{"key"}' }))
+}
+
+function textKeyOf(body: Record<string, unknown>): string {
+  if (body.key === undefined) throw new KeyMissingError()
+  if (typeof body.key !== 'string') throw new RequestInvalidError("invalid body: 'key' is no text")
+  return present(body.key)
+}
+
+function present(key: string): string {
+  if (key === '') throw new KeyMissingError()
+  return key
+}
+
+function limitOf(text: string | undefined): number {
+  if (text === undefined || text === '') return LIST_LIMIT_DEFAULT
+  if (!/^\d{1,9}$/.test(text) || Number(text) < 1) throw new RequestInvalidError("invalid 'limit': expected 1 to 1000")
+  return Math.min(Number(text), LIST_LIMIT_MAX)
+}
+
+async function answerBytes(context: Context, value: ReadableValue): Promise<void> {
+  const range = context.method === 'HEAD' ? null : parseRange(context.get('range'), value.sizeBytes)
+  const { offset, length } = range ?? { offset: 0, length: value.sizeBytes }
+  context.status = range === null ? 200 : 206
+  context.type = 'application/octet-stream'
+  context.set('Accept-Ranges', 'bytes')
+  // A tenant's bytes are never a page of this origin.
+  context.set('X-Content-Type-Options', 'nosniff')
+  context.set('Content-Disposition', 'attachment')
+  if (range !== null) context.set('Content-Range', `bytes ${offset}-${offset + length - 1}/${value.sizeBytes}`)
+  if (value.inline !== null) {
+    context.body = value.inline.subarray(offset, offset + length)
+  } else if (context.method === 'HEAD') {
+    context.body = null
+    context.status = 200
+  } else {
+    const bytes = await value.open({ offset, length, signal: callerSignal(context) })
+    context.body = Readable.from(bytes, { objectMode: false })
+  }
+  context.type = 'application/octet-stream'
+  context.length = length
+}
+
+async function answerJson(context: Context, key: string, value: ReadableValue): Promise<void> {
+  if (value.inline !== null) {
+    context.body = { key, value: value.inline.toString('base64') }
+    return
+  }
+  const bytes = await value.open({ offset: 0, length: value.sizeBytes, signal: callerSignal(context) })
+  context.body = Readable.from(jsonBase64(key, bytes), { objectMode: false })
+  context.type = 'application/json'
+}
+
+/** `{"key": …, "value": "<base64>"}` piece by piece; base64 wants groups of three bytes. */
+async function* jsonBase64(key: string, bytes: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  yield `{"key":${JSON.stringify(key)},"value":"`
+  let over: Buffer = Buffer.alloc(0)
+  for await (const chunk of bytes) {
+    const together = Buffer.concat([over, chunk])
+    const whole = together.byteLength - (together.byteLength % 3)
+    yield together.toString('base64', 0, whole)
+    over = together.subarray(whole)
+  }
+  yield `${over.toString('base64')}"}`
+}

@@ -1,0 +1,140 @@
+/** The gateway's database: the only file of the room that loads knex. SQLite, shared by the gateways of one host. */
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import knexFactory, { type Knex } from 'knex'
+import {
+  type CallbackConnection,
+  databaseOf,
+  migrate,
+  migrationsFolder,
+  type SyncConnection
+} from '../migrations/index.ts'
+import type { Log } from '../node/index.ts'
+import type { DbClient, SeededKey } from './config.ts'
+import { DATABASE_BUSY_TIMEOUT_MS, SQLITE_FLOOR } from './constants.ts'
+import { DatabaseDriverError, DatabaseVersionError } from './errors.ts'
+import { type ApiKeys, createApiKeys } from './store/api-keys.ts'
+import { createRequestLog, type RequestLog } from './store/request-log.ts'
+import { createValues, type Values } from './store/values.ts'
+
+const DATABASE_FILE = 'gateway.sqlite'
+const BYTES_PER_MB = 1024 * 1024
+const PAGE_BYTES = 4096
+
+export interface StoreOptions {
+  dataDir: string
+  client: DbClient
+  /** The file may grow to here, MiB; a write beyond is answered 507. */
+  maxMb: number
+  /** Keys of the configuration; see `ApiKeys.seed`. */
+  apiKeys: readonly SeededKey[]
+  /** Namespaces that exist although no key names them. */
+  namespaces: readonly string[]
+  log: Log
+}
+
+/** The open database. */
+export interface Store {
+  readonly values: Values
+  readonly apiKeys: ApiKeys
+  readonly requests: RequestLog
+  /** Rejects when the database does not answer. */
+  ping: () => Promise<void>
+  sizeBytes: () => Promise<number>
+  /** Writes what waits and closes the file. */
+  close: () => Promise<void>
+}
+
+/**
+ * Opens `DATA_DIR/gateway.sqlite`, migrated. Several processes may do so at once.
+ * @throws DatabaseDriverError, DatabaseVersionError, and what a migration throws
+ */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  await mkdir(options.dataDir, { recursive: true })
+  const knex = connect(options)
+  try {
+    await checkVersion(knex)
+    await migrateAll(knex, options.log)
+    const apiKeys = createApiKeys(knex)
+    await apiKeys.seed(options.apiKeys, options.namespaces)
+    const requests = createRequestLog(knex, {
+      onError: error => options.log.warn({ err: error }, 'rows of the request log were lost')
+    })
+    return {
+      values: createValues(knex),
+      apiKeys,
+      requests,
+      ping: async () => {
+        await knex.raw('SELECT 1 FROM schema_migrations LIMIT 1')
+      },
+      sizeBytes: async () => (await pragma(knex, 'page_count')) * (await pragma(knex, 'page_size')),
+      close: async () => {
+        await requests.close()
+        await knex.destroy()
+      }
+    }
+  } catch (error) {
+    await knex.destroy()
+    throw error
+  }
+}
+
+/** One knex configuration for both drivers. */
+function connect({ dataDir, client, maxMb }: StoreOptions): Knex {
+  const settings = [
+    // First: with it, even the switch to WAL waits for the other gateway.
+    `PRAGMA busy_timeout = ${DATABASE_BUSY_TIMEOUT_MS}`,
+    'PRAGMA journal_mode = WAL',
+    // An acknowledged write is on the disk; WAL's default would only be safe from a crash of the process.
+    'PRAGMA synchronous = FULL',
+    'PRAGMA foreign_keys = ON',
+    'PRAGMA trusted_schema = OFF',
+    `PRAGMA max_page_count = ${Math.ceil((maxMb * BYTES_PER_MB) / PAGE_BYTES)}`
+  ].join(';\n')
+  try {
+    return knexFactory({
+      client,
+      connection: { filename: join(dataDir, DATABASE_FILE) },
+      useNullAsDefault: true,
+      pool: {
+        afterCreate: (connection: RawConnection, done: (error: Error | null, connection: RawConnection) => void) => {
+          if (client === 'sqlite3') return connection.exec(settings, error => done(error, connection))
+          try {
+            connection.exec(settings)
+            done(null, connection)
+          } catch (error) {
+            done(error as Error, connection)
+          }
+        }
+      }
+    })
+  } catch (error) {
+    throw new DatabaseDriverError(client, error)
+  }
+}
+
+/** What both drivers' connections have in common; `sqlite3` answers by callback. */
+interface RawConnection {
+  exec: (sql: string, done?: (error: Error | null) => void) => void
+}
+
+async function migrateAll(knex: Knex, log: Log): Promise<void> {
+  const connection: SyncConnection | CallbackConnection = await knex.client.acquireConnection()
+  try {
+    await migrate(databaseOf(connection), { folder: migrationsFolder, log })
+  } finally {
+    await knex.client.releaseConnection(connection)
+  }
+}
+
+async function checkVersion(knex: Knex): Promise<void> {
+  const [row] = await knex.raw('SELECT sqlite_version() AS version')
+  const found = String(row.version)
+  if (found.localeCompare(SQLITE_FLOOR, 'en', { numeric: true }) < 0)
+    throw new DatabaseVersionError(found, SQLITE_FLOOR)
+}
+
+async function pragma(knex: Knex, name: 'page_count' | 'page_size'): Promise<number> {
+  const [row] = await knex.raw(`PRAGMA ${name}`)
+  return Number(row[name])
+}
