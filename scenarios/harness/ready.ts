@@ -16,7 +16,7 @@ const NEWS_EVERY_MS = 15_000
 const NAMED_AT_MOST = 5
 
 /** What one `/ready` said: null is ready, else what it waits for. */
-export async function readiness(host: Host, signal?: AbortSignal): Promise<string[] | null> {
+export async function readiness(host: Pick<Host, 'control'>, signal?: AbortSignal): Promise<string[] | null> {
   const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS)
   try {
     const response = await fetch(`${host.control}/ready`, {
