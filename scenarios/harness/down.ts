@@ -50,13 +50,22 @@ export async function sweep(progress: Progress): Promise<void> {
         : null
     if (why === null) continue
     progress.note(`removing ${record.run}, which ${why}`)
-    const left = await removeRun(record)
+    const left = await tryRemove(record)
     if (left.length > 0) progress.note(`still there: ${left.join('; ')}`)
   }
   const ended = records.filter(({ state }) => state === 'down')
   await Promise.all(
     ended.slice(0, -ENDED_RUNS_KEPT).map(async ({ run }) => await rm(runFolder(run), { recursive: true, force: true }))
   )
+}
+
+/** A runtime that does not answer (no engine just now) holds up neither the other runs nor the command. */
+async function tryRemove(record: RunRecord, progress?: Progress): Promise<string[]> {
+  try {
+    return await removeRun(record, progress)
+  } catch (error) {
+    return [`all of ${record.run}: ${(error as Error).message}`]
+  }
 }
 
 /** Whether a testnet that should stand by itself does nothing any more: its keeper was killed, or the machine was restarted. */
@@ -88,7 +97,7 @@ export async function takeDown(progress: Progress): Promise<DownReport> {
     if (record.state === 'down') continue
     const standing = record.state === 'up' && !record.bound
     if (standing || (await abandoned(record))) {
-      report.left.push(...(await removeRun(record, progress)))
+      report.left.push(...(await tryRemove(record, progress)))
       report.removed.push(record)
     } else {
       report.held.push(record)
