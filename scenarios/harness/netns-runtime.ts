@@ -49,8 +49,12 @@ export const netnsRuntime: Runtime = {
     try {
       const concurrency = availableParallelism() * STARTS_PER_CORE
       await bringUp(keeper, { run, folder, plan, means, programs, concurrency }, options)
-      keeper.send({ type: 'release' } satisfies HarnessMessage)
-      keeper.disconnect()
+      // A bound testnet keeps the channel, whose loss ends it.
+      if (options.bound) keeper.channel?.unref()
+      else {
+        keeper.send({ type: 'release' } satisfies HarnessMessage)
+        keeper.disconnect()
+      }
       keeper.unref()
     } catch (error) {
       // Losing the channel before the release tells the keeper to end everything.
@@ -138,7 +142,7 @@ async function bringUp(keeper: ChildProcess, launch: Launch, { progress, signal 
     await promise
   } finally {
     signal.removeEventListener('abort', interrupted)
-    keeper.removeAllListeners('exit')
+    keeper.removeAllListeners('exit').removeAllListeners('message')
   }
 }
 

@@ -22,6 +22,8 @@ export interface UpOptions {
   run: string
   progress: Progress
   signal: AbortSignal
+  /** Needed only while this process lives: a runtime that can ends it then; the others leave it to the next command. */
+  bound: boolean
 }
 
 export interface ExecResult {

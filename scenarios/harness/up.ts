@@ -43,14 +43,14 @@ export async function bringUp(request: UpRequest): Promise<Standing> {
   progress.note(why)
   const held = await holdFreeSlot(runtime, new Set(records.map(({ slot }) => slot)))
   try {
-    if (held.slot > 0) progress.note(`slots 0 to ${held.slot - 1} are taken (ports in use); this is slot ${held.slot}`)
+    if (held.slot > 0) progress.note(`taken (ports in use): slot ${held.passed.join(', ')}; this is slot ${held.slot}`)
     if (signal.aborted) throw new InterruptedError()
     const plan = planOf(topology, seed, held.slot)
     const run = runName(plan)
     const record = await createRun(plan, { run, runtime: runtime.name, bound })
     try {
       const folder = runFolder(run)
-      const testnet = await runtime.up(plan, { folder, run, progress, signal })
+      const testnet = await runtime.up(plan, { folder, run, progress, signal, bound })
       await waitReady(testnet, { progress, signal })
       const endpoints = endpointsOf(plan, run, runtime.name)
       await writeEndpoints(folder, endpoints)
