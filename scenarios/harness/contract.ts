@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { ROOT } from './paths.ts'
-import { prepare } from './prepare.ts'
+import { prepareBundles } from './prepare.ts'
 import { showProgress } from './progress.ts'
 import type { RuntimeName } from './runtime.ts'
 import { chooseRuntime } from './runtimes.ts'
@@ -17,8 +17,8 @@ const TEST_TIMEOUT_MS = 120_000
  */
 export async function runContract(name: RuntimeName | 'auto'): Promise<number> {
   const progress = showProgress()
-  await prepare(name, progress)
-  const { runtime, why } = await chooseRuntime(name)
+  const { runtime, why } = await chooseRuntime(name, progress)
+  await prepareBundles(progress)
   progress.note(why)
   progress.close()
   process.env.WARREN_CONTRACT_RUNTIME = runtime.name

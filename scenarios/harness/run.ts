@@ -49,7 +49,7 @@ export async function runScenarios(names: string[], options: RunOptions): Promis
 export async function runScenario(scenario: NamedScenario, options: RunOptions): Promise<Report> {
   const { progress, seed } = options
   planOf(scenario.topology, seed)
-  const { runtime } = await chooseRuntime(options.runtime)
+  const { runtime } = await chooseRuntime(options.runtime, progress)
   const folder = join(REPORTS_FOLDER, scenario.name, runtime.name)
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })

@@ -4,7 +4,7 @@ import { type Plan, plan as planOf, type Topology } from '../../netem/index.ts'
 import { removeRun, sweep } from './down.ts'
 import { type Endpoints, endpointsOf, writeEndpoints } from './endpoints.ts'
 import { InterruptedError, TestnetRunningError } from './errors.ts'
-import { prepare } from './prepare.ts'
+import { prepareBundles } from './prepare.ts'
 import { waitReady } from './ready.ts'
 import { createRun, listRecords, pointCurrent, type RunRecord, runFolder, writeRecord } from './run-record.ts'
 import type { Progress, RuntimeName, Testnet } from './runtime.ts'
@@ -38,9 +38,9 @@ export async function bringUp(request: UpRequest): Promise<Standing> {
   const records = (await listRecords()).filter(({ state }) => state !== 'down')
   const standing = records.find(record => !record.bound)
   if (!bound && standing !== undefined) throw new TestnetRunningError(standing.run)
-  await prepare(request.runtime, progress)
-  const { runtime, why } = await chooseRuntime(request.runtime)
+  const { runtime, why } = await chooseRuntime(request.runtime, progress)
   progress.note(why)
+  await prepareBundles(progress)
   const held = await holdFreeSlot(runtime, new Set(records.map(({ slot }) => slot)))
   try {
     if (held.slot > 0) progress.note(`taken (ports in use): slot ${held.passed.join(', ')}; this is slot ${held.slot}`)
