@@ -49,6 +49,8 @@ export const HOSTS_MAX = 2_000
 export const PATHS_MAX = 5_000
 /** Asking one host how it is. */
 export const HOST_PROBE_TIMEOUT_MS = 2_000
+/** Hosts asked at once. */
+export const PROBES_MAX = 16
 export const PAGE_POLL_MS = 2_000
 
 /** SIGTERM to exit. */

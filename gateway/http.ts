@@ -33,10 +33,21 @@ export function route(method: Route['method'], path: string, ...middleware: Gate
   return { method, path, middleware }
 }
 
-/** One query parameter; the first when it is given more than once. */
+/**
+ * One query parameter; the first when it is given more than once.
+ * @throws URIError when its escapes are not UTF-8: two different keys must not become one
+ */
 export function queryParameter(context: Context, name: string): string | undefined {
-  const value = context.query[name]
-  return Array.isArray(value) ? value[0] : value
+  for (const pair of context.querystring.split('&')) {
+    const equals = pair.indexOf('=')
+    const written = equals < 0 ? pair : pair.slice(0, equals)
+    if (decodeQuery(written) === name) return equals < 0 ? '' : decodeQuery(pair.slice(equals + 1))
+  }
+  return undefined
+}
+
+function decodeQuery(text: string): string {
+  return decodeURIComponent(text.replaceAll('+', ' '))
 }
 
 /** Ends when the caller hangs up before the answer is complete. */

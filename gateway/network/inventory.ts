@@ -7,7 +7,11 @@ import type { InventoryHost } from './hosts.types.ts'
 const NAME_MAX_CHARS = 128
 const URL_MAX_CHARS = 512
 
-const label = z.string().max(NAME_MAX_CHARS).nullish().transform(text => text || null)
+const label = z
+  .string()
+  .max(NAME_MAX_CHARS)
+  .nullish()
+  .transform(text => text || null)
 
 const inventorySchema = z.array(
   z.object({
@@ -18,7 +22,11 @@ const inventorySchema = z.array(
     nat: label,
     natKind: label,
     // Only http(s) becomes a link on the page.
-    control: z.url({ protocol: /^https?$/ }).max(URL_MAX_CHARS).nullish().transform(text => text ?? null)
+    control: z
+      .url({ protocol: /^https?$/ })
+      .max(URL_MAX_CHARS)
+      .nullish()
+      .transform(text => text ?? null)
   })
 )
 

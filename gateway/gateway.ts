@@ -1,0 +1,112 @@
+/** createGateway: the parts put together into one request handler. It never listens; `main.ts` and tests do. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import Router from '@koa/router'
+import Koa from 'koa'
+import type { Log, Metrics } from '../node/index.ts'
+import type { GatewayConfig } from './config.ts'
+import { REQUESTS_MAX } from './constants.ts'
+import { MethodNotAllowedError, RouteUnknownError } from './errors.ts'
+import { createFailures } from './failures.ts'
+import type { GatewayMiddleware, GatewayState, Route } from './http.ts'
+import { createAuthenticate } from './middleware/authenticate.ts'
+import { cors } from './middleware/cors.ts'
+import { createConcurrencyLimit } from './middleware/limits.ts'
+import { createOwnNamespace } from './middleware/own-namespace.ts'
+import { createRequestLogging } from './middleware/request-log.ts'
+import type { InventoryHost } from './network/hosts.types.ts'
+import type { NetworkPort } from './network/port.ts'
+import { createNetworkWatch } from './network/watch.ts'
+import { routes } from './routes/index.ts'
+import { createBlobs } from './storage/blobs.ts'
+import { createStorage } from './storage/storage.ts'
+import type { Store } from './store.ts'
+
+export interface GatewayOptions {
+  config: GatewayConfig
+  store: Store
+  /** null: no network; values up to 64 KiB only. */
+  network: NetworkPort | null
+  inventory: readonly InventoryHost[]
+  metrics: Metrics
+  log: Log
+  startedAt?: Date
+}
+
+export interface Gateway {
+  /** For `http.createServer`. */
+  readonly handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>
+  /** The table of routes, as it is served. */
+  readonly routes: readonly Route[]
+  /** From now on `/ready` answers 503. */
+  drain: () => void
+}
+
+const BYTES_PER_MB = 1024 * 1024
+
+export function createGateway({ config, store, network, inventory, metrics, log, startedAt }: GatewayOptions): Gateway {
+  let draining = false
+  const table = routes({
+    config,
+    startedAt: startedAt ?? new Date(),
+    name: config.nodeId,
+    store,
+    network,
+    metrics,
+    watch: createNetworkWatch({ name: config.nodeId, inventory, network, rpcUrl: config.rpcUrl, log }),
+    waiting: () => (draining ? ['the gateway is stopping'] : []),
+    authenticate: createAuthenticate({
+      apiKeys: store.apiKeys,
+      requireAuth: config.requireAuth,
+      namespace: config.namespace
+    }),
+    ownNamespace: createOwnNamespace({
+      storage: createStorage({ values: store.values, blobs: createBlobs(network?.blobs ?? null) })
+    }),
+    maxValueBytes: config.maxBlobSizeMb * BYTES_PER_MB
+  })
+  const router = routerOf(table)
+
+  const app = new Koa<GatewayState>()
+  app.use(createRequestLogging({ requests: store.requests, metrics, log, trustProxy: config.trustProxy }))
+  app.use(createFailures(log))
+  app.use(cors)
+  app.use(createConcurrencyLimit(REQUESTS_MAX))
+  app.use(router.routes())
+  app.use(notRouted(router))
+  // What goes wrong after the head of an answer is sent: the connection ends early, which is all one can tell then.
+  app.on('error', (error: NodeJS.ErrnoException) => {
+    const hungUp = error.code === 'ECONNRESET' || error.code === 'EPIPE' || error.code === 'ERR_STREAM_PREMATURE_CLOSE'
+    log[hungUp ? 'debug' : 'warn']({ err: error }, 'an answer was cut short')
+  })
+
+  return {
+    handle: app.callback(),
+    routes: table,
+    drain() {
+      draining = true
+    }
+  }
+}
+
+function routerOf(table: readonly Route[]): Router<GatewayState> {
+  const router = new Router<GatewayState>()
+  for (const { method, path, middleware } of table) {
+    const named: GatewayMiddleware = (context, next) => {
+      context.state.route = path
+      return next()
+    }
+    router.register(path, [method], [named, ...middleware] as never)
+  }
+  return router
+}
+
+function notRouted(router: Router<GatewayState>): GatewayMiddleware {
+  return (context, next) => {
+    const { path: layers, route: matched } = router.match(context.path, context.method)
+    if (matched) return next()
+    const methods = [...new Set(layers.flatMap(layer => layer.methods))]
+    throw methods.length > 0
+      ? new MethodNotAllowedError([...methods, 'OPTIONS'].join(', '))
+      : new RouteUnknownError(context.path)
+  }
+}

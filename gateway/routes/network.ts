@@ -1,0 +1,51 @@
+/** /v1/network/*: this gateway's peers (with a key, D58 and D59), and the public picture of hosts, NATs and paths. */
+import { type GatewayMiddleware, type Route, route } from '../http.ts'
+import type { NetworkPort } from '../network/port.ts'
+import type { NetworkWatch } from '../network/watch.ts'
+import { liveFragment } from '../page/page.ts'
+import { presentNetworkStatus, presentPeer } from '../present.ts'
+import type { Store } from '../store.ts'
+import { networkStatus } from './health.ts'
+
+export interface NetworkRouteOptions {
+  authenticate: GatewayMiddleware
+  store: Store
+  network: NetworkPort | null
+  watch: NetworkWatch
+  startedAt: Date
+  name: string
+}
+
+export function networkRoutes({ authenticate, watch, ...facts }: NetworkRouteOptions): Route[] {
+  const status: GatewayMiddleware = async context => {
+    context.body = presentNetworkStatus(await networkStatus(facts))
+  }
+
+  const peers: GatewayMiddleware = async context => {
+    const { network } = facts
+    const self =
+      network === null
+        ? []
+        : [{ id: network.peerId, addresses: network.addresses(), connected: true, lastSeenAt: new Date() }]
+    context.body = [...self, ...((await network?.peers()) ?? [])].map(presentPeer)
+  }
+
+  /** JSON for programs; the same as HTML for the page, which asks for text/html. */
+  const hosts: GatewayMiddleware = async context => {
+    const view = await watch.view()
+    context.vary('Accept')
+    context.set('Cache-Control', 'no-cache')
+    if (context.accepts('application/json', 'text/html') === 'text/html') {
+      context.type = 'text/html; charset=utf-8'
+      context.body = liveFragment(view)
+    } else {
+      context.body = view
+    }
+  }
+
+  return [
+    route('GET', '/v1/network/status', authenticate, status),
+    route('GET', '/v1/network/peers', authenticate, peers),
+    route('GET', '/v1/network/hosts', hosts)
+  ]
+}

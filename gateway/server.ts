@@ -1,0 +1,75 @@
+/** The HTTP server around a gateway: its timeouts and limits, where it listens, how it drains. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import {
+  DRAIN_TIMEOUT_MS,
+  HEADERS_MAX,
+  HEADERS_TIMEOUT_MS,
+  KEEP_ALIVE_TIMEOUT_MS,
+  REQUEST_TIMEOUT_MS
+} from './constants.ts'
+import { waitsForContinue } from './middleware/limits.ts'
+
+/** First descriptor of systemd's socket activation. */
+const LISTEN_FD = 3
+
+export interface GatewayServer {
+  readonly port: number
+  /** Stops listening, lets requests under way end, then closes what is left. */
+  close: () => Promise<void>
+}
+
+export interface ServerOptions {
+  handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>
+  host: string
+  /** 0: any free port. */
+  port: number
+  /** LISTEN_FDS and LISTEN_PID; a socket passed by the parent goes before host and port. */
+  environment?: Record<string, string | undefined>
+}
+
+/** @throws the system's error when the port cannot be had */
+export async function serve({ handle, host, port, environment = {} }: ServerOptions): Promise<GatewayServer> {
+  const server = createServer({
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS
+  })
+  server.maxHeadersCount = HEADERS_MAX
+  server.on('request', handle)
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    waitsForContinue(request)
+    void handle(request, response)
+  })
+  await listening(server, passedSocket(environment) ? { fd: LISTEN_FD } : { host, port })
+  const address = server.address()
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : port,
+    close: () => drain(server)
+  }
+}
+
+function passedSocket({ LISTEN_FDS, LISTEN_PID }: Record<string, string | undefined>): boolean {
+  if (LISTEN_FDS === undefined || !(Number(LISTEN_FDS) >= 1)) return false
+  return LISTEN_PID === undefined || LISTEN_PID === '' || Number(LISTEN_PID) === process.pid
+}
+
+function listening(server: Server, where: { fd: number } | { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(where, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}
+
+function drain(server: Server): Promise<void> {
+  return new Promise(resolve => {
+    const timer = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT_MS)
+    server.close(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+    server.closeIdleConnections()
+  })
+}
