@@ -4,6 +4,7 @@ import Table from 'cli-table3'
 import { findProgram } from './programs.ts'
 import type { Capability, RuntimeName } from './runtime.ts'
 import { RUNTIME_NAMES, runtimeNamed } from './runtimes.ts'
+import { tableStyle } from './table.ts'
 
 export interface Diagnosis {
   node: string
@@ -36,8 +37,7 @@ export async function diagnose(): Promise<Diagnosis> {
 }
 
 export function diagnosisText(diagnosis: Diagnosis): string {
-  const style = { compact: true, ...(process.stdout.isTTY === true ? {} : { head: [], border: [] }) }
-  const table = new Table({ head: ['what', 'here', 'mend it'], style })
+  const table = new Table({ head: ['what', 'here', 'mend it'], style: tableStyle() })
   table.push(['Node.js', diagnosis.node, ''], ['machine', `${diagnosis.cores} cores, ${diagnosis.memoryGiB} GiB`, ''])
   for (const [name, { can, missing }] of Object.entries(diagnosis.runtimes)) {
     if (missing.length === 0) table.push([`RUNTIME=${name}`, `yes: ${can.join(' ')}`, ''])

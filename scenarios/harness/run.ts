@@ -11,7 +11,8 @@ import { REPORTS_FOLDER } from './paths.ts'
 import { proveLab } from './prove.ts'
 import { seededRandom } from './random.ts'
 import { type Report, replayCommand, writeReport } from './report.ts'
-import type { Progress, RuntimeName } from './runtime.ts'
+import { listRecords, type RunRecord, runFolder } from './run-record.ts'
+import type { Progress, RuntimeName, Testnet } from './runtime.ts'
 import { chooseRuntime } from './runtimes.ts'
 import type { Depth, Story } from './scenario.ts'
 import { listScenarios, loadScenario, type NamedScenario } from './scenario-files.ts'
@@ -102,6 +103,8 @@ async function judged(
   } catch (error) {
     if (signal.aborted) throw new InterruptedError()
     outcome.checks.push({ name: 'the testnet comes up', verdict: 'fail', detail: reason(error) })
+    const record = await lastOwnRun()
+    if (record !== null) await keepEvidence(folder, record, options)
     return
   }
   const { testnet } = standing
@@ -120,7 +123,7 @@ async function judged(
     outcome.checks.push({ name: 'the run ends', verdict: 'unknown', detail: reason(error) })
   } finally {
     const verdict = worst([...outcome.verdicts, ...outcome.checks.map(check => check.verdict)])
-    if (verdict !== 'pass') await keepEvidence(testnet.folder, folder, standing, options)
+    if (verdict !== 'pass') await keepEvidence(folder, standing.record, options, testnet)
     const left = await removeRun(standing.record, progress)
     if (left.length > 0) outcome.checks.push({ name: 'nothing is left', verdict: 'fail', detail: left.join('; ') })
   }
@@ -186,26 +189,27 @@ async function withSignal(story: Promise<void>, signal: AbortSignal): Promise<vo
   }
 }
 
+/** The record of the run this process made last, whatever became of it. */
+async function lastOwnRun(): Promise<RunRecord | null> {
+  return (await listRecords()).findLast(({ harness }) => harness?.pid === process.pid) ?? null
+}
+
 /** One self-contained folder: seed, plan, logs, events, and the command that plays it again. */
-async function keepEvidence(
-  from: string,
-  folder: string,
-  { testnet, record }: Standing,
-  { seed }: RunOptions
-): Promise<void> {
+async function keepEvidence(folder: string, record: RunRecord, { seed }: RunOptions, testnet?: Testnet): Promise<void> {
+  const from = runFolder(record.run)
   const evidence = join(folder, 'failure')
   await mkdir(join(evidence, 'logs'), { recursive: true })
+  for (const name of ['logs', 'plan.json', 'events.jsonl', 'compose.yml']) {
+    await cp(join(from, name), join(evidence, name), { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+    })
+  }
   await Promise.all(
-    testnet.hosts().map(async host => {
+    (testnet?.hosts() ?? []).map(async host => {
       const log = await host.logs().catch(error => `its log cannot be read: ${reason(error)}`)
       await writeFile(join(evidence, 'logs', `${host.planned.name}.log`), log)
     })
   )
-  for (const name of ['plan.json', 'events.jsonl', 'compose.yml']) {
-    await cp(join(from, name), join(evidence, name)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error
-    })
-  }
   const again = replayCommand({ scenario: basename(dirname(folder)), runtime: record.runtime, seed })
   await writeFile(join(evidence, 'README.md'), `Seed \`${seed}\`, run ${record.run}. Play it again:\n\n    ${again}\n`)
 }

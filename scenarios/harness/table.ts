@@ -8,9 +8,13 @@ const natOf = (host: PlannedHost): string => (host.nat === null ? '-' : `${host.
 const urlOf = (host: PlannedHost): string => `http://127.0.0.1:${host.controlPort}`
 
 /** Without colours where nobody would see them. */
+export function tableStyle(): { compact: boolean; head: string[]; border: string[] } {
+  const isSeen = process.stdout.isTTY === true
+  return { compact: true, head: isSeen ? ['bold'] : [], border: isSeen ? ['gray'] : [] }
+}
+
 function table(head: string[], rows: string[][]): string {
-  const style = { compact: true, ...(process.stdout.isTTY === true ? {} : { head: [], border: [] }) }
-  const made = new Table({ head, style })
+  const made = new Table({ head, style: tableStyle() })
   made.push(...rows)
   return made.toString()
 }
