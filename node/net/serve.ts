@@ -1,7 +1,7 @@
 /** The answering side of the blob protocols: caps, deadlines, and the blob service behind it. */
 import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import type { BlobHandlers } from '../blobs/network.types.ts'
-import { BusyError, StoppedError, WarrenError } from '../errors.ts'
+import { BusyError, PeerTimeoutError, StoppedError, WarrenError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { TRANSFER_UNKNOWN, UNKNOWN_SIZE_BYTES } from './ask.ts'
 import { type FrameReader, frameReader, sendBytes, sendHeader } from './frames.ts'
@@ -47,6 +47,8 @@ export async function serveProtocols(options: {
   const stopping = new AbortController()
   const sessions = new Map<string, UploadSession>()
   const running = new Set<Promise<void>>()
+  /** Requests in hand; above the cap only the answer BUSY is. */
+  let active = 0
 
   async function answer(stream: Stream, header: object): Promise<void> {
     await sendHeader(stream, header, { idleTimeoutMs: timings.idleTimeoutMs, signal: stopping.signal })
@@ -160,16 +162,18 @@ export async function serveProtocols(options: {
   async function handle(protocol: string, stream: Stream, connection: Connection): Promise<void> {
     const reader = frameReader(stream)
     const from = connection.remotePeer.toString()
+    active++
     try {
       if (stopping.signal.aborted) throw new StoppedError()
-      if (running.size > limits.maxInboundTransfers) throw new BusyError('blob requests')
-      const wait = { idleTimeoutMs: timings.headerTimeoutMs, signal: AbortSignal.timeout(timings.headerTimeoutMs) }
-      const header = await reader.header(wait)
+      if (active > limits.maxInboundTransfers) throw new BusyError('blob requests')
+      const header = await headerOf(reader, timings.headerTimeoutMs)
       await serving[protocol]?.({ stream, reader, from, header })
     } catch (error) {
       report(error, `${protocol} failed`, from)
       if (stream.writeStatus !== 'writable') return stream.abort(error as Error)
       await answer(stream, toErrorReply(error)).catch(() => undefined)
+    } finally {
+      active--
     }
     await goodbye(stream)
     reader.release()
@@ -200,6 +204,18 @@ export async function serveProtocols(options: {
       await libp2p.unhandle(Object.values(PROTOCOLS))
       await Promise.allSettled(running)
     }
+  }
+}
+
+/** The request's header, whole within the time: a peer that trickles it is as silent as one that sends nothing. */
+async function headerOf(reader: FrameReader, timeoutMs: number): Promise<Record<string, unknown>> {
+  const limit = deadline(timeoutMs)
+  try {
+    return await reader.header({ idleTimeoutMs: timeoutMs, signal: limit.signal })
+  } catch (error) {
+    throw limit.signal.aborted ? new PeerTimeoutError('The request had no whole header', timeoutMs) : error
+  } finally {
+    limit.clear()
   }
 }
 
