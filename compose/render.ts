@@ -37,6 +37,8 @@ const TMP_SIZE = '64m'
 const LOG_SIZE = '20m'
 const LEG_MEMORY = '256m'
 const LEG_PIDS = 64
+/** Nobody answers, so a question ends soon. */
+const DNS_OPTIONS = ['timeout:1', 'attempts:1']
 const PRODUCT_USER = '1000:1000'
 
 /** Project name: what tells one testnet's containers, networks and volumes from another's. */
@@ -113,6 +115,7 @@ const attachment = (host: PlannedHost): Fields => ({
   networks: { [host.attachment.network]: { ipv4_address: host.attachment.address } },
   // Docker's resolver would carry questions out of the lab; here nobody answers them.
   dns: [host.attachment.address],
+  dns_opt: DNS_OPTIONS,
   ports: [`127.0.0.1:${host.controlPort}:${roles[host.role].httpPort}`]
 })
 
@@ -146,6 +149,7 @@ function routerService(plan: Plan, router: PlannedRouter, options: RenderOptions
       [router.inside.network]: { ipv4_address: router.inside.address }
     },
     dns: [router.inside.address],
+    dns_opt: DNS_OPTIONS,
     labels: labels(plan, options.run, { router: router.name })
   }
 }

@@ -31,7 +31,7 @@ export function toYaml(value: Record<string, unknown>, comments: string[]): stri
       if (isSeq(seq) && seq.items.length <= 2 && seq.items.every(item => isScalar(item))) seq.flow = true
     }
   })
-  const text = document.toString({ lineWidth: LINE_WIDTH, singleQuote: true, flowCollectionPadding: false })
+  const text = document.toString({ lineWidth: LINE_WIDTH, flowCollectionPadding: false })
   // The writer quotes the merge key for YAML 1.1's sake, and a quoted one does not merge.
   return text.replaceAll(/^( *)'<<': \*/gm, '$1<<: *')
 }
