@@ -1,6 +1,8 @@
 /** GatewayConfig from the environment. Every problem is found at once; nothing defaults to a public service. */
 import { createHash } from 'node:crypto'
+import { join } from 'node:path'
 import { z } from 'zod'
+import { addressProblem, NETWORK_LIMITS, type NetworkLimits, readLimits } from '../node/index.ts'
 import { DATABASE_MAX_MB_DEFAULT } from './constants.ts'
 import { ConfigInvalidError } from './errors.ts'
 
@@ -34,14 +36,13 @@ export interface GatewayConfig {
   databaseMaxMb: number
   /** Largest value, MiB: the nodes' blob limit. */
   maxBlobSizeMb: number
+  /** Multiaddrs with peer id; empty: the gateway runs without a network, for values up to 64 KiB only. */
   bootstrapPeers: readonly string[]
-  listenAddresses: readonly string[]
-  announceAddresses: readonly string[]
+  /** js-libp2p's limits, `P2P_MAX_CONNECTIONS` and its like; the list is the node's. */
+  limits: NetworkLimits
   privateKeyFile: string | undefined
   registryAddress: `0x${string}` | undefined
   rpcUrl: string | undefined
-  /** No peers and no chain: key-value up to 64 KiB only. */
-  offline: boolean
   inventoryFile: string | undefined
   /** Whose `X-Forwarded-For` is believed: a proxy on this machine, everybody's, nobody's. */
   trustProxy: 'loopback' | 'always' | 'never'
@@ -76,11 +77,13 @@ const list = z.string().transform(text =>
     .filter(part => part !== '')
 )
 
-const multiaddrs = (name: string) =>
-  list.refine(
-    addresses => addresses.every(address => address.startsWith('/')),
-    `${name} has an entry that is no multiaddr: they begin with "/"`
-  )
+const peers = (name: string) =>
+  list.superRefine((addresses, context) => {
+    for (const address of addresses) {
+      const problem = addressProblem(address, { needsPeer: true })
+      if (problem !== null) context.addIssue({ code: 'custom', message: `${name}: "${address}" ${problem}` })
+    }
+  })
 
 const namespace = (name: string) =>
   z.string().trim().regex(NAMESPACE_PATTERN, `${name} is no namespace: letters, digits, _ and -, at most 64, no colon`)
@@ -98,9 +101,7 @@ const schema = z.object({
   GATEWAY_NAMESPACE: namespace('GATEWAY_NAMESPACE').default('default'),
   GATEWAY_REQUIRE_AUTH: flag('GATEWAY_REQUIRE_AUTH').default(true),
   GATEWAY_API_KEYS: list.default([]),
-  GATEWAY_BOOTSTRAP_PEERS: multiaddrs('GATEWAY_BOOTSTRAP_PEERS').default([]),
-  P2P_LISTEN_ADDRESSES: multiaddrs('P2P_LISTEN_ADDRESSES').default([]),
-  P2P_ANNOUNCE_ADDRESSES: multiaddrs('P2P_ANNOUNCE_ADDRESSES').default([]),
+  GATEWAY_BOOTSTRAP_PEERS: peers('GATEWAY_BOOTSTRAP_PEERS').default([]),
   P2P_PRIVATE_KEY_FILE: z.string().min(1).optional(),
   DATA_DIR: z.string().min(1, 'DATA_DIR is empty').default('./data/gateway'),
   DB_CLIENT: z.enum(DB_CLIENTS, `DB_CLIENT is none of ${DB_CLIENTS.join(', ')}`).default('better-sqlite3'),
@@ -112,7 +113,6 @@ const schema = z.object({
     .transform(text => text as `0x${string}`)
     .optional(),
   RPC_URL: z.url({ protocol: /^https?$/, error: 'RPC_URL is no http(s) URL' }).optional(),
-  WARREN_OFFLINE: flag('WARREN_OFFLINE').default(false),
   GATEWAY_INVENTORY_FILE: z.string().min(1).optional(),
   GATEWAY_TRUST_PROXY: z
     .enum(['loopback', 'always', 'never'], 'GATEWAY_TRUST_PROXY is none of loopback, always, never')
@@ -142,6 +142,7 @@ export function readConfig(environment: Record<string, string | undefined>): Gat
     ? given.GATEWAY_NAMESPACE!.trim()
     : 'default'
   const apiKeys = parseApiKeys(given.GATEWAY_API_KEYS ?? '', defaultNamespace, problems)
+  const limits = readLimits(NETWORK_LIMITS, given, problems)
   if ((given.VAULT_REGISTRY_ADDRESS === undefined) !== (given.RPC_URL === undefined)) {
     problems.push('VAULT_REGISTRY_ADDRESS and RPC_URL belong together: give both or neither')
   }
@@ -162,12 +163,10 @@ export function readConfig(environment: Record<string, string | undefined>): Gat
     databaseMaxMb: env.GATEWAY_DATABASE_MAX_MB,
     maxBlobSizeMb: env.MAX_BLOB_SIZE_MB,
     bootstrapPeers: env.GATEWAY_BOOTSTRAP_PEERS,
-    listenAddresses: env.P2P_LISTEN_ADDRESSES,
-    announceAddresses: env.P2P_ANNOUNCE_ADDRESSES,
+    limits,
     privateKeyFile: env.P2P_PRIVATE_KEY_FILE,
     registryAddress: env.VAULT_REGISTRY_ADDRESS,
     rpcUrl: env.RPC_URL,
-    offline: env.WARREN_OFFLINE,
     inventoryFile: env.GATEWAY_INVENTORY_FILE,
     trustProxy: env.GATEWAY_TRUST_PROXY,
     version: env.WARREN_VERSION,
@@ -212,4 +211,9 @@ function parseApiKeys(text: string, defaultNamespace: string, problems: string[]
 /** How API keys are stored and looked up: SHA-256, hex. Keys are random and long, so a plain hash is enough. */
 export function hashKey(key: string): string {
   return createHash('sha256').update(key).digest('hex')
+}
+
+/** Where this gateway keeps what it does not share with others on the same data directory. */
+export function ownFolder({ dataDir, nodeId }: Pick<GatewayConfig, 'dataDir' | 'nodeId'>): string {
+  return join(dataDir, 'gateways', nodeId)
 }

@@ -44,13 +44,11 @@ export const REQUEST_LOG_PATH_MAX_CHARS = 256
 /** One picture of the network serves every reader for so long. */
 export const HOSTS_CACHE_MS = 1_000
 /** Older than this, a picture is not shown while a new one is made. */
-export const HOSTS_STALE_MS = 10_000
+export const HOSTS_STALE_MS = 30_000
 export const HOSTS_MAX = 2_000
 export const PATHS_MAX = 5_000
-/** Asking one host how it is. */
+/** Asking the chain whether it is there. */
 export const HOST_PROBE_TIMEOUT_MS = 2_000
-/** Hosts asked at once. */
-export const PROBES_MAX = 16
 export const PAGE_POLL_MS = 2_000
 
 /** SIGTERM to exit. */

@@ -26,8 +26,10 @@ const BY_CODE: Readonly<Record<string, (cause: Error) => GatewayError>> = {
   BLOB_NOT_FOUND: cause => new NetworkUnavailableError('no holder of this value answers', cause),
   SHARD_OWNER_UNAVAILABLE: cause => new NetworkUnavailableError('no owner of its shard answers', cause),
   REPLICATION_FAILED: cause => new NetworkUnavailableError('too few replicas were confirmed', cause),
-  NO_NODE_REACHABLE: cause => new NetworkUnavailableError('none answers', cause),
-  NETWORK_UNAVAILABLE: cause => new NetworkUnavailableError('none answers', cause),
+  NO_NODE: cause => causedByFull(cause) ?? new NetworkUnavailableError('none could do it', cause),
+  PEER_UNREACHABLE: cause => new NetworkUnavailableError('none answers', cause),
+  PEER_TIMEOUT: cause => new NetworkUnavailableError('no answer in time', cause),
+  TRANSFER_CUT: cause => new NetworkUnavailableError('the transfer was cut', cause),
   BUSY: cause => new NetworkUnavailableError('the nodes are busy', cause),
   STOPPED: cause => new NetworkUnavailableError('the node is stopping', cause)
 }
@@ -78,6 +80,14 @@ function causesOf(error: Error): string[] {
     causes.push(`${cause.name}: ${cause.message}`)
   }
   return causes
+}
+
+/** Every node was asked and the last one said that it is full. */
+function causedByFull(error: Error): GatewayError | null {
+  const { cause } = error
+  return cause instanceof Error && 'code' in cause && cause.code === 'STORAGE_FULL'
+    ? new StorageFullError('on the nodes', error)
+    : null
 }
 
 function limitIn(error: Error): number {

@@ -88,11 +88,16 @@ export function presentVersion(build: { version: string; commit: string; buildTi
 }
 
 /** One element of D59. */
-export function presentPeer(peer: { id: string; addresses: readonly string[]; connected: boolean; lastSeenAt: Date }) {
+export function presentPeer(peer: {
+  id: string
+  addresses: readonly string[]
+  connected: boolean
+  lastSeenAt: Date | null
+}) {
   return {
     id: peer.id,
     addresses: peer.addresses,
     connected: peer.connected,
-    last_seen: peer.lastSeenAt.toISOString()
+    last_seen: peer.lastSeenAt?.toISOString() ?? null
   }
 }

@@ -6,24 +6,25 @@ export interface PeerFact {
   id: string
   addresses: readonly string[]
   connected: boolean
-  lastSeenAt: Date
+  /** Now while a connection is open; null when none was. */
+  lastSeenAt: Date | null
 }
 
 export interface NetworkPort {
   /** Own peer id. */
   readonly peerId: string
-  /** Own multiaddrs. */
-  addresses: () => readonly string[]
   readonly blobs: BlobNetwork
-  /** Every registered or announced storage node, asked how it is within the deadline. */
-  observeNodes: (options: { signal: AbortSignal }) => Promise<readonly HostObservation[]>
+  /** Every registered or announced storage node, asked how it is. A silent one takes some seconds. */
+  observeNodes: () => Promise<readonly HostObservation[]>
   /** Own open connections. */
   connections: () => readonly Connection[]
-  /** Peers that are known, connected ones among them. */
-  peers: () => Promise<readonly PeerFact[]>
-  /** Whether a peer answers, over libp2p. For hosts that are no storage nodes. */
-  ping: (peerId: string, options: { signal: AbortSignal }) => Promise<void>
-  /** What it still waits for, in plain words; empty when it is up. */
+  /** Relays and bootstrap peers: it keeps a connection to each. */
+  anchors: () => ReadonlyArray<{ peerId: string; connected: boolean }>
+  /** Peers with a connection, and those that should have one. */
+  peers: () => readonly PeerFact[]
+  /** What is missing now, in plain words; empty when all is well. */
   waiting: () => readonly string[]
+  /** The same until it was up once: a gateway that has started goes on serving what it can. */
+  starting: () => readonly string[]
   close: () => Promise<void>
 }

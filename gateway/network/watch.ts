@@ -1,6 +1,6 @@
 /** The network as this gateway finds it: asked when somebody looks, at most once a second for all who look. */
 import type { Log } from '../../node/index.ts'
-import { HOST_PROBE_TIMEOUT_MS, HOSTS_CACHE_MS, HOSTS_MAX, HOSTS_STALE_MS, PROBES_MAX } from '../constants.ts'
+import { HOST_PROBE_TIMEOUT_MS, HOSTS_CACHE_MS, HOSTS_MAX, HOSTS_STALE_MS } from '../constants.ts'
 import { networkView } from './hosts.ts'
 import type { HostObservation, HostState, InventoryHost, NetworkView } from './hosts.types.ts'
 import type { NetworkPort } from './port.ts'
@@ -27,10 +27,8 @@ export function createNetworkWatch({ name, inventory, network, rpcUrl, log }: Ne
   let making: Promise<NetworkView> | null = null
 
   async function make(): Promise<NetworkView> {
-    const signal = AbortSignal.timeout(HOST_PROBE_TIMEOUT_MS)
-    const [nodes, named] = await Promise.all([observeNodes(signal), probeChain(signal)])
-    const seen = new Set(nodes.map(node => node.peerId))
-    const others = await probePeers(seen)
+    const [nodes, named] = await Promise.all([observeNodes(), probeChain()])
+    const others = judgeOthers(nodes)
     const at = new Date()
     const view = networkView({
       at,
@@ -44,36 +42,41 @@ export function createNetworkWatch({ name, inventory, network, rpcUrl, log }: Ne
     return view
   }
 
-  async function observeNodes(signal: AbortSignal): Promise<readonly HostObservation[]> {
+  async function observeNodes(): Promise<readonly HostObservation[]> {
     if (network === null) return []
     try {
-      return (await network.observeNodes({ signal })).slice(0, HOSTS_MAX)
+      return (await network.observeNodes()).slice(0, HOSTS_MAX)
     } catch (error) {
       log.debug({ err: error }, 'the nodes could not be asked')
       return []
     }
   }
 
-  /** Relays and gateways are no storage nodes: they are asked by libp2p's ping. */
-  async function probePeers(seen: ReadonlySet<string>): Promise<HostObservation[]> {
+  /**
+   * Relays and gateways give no health report. They are up when this gateway or a node has a connection open to them,
+   * down when none of those who should has one.
+   */
+  function judgeOthers(nodes: readonly HostObservation[]): HostObservation[] {
     if (network === null) return []
-    const asked = inventory.flatMap(({ peerId }) =>
-      peerId === null || peerId === network.peerId || seen.has(peerId) ? [] : [peerId]
+    const reported = new Set(nodes.map(node => node.peerId))
+    const answering = nodes.filter(node => node.state === 'up')
+    const seen = new Set(
+      [...network.connections(), ...answering.flatMap(node => node.connections)].map(of => of.peerId)
     )
-    return await eachLimited(asked.slice(0, HOSTS_MAX), PROBES_MAX, async peerId => {
-      try {
-        await network.ping(peerId, { signal: AbortSignal.timeout(HOST_PROBE_TIMEOUT_MS) })
-        return peer(peerId, 'up', null)
-      } catch {
-        return peer(peerId, 'down', 'it does not answer a ping')
-      }
+    const anchors = new Set(network.anchors().map(anchor => anchor.peerId))
+    return inventory.flatMap(({ peerId }) => {
+      if (peerId === null || peerId === network.peerId || reported.has(peerId)) return []
+      if (seen.has(peerId)) return [peer(peerId, 'up', null)]
+      // With nobody to ask, an absent connection says nothing about a host this gateway does not keep one to.
+      if (!anchors.has(peerId) && answering.length === 0) return [peer(peerId, 'unknown', 'no node is there to ask')]
+      return [peer(peerId, 'down', 'nobody has a connection to it')]
     })
   }
 
-  async function probeChain(signal: AbortSignal): Promise<Map<string, { state: HostState; reason: string | null }>> {
+  async function probeChain(): Promise<Map<string, { state: HostState; reason: string | null }>> {
     const chains = inventory.filter(host => host.role === 'chain')
     if (chains.length === 0 || rpcUrl === undefined) return new Map()
-    const found = await askChain(rpcUrl, signal)
+    const found = await askChain(rpcUrl, AbortSignal.timeout(HOST_PROBE_TIMEOUT_MS))
     return new Map(chains.map(host => [host.name, found]))
   }
 
@@ -137,14 +140,4 @@ async function askChain(rpcUrl: string, signal: AbortSignal): Promise<{ state: H
   } catch {
     return { state: 'down', reason: 'its RPC does not answer' }
   }
-}
-
-async function eachLimited<T, R>(items: readonly T[], limit: number, work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = new Array(items.length)
-  let next = 0
-  const worker = async () => {
-    for (let index = next++; index < items.length; index = next++) results[index] = await work(items[index] as T)
-  }
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker))
-  return results
 }

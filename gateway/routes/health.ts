@@ -58,7 +58,7 @@ export function healthRoutes(options: HealthRouteOptions): Route[] {
     const waiting = [
       ...options.waiting(),
       ...((await answers(store.ping)) ? [] : ['the database does not answer']),
-      ...(network?.waiting() ?? [])
+      ...(network?.starting() ?? [])
     ]
     context.status = waiting.length === 0 ? 200 : 503
     context.body = waiting.length === 0 ? { ready: true } : { ready: false, waiting }

@@ -21,13 +21,11 @@ export function networkRoutes({ authenticate, watch, ...facts }: NetworkRouteOpt
     context.body = presentNetworkStatus(await networkStatus(facts))
   }
 
-  const peers: GatewayMiddleware = async context => {
+  const peers: GatewayMiddleware = context => {
     const { network } = facts
-    const self =
-      network === null
-        ? []
-        : [{ id: network.peerId, addresses: network.addresses(), connected: true, lastSeenAt: new Date() }]
-    context.body = [...self, ...((await network?.peers()) ?? [])].map(presentPeer)
+    const now = new Date()
+    const self = network === null ? [] : [{ id: network.peerId, addresses: [], connected: true, lastSeenAt: now }]
+    context.body = [...self, ...(network?.peers() ?? [])].map(presentPeer)
   }
 
   /** JSON for programs; the same as HTML for the page, which asks for text/html. */

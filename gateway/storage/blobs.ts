@@ -32,18 +32,24 @@ export interface Blobs {
 export function createBlobs(network: BlobNetwork | null): Blobs {
   if (network === null) {
     const refuse = async () => {
-      throw new NetworkUnavailableError('this gateway runs without a network (WARREN_OFFLINE)')
+      throw new NetworkUnavailableError('this gateway runs without a network (GATEWAY_BOOTSTRAP_PEERS is empty)')
     }
     return { put: refuse, get: refuse }
   }
   return {
     async put(source, { sizeHint, signal }) {
-      const { cid, sizeBytes } = await network.put(source, {
-        mimeType: 'application/octet-stream',
-        ...(sizeHint === undefined ? {} : { sizeHint }),
-        signal
-      })
-      return { cid, sizeBytes }
+      const watched = watch(source)
+      try {
+        const { cid, sizeBytes } = await network.put(watched.bytes, {
+          mimeType: 'application/octet-stream',
+          ...(sizeHint === undefined ? {} : { sizeHint }),
+          signal
+        })
+        return { cid, sizeBytes }
+      } catch (error) {
+        // A body over its limit or a caller that hung up breaks the upload too; then that is what happened.
+        throw watched.failure() ?? error
+      }
     },
     async get(cid, sizeBytes, { offset, length, signal }) {
       // The deadline is for the first byte; a long answer may take as long as its reader.
@@ -58,6 +64,19 @@ export function createBlobs(network: BlobNetwork | null): Blobs {
       }
     }
   }
+}
+
+function watch(source: AsyncIterable<Uint8Array>): { bytes: AsyncIterable<Uint8Array>; failure: () => unknown } {
+  let failure: unknown
+  async function* bytes(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* source
+    } catch (error) {
+      failure = error
+      throw error
+    }
+  }
+  return { bytes: bytes(), failure: () => failure }
 }
 
 /** The same bytes with the first chunk already read. */
