@@ -168,8 +168,10 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
       anchors.start(built)
     },
     async stop() {
-      await anchors.stop()
+      // Dials and reservations under way end with libp2p; waiting for them first could take their timeouts.
+      const stopped = anchors.stop()
       await built.stop()
+      await stopped
     }
   }
 }

@@ -175,7 +175,7 @@ export async function serveProtocols(options: {
     } finally {
       active--
     }
-    await goodbye(stream)
+    await goodbye(stream, stopping.signal)
     reader.release()
   }
 
@@ -220,23 +220,25 @@ async function headerOf(reader: FrameReader, timeoutMs: number): Promise<Record<
 }
 
 /** Closes our half and gives the asker time to read the answer and close its own. */
-async function goodbye(stream: Stream): Promise<void> {
+async function goodbye(stream: Stream, stopping: AbortSignal): Promise<void> {
   try {
     await stream.close({ signal: AbortSignal.timeout(GOODBYE_MS) })
   } catch (error) {
     return stream.abort(error as Error)
   }
-  if (stream.remoteWriteStatus === 'closed') return
+  if (stream.remoteWriteStatus === 'closed' || stopping.aborted) return
   await new Promise<void>(resolve => {
     const end = () => {
       clearTimeout(timer)
       stream.removeEventListener('close', end)
       stream.removeEventListener('remoteCloseWrite', end)
+      stopping.removeEventListener('abort', end)
       resolve()
     }
     const timer = setTimeout(end, GOODBYE_MS)
     stream.addEventListener('close', end)
     stream.addEventListener('remoteCloseWrite', end)
+    stopping.addEventListener('abort', end)
   })
   if (stream.status === 'open') stream.abort(new Error('the asker did not close'))
 }
