@@ -1,8 +1,8 @@
 /** /v1/network/*: this gateway's peers (with a key, D58 and D59), and the public picture of hosts, NATs and paths. */
-import { type GatewayMiddleware, type Route, route } from '../http.ts'
+import { type GatewayMiddleware, queryParameter, type Route, route } from '../http.ts'
 import type { NetworkPort } from '../network/port.ts'
 import type { NetworkWatch } from '../network/watch.ts'
-import { liveFragment } from '../page/page.ts'
+import { liveFragment, PAGE_HEADERS } from '../page/page.ts'
 import { presentNetworkStatus, presentPeer } from '../present.ts'
 import type { Store } from '../store.ts'
 import { networkStatus } from './health.ts'
@@ -28,12 +28,12 @@ export function networkRoutes({ authenticate, watch, ...facts }: NetworkRouteOpt
     context.body = [...self, ...(network?.peers() ?? [])].map(presentPeer)
   }
 
-  /** JSON for programs; the same as HTML for the page, which asks for text/html. */
+  /** JSON for programs; the same as HTML (`?as=html`) for the page. */
   const hosts: GatewayMiddleware = async context => {
     const view = await watch.view()
-    context.vary('Accept')
     context.set('Cache-Control', 'no-cache')
-    if (context.accepts('application/json', 'text/html') === 'text/html') {
+    if (queryParameter(context, 'as') === 'html') {
+      context.set(PAGE_HEADERS)
       context.type = 'text/html; charset=utf-8'
       context.body = liveFragment(view)
     } else {
