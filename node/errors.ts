@@ -172,6 +172,13 @@ export class BusyError extends WarrenError {
   }
 }
 
+/** Thrown when the node does not know yet who the owners of shards are. */
+export class MembersUnknownError extends WarrenError {
+  constructor() {
+    super('MEMBERS_UNKNOWN', 503, 'The registry was not read yet, so no replica can be placed. Try again in a moment.')
+  }
+}
+
 /** Thrown when the node stops while work is under way. */
 export class StoppedError extends WarrenError {
   constructor() {

@@ -3,6 +3,7 @@ import PQueue from 'p-queue'
 import {
   BlobNotFoundError,
   CidMismatchError,
+  MembersUnknownError,
   ReplicationFailedError,
   ShardMismatchError,
   ShardOwnerUnavailableError,
@@ -134,6 +135,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
 
   async function put(source: AsyncIterable<Uint8Array>, putOptions: PutOptions): Promise<PutResult> {
     if (stopped.aborted) throw new StoppedError()
+    if (!options.membersKnown()) throw new MembersUnknownError()
     const { mimeType, sizeHint, signal } = putOptions
     const staged = await store.stage(source, { maxBytes: maxBlobBytes, mimeType, sizeHint, signal })
     const { cid, sizeBytes } = staged

@@ -18,6 +18,8 @@ export interface BlobServiceOptions {
   /** Base time of one replication attempt, milliseconds; 10 s for every MiB come on top. */
   timeoutMs: number
   maxBlobBytes: number
+  /** Whether the owners of shards are known; nothing is accepted for storage before. */
+  membersKnown: () => boolean
   log: Log
 }
 

@@ -1,0 +1,188 @@
+/** The storage node: store, libp2p, chain and HTTP put together, their order of start and stop. */
+import type { Server } from 'node:http'
+import { createBlobService } from './blobs/service.ts'
+import type { BlobService } from './blobs/service.types.ts'
+import { openStore } from './blobs/store.ts'
+import type { BlobStore } from './blobs/store.types.ts'
+import { createRegistry, type Registry } from './chain/registry.ts'
+import type { Environment, NodeConfig } from './config.ts'
+import { listen } from './http/listen.ts'
+import { createHttpServer } from './http/server.ts'
+import { loadIdentity } from './identity.ts'
+import type { Log } from './log.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
+import { createNetworkNode } from './net/libp2p.ts'
+import { createNetwork, type Network } from './net/network.ts'
+import { createStatus } from './status.ts'
+
+/** Characters of the peer id in a name that was not given. */
+const NAME_TAIL = 8
+/** The drain's share of the 10 s that a process has to end. */
+export const DRAIN_MS = 7000
+
+export interface StorageNode {
+  readonly peerId: string
+  readonly nodeId: string
+  readonly blobs: BlobService
+  readonly store: BlobStore
+  readonly network: Network
+  readonly metrics: Metrics
+  /** Own addresses with peer id. */
+  addresses: () => string[]
+  /** Port of the HTTP server once it listens. */
+  httpPort: () => number
+  /** Why it does not do its whole work yet; empty when it does. */
+  waiting: () => string[]
+  /** HTTP answers and libp2p listens when this resolves; relays, peers and the chain are met in the background. */
+  start: (env?: Environment) => Promise<void>
+  /** Finish what is under way (bounded), then close everything. */
+  stop: () => Promise<void>
+}
+
+/** Put a node together. Opens its data directory and nothing else. */
+export async function createNode({ config, log }: { config: NodeConfig; log: Log }): Promise<StorageNode> {
+  const { p2p, chain } = config
+  const identity = await loadIdentity({
+    dataDir: config.dataDir,
+    ...(p2p.privateKeyFile === null ? {} : { importFile: p2p.privateKeyFile })
+  })
+  const nodeId = config.nodeId || `node-${identity.peerId.slice(-NAME_TAIL)}`
+  const opening = openStore({
+    dataDir: config.dataDir,
+    capacityBytes: config.maxStorageBytes,
+    secret: identity.deriveSecret('blobs at rest v1'),
+    log
+  })
+  const building = createNetworkNode({
+    role: 'node',
+    identity,
+    listen: p2p.enabled ? p2p.listen : [],
+    announce: p2p.enabled ? p2p.announce : [],
+    relays: p2p.enabled ? p2p.relays : [],
+    bootstrap: p2p.enabled ? p2p.bootstrap : [],
+    enableRelay: p2p.enabled && p2p.enableRelay,
+    enableDht: p2p.enabled && p2p.enableDht,
+    enableMdns: p2p.enabled && p2p.enableMdns,
+    limits: p2p.limits,
+    log
+  })
+  const [store, networkNode] = await Promise.all([opening, building])
+  const registry: Registry | null =
+    chain === null
+      ? null
+      : createRegistry({
+          rpcUrl: chain.rpcUrl,
+          address: chain.registry,
+          ...(chain.ownerKey === null
+            ? {}
+            : { own: { identity, ownerAddress: chain.ownerAddress, ownerKey: chain.ownerKey } }),
+          log
+        })
+  const network = createNetwork({
+    node: networkNode,
+    identity,
+    own: {
+      nodeId,
+      owner: chain?.ownerAddress ?? '',
+      shards: config.shards,
+      shardCount: config.shardCount,
+      failureGroup: config.failureGroup
+    },
+    members: registry,
+    limits: p2p.limits,
+    log
+  })
+  const blobs = createBlobService({
+    store,
+    network,
+    shards: config.shards,
+    shardCount: config.shardCount,
+    replicationFactor: config.replicationFactor,
+    quorum: config.replicationQuorum,
+    timeoutMs: config.replicationTimeoutMs,
+    maxBlobBytes: config.maxBlobBytes,
+    membersKnown: () => registry === null || registry.nodes() !== null,
+    log
+  })
+  const metrics = createMetrics('node')
+  let running = false
+  let port = 0
+  const status = createStatus({
+    config,
+    nodeId,
+    identity,
+    store,
+    blobs,
+    network,
+    registry,
+    metrics,
+    isRunning: () => running
+  })
+  const seconds = metrics.histogram('warren_http_request_seconds', 'HTTP answers by route', [
+    'method',
+    'route',
+    'status'
+  ])
+  const http: Server = createHttpServer({
+    blobs,
+    store,
+    maxBlobBytes: config.maxBlobBytes,
+    status,
+    log,
+    onAnswer: facts =>
+      seconds.observe({ method: facts.method, route: facts.route, status: String(facts.status) }, facts.seconds)
+  })
+  let stopping: Promise<void> | null = null
+
+  async function stop(): Promise<void> {
+    running = false
+    const closed = new Promise<void>(resolve => http.close(() => resolve()))
+    http.closeIdleConnections()
+    // Requests under way may end by themselves for a while; then they are cut.
+    const timer = setTimeout(() => http.closeAllConnections(), DRAIN_MS)
+    if (http.listening || port !== 0) await closed
+    clearTimeout(timer)
+    await blobs.stop()
+    await registry?.stop()
+    await network.stop()
+  }
+
+  return {
+    peerId: identity.peerId,
+    nodeId,
+    blobs,
+    store,
+    network,
+    metrics,
+    addresses: network.multiaddrs,
+    httpPort: () => port,
+    waiting: status.waiting,
+    start: async (env = {}) => {
+      try {
+        const listening = listen(http, config.port, env).then(actual => {
+          port = actual
+        })
+        await network.serve({
+          put: (source, options) => blobs.put(source, options),
+          putReplica: blobs.putReplica,
+          get: blobs.get,
+          health: () => {
+            const { storedBlobs, totalSizeBytes } = store.stats()
+            return { status: 'healthy', storedBlobs, totalSize: totalSizeBytes }
+          }
+        })
+        await Promise.all([listening, network.start()])
+        running = true
+        registry?.start()
+        log.info({ nodeId, peerId: identity.peerId, addresses: network.multiaddrs(), port }, 'node ready')
+      } catch (error) {
+        await stop().catch(() => {})
+        throw error
+      }
+    },
+    stop: () => {
+      stopping ??= stop()
+      return stopping
+    }
+  }
+}
