@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
+const KEY = 'shared-key'
+
+interface GatewayProcess {
+  process: ChildProcess
+  url: string
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+async function start(dataDir: string, name: string): Promise<GatewayProcess> {
+  const port = await freePort()
+  const child = spawn(process.execPath, [MAIN], {
+    env: {
+      PATH: process.env.PATH,
+      NODE_ID: name,
+      GATEWAY_ADDR: `127.0.0.1:${port}`,
+      DATA_DIR: dataDir,
+      GATEWAY_API_KEYS: `${KEY}:default`,
+      LOG_LEVEL: 'warn'
+    },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  const [line] = (await once(createInterface(child.stdout as NodeJS.ReadableStream), 'line')) as [string]
+  assert.equal(JSON.parse(line).ready, true)
+  return { process: child, url: `http://127.0.0.1:${port}` }
+}
+
+function ask({ url }: GatewayProcess, path: string, init: RequestInit = {}): Promise<Response> {
+  return fetch(url + path, { ...init, headers: { 'X-API-Key': KEY } })
+}
+
+describe('two gateway processes on one data directory', () => {
+  let dataDir: string
+  const started: GatewayProcess[] = []
+
+  before(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'warren-gateways-'))
+  })
+  after(async () => {
+    for (const gateway of started) gateway.process.kill('SIGKILL')
+    await rm(dataDir, { recursive: true, force: true })
+  })
+
+  it('start together, write at once, read each other’s values, and lose none when one is killed', async () => {
+    started.push(...(await Promise.all([start(dataDir, 'one'), start(dataDir, 'two')])))
+    const [one, two] = started as [GatewayProcess, GatewayProcess]
+    await Promise.all(
+      Array.from({ length: 60 }, async (_, index) => {
+        const [writer, reader] = index % 2 === 0 ? [one, two] : [two, one]
+        const put = await ask(writer, `/v1/storage/put?key=k${index}`, { method: 'POST', body: `${index}` })
+        assert.equal(put.status, 201)
+        assert.equal(await (await ask(reader, `/v1/storage/get?key=k${index}`)).text(), `${index}`)
+      })
+    )
+    const acknowledged: string[] = []
+    const writing = (async () => {
+      for (let index = 0; ; index += 1) {
+        const put = await ask(one, `/v1/storage/put?key=late${index}`, { method: 'POST', body: 'x' }).catch(() => null)
+        if (put?.status !== 201) return
+        acknowledged.push(`late${index}`)
+        if (acknowledged.length === 20) one.process.kill('SIGKILL')
+      }
+    })()
+    await Promise.all([writing, once(one.process, 'exit')])
+    assert.ok(acknowledged.length >= 20)
+    for (const key of acknowledged) assert.equal((await ask(two, `/v1/storage/get?key=${key}`)).status, 200, key)
+    assert.equal((await ask(two, '/v1/storage/put?key=after', { method: 'POST', body: 'y' })).status, 201)
+  })
+
+  it('end with code 0 within the drain time at SIGTERM', async () => {
+    const two = started[1] as GatewayProcess
+    const ended = once(two.process, 'exit')
+    two.process.kill('SIGTERM')
+    assert.deepEqual(await ended, [0, null])
+  })
+
+  it('say what is wrong with their configuration and exit 1', async () => {
+    const child = spawn(process.execPath, [MAIN], {
+      env: { PATH: process.env.PATH, DB_CLIENT: 'oracle', PORT: 'x', DATA_DIR: dataDir },
+      stdio: ['ignore', 'ignore', 'pipe']
+    })
+    let told = ''
+    child.stderr.on('data', chunk => {
+      told += chunk
+    })
+    const [code] = await once(child, 'close')
+    assert.equal(code, 1)
+    assert.match(told, /DB_CLIENT[\s\S]*PORT|PORT[\s\S]*DB_CLIENT/)
+  })
+})
