@@ -1,13 +1,20 @@
 /**
- * Signed announcements over gossipsub (topic `bytecave-announce`): what a node stores and where it is reached.
- * gossipsub's StrictSign proves the sender; what it says of another peer is thrown away.
+ * Signed announcements: what a node stores and where it is reached. They travel over gossipsub (topic
+ * `bytecave-announce`), and a newcomer asks the relays and peers it begins with for all that they heard, because
+ * gossip does not repeat what was said before. Each is signed by the peer it is about; others are thrown away.
  */
-import type { Libp2p } from '@libp2p/interface'
+import type { Libp2p, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
 import { z } from 'zod'
+import { type Identity, verifyPeerSignature } from '../identity.ts'
 import type { Log } from '../log.ts'
+import { frameReader, sendBytes, sendHeader } from './frames.ts'
 import { type NetworkServices, TOPICS } from './libp2p.ts'
+import { parseHeader } from './protocols.ts'
+
+/** Asks for all announcements a peer heard: `{}` → `{ sizeBytes }` and that much JSON, an array. */
+export const ANNOUNCEMENTS_PROTOCOL = '/warren/announcements/1.0.0'
 
 /** The seed's interval. */
 const ANNOUNCE_INTERVAL_MS = 60_000
@@ -18,6 +25,12 @@ const FORGET_AFTER_MS = 3 * ANNOUNCE_INTERVAL_MS + 10_000
 const MAX_ANNOUNCEMENTS = 10_000
 /** Whoever's clock is further off than this has a wrong clock. */
 const MAX_CLOCK_SKEW_MS = 10 * 60 * 1000
+/** Longest list one peer hands to another: some ten thousand announcements. */
+const MAX_LIST_BYTES = 8 * 1024 * 1024
+const LIST_TIMEOUT_MS = 5000
+/** A crowd that starts together is complete a little later. */
+const ASK_AGAIN_MS = [3000, 10_000, 30_000]
+const MAX_LIST_STREAMS = 4
 
 const schema = z.object({
   peerId: z.string().max(128),
@@ -30,9 +43,13 @@ const schema = z.object({
   multiaddrs: z.array(z.string().max(512)).max(32),
   timestamp: z.number()
 })
+/** `signature`: base64 of Ed25519 over the JSON of the rest, its fields in the order above. */
+const signedSchema = schema.extend({ signature: z.string().max(128) })
+const listHeader = z.object({ sizeBytes: z.int().min(0).max(MAX_LIST_BYTES) })
 
 /** What a node says of itself. `timestamp`: ms since the epoch. */
 export type Announcement = z.infer<typeof schema>
+type SignedAnnouncement = z.infer<typeof signedSchema>
 
 export interface Announcements {
   /** The last announcement of a peer, or null when none is known or it is too old. */
@@ -40,7 +57,7 @@ export interface Announcements {
   all: () => Announcement[]
   /** Say our own again soon: something in it changed. */
   refresh: () => void
-  start: () => void
+  start: () => Promise<void>
   stop: () => void
 }
 
@@ -48,24 +65,30 @@ export interface Announcements {
 export function createAnnouncements(options: {
   libp2p: Libp2p<NetworkServices>
   own: (() => Omit<Announcement, 'timestamp' | 'peerId' | 'multiaddrs'>) | null
+  identity: Identity
+  /** Whether this peer is one we begin with: it is asked for what it heard. */
+  isAnchor: (peerId: string) => boolean
   log: Log
 }): Announcements {
-  const { libp2p, own, log } = options
+  const { libp2p, own, identity, isAnchor, log } = options
   const { pubsub } = libp2p.services
-  const heard = new Map<string, { announcement: Announcement; atMs: number }>()
+  const heard = new Map<string, { announcement: SignedAnnouncement; atMs: number }>()
+  let said: SignedAnnouncement | undefined
+  const again = new Set<NodeJS.Timeout>()
   let interval: NodeJS.Timeout | undefined
   let soon: NodeJS.Timeout | undefined
 
   async function announce(): Promise<void> {
     if (own === null) return
-    const announcement: Announcement = {
+    const announcement: Announcement = schema.parse({
       ...own(),
       peerId: libp2p.peerId.toString(),
       multiaddrs: libp2p.getMultiaddrs().map(String).slice(0, 32),
       timestamp: Date.now()
-    }
+    })
+    said = { ...announcement, signature: Buffer.from(identity.sign(signedBytes(announcement))).toString('base64') }
     try {
-      await pubsub.publish(TOPICS.announce, Buffer.from(JSON.stringify(announcement)))
+      await pubsub.publish(TOPICS.announce, Buffer.from(JSON.stringify(said)))
     } catch (error) {
       log.debug({ why: (error as Error).message }, 'announcement not sent')
     }
@@ -80,19 +103,82 @@ export function createAnnouncements(options: {
     soon.unref()
   }
 
-  const onMessage = (event: CustomEvent) => {
-    const message = event.detail as { type: string; topic: string; from?: { toString: () => string }; data: Uint8Array }
-    if (message.topic !== TOPICS.announce || message.type !== 'signed' || message.from === undefined) return
-    const announcement = parse(message.data)
-    if (announcement === null || announcement.peerId !== message.from.toString()) {
-      log.debug({ from: message.from.toString() }, 'announcement refused')
-      return
-    }
+  /** Keeps an announcement whose signature holds, unless a newer one of the same peer is known. */
+  function learn(announcement: SignedAnnouncement | null): void {
+    if (announcement === null || announcement.peerId === identity.peerId) return
     const known = heard.get(announcement.peerId)
-    if (known !== undefined && known.announcement.timestamp > announcement.timestamp) return
+    if (known !== undefined && known.announcement.timestamp >= announcement.timestamp) return
     if (known === undefined && heard.size >= MAX_ANNOUNCEMENTS) return
+    const { signature, ...rest } = announcement
+    if (!verifyPeerSignature(announcement.peerId, signedBytes(rest), Buffer.from(signature, 'base64'))) return
     heard.set(announcement.peerId, { announcement, atMs: performance.now() })
-    void remember(libp2p, announcement).catch(() => undefined)
+    remember(libp2p, announcement).catch(() => undefined)
+  }
+
+  const onMessage = (event: CustomEvent) => {
+    const message = event.detail as { topic: string; data: Uint8Array }
+    if (message.topic === TOPICS.announce) learn(parse(Buffer.from(message.data).toString('utf8')))
+  }
+
+  async function tell(stream: Stream): Promise<void> {
+    const frame = { idleTimeoutMs: LIST_TIMEOUT_MS, signal: AbortSignal.timeout(2 * LIST_TIMEOUT_MS) }
+    const reader = frameReader(stream)
+    try {
+      await reader.header(frame)
+      const all = [
+        ...(said === undefined ? [] : [said]),
+        ...[...heard.values()].filter(fresh).map(entry => entry.announcement)
+      ]
+      const json = Buffer.from(JSON.stringify(all))
+      await sendHeader(stream, { sizeBytes: json.byteLength }, frame)
+      await sendBytes(stream, [json], frame)
+      await stream.close(frame)
+    } catch (error) {
+      stream.abort(error as Error)
+    } finally {
+      reader.release()
+    }
+  }
+
+  async function ask(peerId: string): Promise<void> {
+    const connection = libp2p
+      .getConnections(peerIdFromString(peerId))
+      .find(({ direct, status }) => direct && status === 'open')
+    if (connection === undefined) return
+    const frame = { idleTimeoutMs: LIST_TIMEOUT_MS, signal: AbortSignal.timeout(2 * LIST_TIMEOUT_MS) }
+    const stream = await connection.newStream(ANNOUNCEMENTS_PROTOCOL, { signal: frame.signal })
+    const reader = frameReader(stream)
+    try {
+      await sendHeader(stream, {}, frame)
+      const { sizeBytes } = parseHeader(listHeader, await reader.header(frame))
+      const chunks: Uint8Array[] = []
+      for await (const chunk of reader.bytes(sizeBytes, frame)) chunks.push(chunk)
+      const list: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'))
+      for (const each of Array.isArray(list) ? list : []) learn(check(each))
+      await stream.close(frame)
+    } catch (error) {
+      stream.abort(error as Error)
+      throw error
+    } finally {
+      reader.release()
+    }
+  }
+
+  const onIdentify = (event: CustomEvent) => {
+    const { peerId, protocols } = event.detail as { peerId: { toString: () => string }; protocols: string[] }
+    const id = peerId.toString()
+    if (!isAnchor(id) || !protocols.includes(ANNOUNCEMENTS_PROTOCOL)) return
+    const asked = () =>
+      ask(id).catch((error: Error) => log.debug({ peer: id, why: error.message }, 'no list of announcements'))
+    void asked()
+    for (const afterMs of ASK_AGAIN_MS) {
+      const timer = setTimeout(() => {
+        again.delete(timer)
+        void asked()
+      }, afterMs)
+      timer.unref()
+      again.add(timer)
+    }
   }
   const onSubscription = (event: CustomEvent) => {
     const { subscriptions } = event.detail as { subscriptions: Array<{ topic: string; subscribe: boolean }> }
@@ -108,8 +194,10 @@ export function createAnnouncements(options: {
     },
     all: () => [...heard.values()].filter(fresh).map(({ announcement }) => announcement),
     refresh,
-    start() {
+    async start() {
       pubsub.addEventListener('message', onMessage)
+      libp2p.addEventListener('peer:identify', onIdentify)
+      await libp2p.handle(ANNOUNCEMENTS_PROTOCOL, stream => void tell(stream), { maxInboundStreams: MAX_LIST_STREAMS })
       pubsub.addEventListener('subscription-change', onSubscription)
       libp2p.addEventListener('self:peer:update', refresh)
       interval = setInterval(() => {
@@ -119,6 +207,8 @@ export function createAnnouncements(options: {
       refresh()
     },
     stop() {
+      for (const timer of again) clearTimeout(timer)
+      libp2p.removeEventListener('peer:identify', onIdentify)
       clearInterval(interval)
       clearTimeout(soon)
       interval = undefined
@@ -129,14 +219,22 @@ export function createAnnouncements(options: {
   }
 }
 
-function parse(data: Uint8Array): Announcement | null {
+function signedBytes(announcement: Announcement): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(announcement))
+}
+
+function parse(text: string): SignedAnnouncement | null {
   try {
-    const result = schema.safeParse(JSON.parse(Buffer.from(data).toString('utf8')))
-    if (!result.success || Math.abs(result.data.timestamp - Date.now()) > MAX_CLOCK_SKEW_MS) return null
-    return result.data
+    return check(JSON.parse(text))
   } catch {
     return null
   }
+}
+
+/** zod gives the fields in the schema's order, which is the order that is signed. */
+function check(value: unknown): SignedAnnouncement | null {
+  const result = signedSchema.safeParse(value)
+  return result.success && Math.abs(result.data.timestamp - Date.now()) < MAX_CLOCK_SKEW_MS ? result.data : null
 }
 
 /** Addresses a peer signed for are where to dial it. */

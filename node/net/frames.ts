@@ -173,7 +173,7 @@ export async function sendHeader(stream: Stream, header: object, options: FrameO
  */
 export async function sendBytes(
   stream: Stream,
-  source: AsyncIterable<Uint8Array>,
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   options: FrameOptions & { framed?: boolean; until?: () => boolean }
 ): Promise<number> {
   let sent = 0

@@ -116,6 +116,8 @@ export function createNetwork(options: {
   const announcements = createAnnouncements({
     libp2p,
     own: own === null ? null : () => ({ ...own, shards: [...own.shards], url }),
+    identity,
+    isAnchor: peerId => anchors.states().some(anchor => anchor.peerId === peerId),
     log
   })
   const reports = new Map<string, HealthReport>()
@@ -210,8 +212,8 @@ export function createNetwork(options: {
       })
     },
     async start() {
+      await announcements.start()
       await node.start()
-      announcements.start()
     },
     async stop() {
       announcements.stop()

@@ -155,7 +155,7 @@ export async function serveProtocols(options: {
       // A node with thousands of connections leaves them out rather than say nothing.
       if (json.byteLength > MAX_HEALTH_BYTES) json = Buffer.from(JSON.stringify({ ...full, connections: [] }))
       await answer(stream, { sizeBytes: json.byteLength })
-      await sendBytes(stream, once(json), { idleTimeoutMs: timings.idleTimeoutMs, signal: stopping.signal })
+      await sendBytes(stream, [json], { idleTimeoutMs: timings.idleTimeoutMs, signal: stopping.signal })
     }
   }
 
@@ -247,8 +247,4 @@ class TransferUnknownError extends WarrenError {
   constructor() {
     super(TRANSFER_UNKNOWN, 409, 'No upload of this id can go on here. Begin again under a new id.')
   }
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
-  yield bytes
 }

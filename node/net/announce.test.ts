@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { ephemeralIdentity } from '../identity.ts'
+import { TOPICS } from './libp2p.ts'
+import { eventually, startPeer, startRelay, type TestPeer } from './testing.ts'
+
+const known = ({ network }: TestPeer) =>
+  network
+    .members()
+    .map(({ peerId }) => peerId)
+    .sort()
+
+describe('announcements', function () {
+  this.timeout(60_000)
+
+  it('reach those who are there and, by the relay’s list, those who come later', async () => {
+    await using relay = await startRelay()
+    // The role of a relay is composed without a network here; a peer that begins with another one asks that one.
+    await using first = await startPeer()
+    const beginWith = { bootstrap: first.network.multiaddrs(), relays: [relay.address] }
+    await using a = await startPeer(beginWith)
+    await using b = await startPeer(beginWith)
+    const three = [first, a, b].map(({ network }) => network.self).sort()
+    for (const peer of [first, a, b]) await eventually(() => known(peer).length === 3, 'three are known')
+    assert.deepEqual(known(a), three)
+
+    await using late = await startPeer(beginWith)
+    await eventually(() => known(late).length === 4, 'the latecomer knows all')
+    const facts = late.network.members().find(({ peerId }) => peerId === a.network.self)
+    assert.equal(facts?.failureGroup, 'here')
+  })
+
+  it('are thrown away when another than the announced peer signed them', async () => {
+    await using liar = await startPeer()
+    await using listener = await startPeer({ bootstrap: liar.network.multiaddrs() })
+    await eventually(() => known(listener).includes(liar.network.self), 'the liar is known')
+    const victim = await ephemeralIdentity()
+    const announcement = {
+      peerId: victim.peerId,
+      nodeId: 'x',
+      owner: '',
+      url: `/p2p/${victim.peerId}`,
+      shards: [],
+      shardCount: 1024,
+      failureGroup: '',
+      multiaddrs: [],
+      timestamp: Date.now()
+    }
+    const signature = Buffer.from(liar.identity.sign(Buffer.from(JSON.stringify(announcement)))).toString('base64')
+    const { pubsub } = liar.node.libp2p.services
+    const arrived = new Set<string>()
+    listener.node.libp2p.services.pubsub.addEventListener('message', event => {
+      const { topic, data } = (event as CustomEvent<{ topic: string; data: Uint8Array }>).detail
+      if (topic === TOPICS.announce) arrived.add(Buffer.from(data).toString())
+    })
+    const lies = [
+      JSON.stringify({ ...announcement, signature }),
+      JSON.stringify({ ...announcement, signature: '' }),
+      JSON.stringify(announcement),
+      '{}',
+      'nonsense'
+    ]
+    for (const lie of lies) await pubsub.publish(TOPICS.announce, Buffer.from(lie))
+    await eventually(() => lies.every(lie => arrived.has(lie)), 'the lies arrived')
+    assert.ok(!known(listener).includes(victim.peerId))
+  })
+})
