@@ -8,16 +8,23 @@ export interface Box {
   height: number
 }
 
+export interface Point {
+  x: number
+  y: number
+}
+
 export interface PlacedHost extends Box {
   host: HostView
+  /** Where its packets pass the edge of its NAT; null on the internet. */
+  door: Point | null
 }
 
 export interface PlacedNat extends Box {
   name: string
   kind: string | null
   side: 'left' | 'right'
-  /** Where its access line leaves it and meets the internet. */
-  line: { x1: number; x2: number; y: number }
+  /** Its access line, and the end of it that is its door. */
+  line: { x1: number; x2: number; y: number; door: number }
 }
 
 export interface Layout {
@@ -54,7 +61,7 @@ export function layoutOf(view: NetworkView): Layout {
     width: INTERNET_WIDTH,
     height: height - 2 * MARGIN
   }
-  const hosts: PlacedHost[] = grid(open, internet, 2, (internet.height - internetHeight) / 2)
+  const hosts = grid(open, internet, { columns: 2, down: (internet.height - internetHeight) / 2, door: null })
   const nats: PlacedNat[] = []
   for (const [index, column] of columns.entries()) {
     const side = index === 0 ? 'left' : 'right'
@@ -69,10 +76,12 @@ export function layoutOf(view: NetworkView): Layout {
       const middle = y + box.height / 2
       const line =
         side === 'left'
-          ? { x1: box.x + box.width, x2: internet.x, y: middle }
-          : { x1: internet.x + internet.width, x2: box.x, y: middle }
+          ? { x1: box.x + box.width, x2: internet.x, y: middle, door: box.x + box.width }
+          : { x1: internet.x + internet.width, x2: box.x, y: middle, door: box.x }
       nats.push({ ...box, name: nat.name, kind: nat.kind, side, line })
-      hosts.push(...grid(members, box, columnsFor(members.length), 0))
+      hosts.push(
+        ...grid(members, box, { columns: columnsFor(members.length), down: 0, door: { x: line.door, y: middle } })
+      )
       y += box.height + GAP_BETWEEN_NATS
     }
   }
@@ -104,12 +113,17 @@ function natHeight(count: number): number {
   return HEAD + gridHeight(count, columnsFor(count)) + PAD
 }
 
-function grid(hosts: readonly HostView[], box: Box, columns: number, down: number): PlacedHost[] {
+function grid(
+  hosts: readonly HostView[],
+  box: Box,
+  { columns, down, door }: { columns: number; down: number; door: Point | null }
+): PlacedHost[] {
   const gap = columns === 2 && box.width > NAT_WIDTH ? CHIP.gap * 3 : CHIP.gap
   const used = columns * CHIP.width + (columns - 1) * gap
   const left = box.x + (box.width - used) / 2
   return hosts.map((host, index) => ({
     host,
+    door,
     x: left + (index % columns) * (CHIP.width + gap),
     y: box.y + HEAD + down + Math.floor(index / columns) * (CHIP.height + CHIP.gap),
     width: CHIP.width,

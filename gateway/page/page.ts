@@ -101,7 +101,7 @@ function row(host: HostView, paths: { direct: number; relayed: number } | undefi
     host.control === null
       ? html`${host.name}`
       : html`<a href="${host.control}/health" rel="noreferrer">${host.name}</a>`
-  return html`<tr class="${host.state}"><th scope="row">${name}</th><td>${host.role}</td><td>${placeWords(host)}</td>
+  return html`<tr class="${host.state}"><th scope="row">${name}</th><td>${host.role}</td><td class="where">${placeWords(host)}</td>
 <td class="state">${stateWords(host)}</td><td>${stored ?? '–'}${stored !== null && host.storedBytes !== null && html`, ${sizeWords(host.storedBytes)}`}</td>
 <td>${host.self ? 'itself' : (host.path ?? '–')}</td><td>${paths === undefined ? '–' : `${paths.direct} direct, ${paths.relayed} relayed`}</td>
 <td><code title="${host.peerId ?? ''}">${host.peerId === null ? '–' : shortPeerId(host.peerId)}</code></td></tr>

@@ -1,7 +1,7 @@
 /** The picture of the network as SVG. Pure. */
 import type { HostView, NetworkView, PathView } from '../network/hosts.types.ts'
 import { type Html, html } from './html.ts'
-import { type Layout, layoutOf, type PlacedHost, type PlacedNat } from './layout.ts'
+import { layoutOf, type PlacedHost, type PlacedNat, type Point } from './layout.ts'
 import { kindWords, stateWords, storedWords } from './words.ts'
 
 /** With more paths than this, only those of the answering gateway are drawn: the rest would be a felt. */
@@ -17,7 +17,7 @@ export function pictureOf(view: NetworkView): Html {
 <rect class="internet" x="${layout.internet.x}" y="${layout.internet.y}" width="${layout.internet.width}" height="${layout.internet.height}" rx="26"/>
 <text class="place" x="${layout.width / 2}" y="${layout.internet.y + 28}" text-anchor="middle">the internet</text>
 ${layout.nats.map(natBox)}
-<g class="paths">${drawn.map(path => pathLine(path, places, layout))}</g>
+<g class="paths">${drawn.map(path => pathLine(path, places))}</g>
 ${layout.hosts.map(chip)}
 </svg>`
 }
@@ -61,29 +61,42 @@ function hostWords(host: HostView): string {
 }
 
 /** A direct path is one curve; a relayed one bends through its relay, which is where its bytes go. */
-function pathLine(path: PathView, places: ReadonlyMap<string, PlacedHost>, layout: Layout): Html | null {
+function pathLine(path: PathView, places: ReadonlyMap<string, PlacedHost>): Html | null {
   const [a, b] = [places.get(path.a), places.get(path.b)]
   if (a === undefined || b === undefined) return null
   const relay = path.via === null ? undefined : places.get(path.via)
   const ends = relay === undefined ? [a, b] : [a, relay, b]
   const curve = ends
     .slice(1)
-    .map((end, index) => curveBetween(ends[index] as PlacedHost, end, layout))
+    .map((end, index) => hop(ends[index] as PlacedHost, end))
     .join('')
   return html`<path class="${path.path}" data-a="${path.a}" data-b="${path.b}" d="${curve}"><title>${path.a} – ${path.b}: ${path.path}${path.via === null ? '' : ` through ${path.via}`}</title></path>`
 }
 
-function curveBetween(from: PlacedHost, to: PlacedHost, layout: Layout): string {
-  const middle = (place: PlacedHost) => ({ x: place.x + place.width / 2, y: place.y + place.height / 2 })
-  const [start, end] = [middle(from), middle(to)]
+/** From host to host, out and in by the doors of their NATs. */
+function hop(from: PlacedHost, to: PlacedHost): string {
+  const doors = from.host.nat === to.host.nat ? [] : [from.door, to.door].filter(door => door !== null)
+  const points = [middle(from), ...doors, middle(to)]
+  return points
+    .slice(1)
+    .map((point, index) => curve(points[index] as Point, point, from.width))
+    .join('')
+}
+
+function middle(place: PlacedHost): Point {
+  return { x: place.x + place.width / 2, y: place.y + place.height / 2 }
+}
+
+function curve(start: Point, end: Point, chipWidth: number): string {
+  const bend = (first: number, second: number) =>
+    `M${n(start.x)} ${n(start.y)}C${n(first)} ${n(start.y)} ${n(second)} ${n(end.y)} ${n(end.x)} ${n(end.y)}`
   if (Math.abs(start.x - end.x) < 4) {
-    // One above the other: beside the hosts, towards the middle of the picture.
-    const bow = start.x < layout.width / 2 ? 1 : -1
-    const x = start.x + bow * (from.width / 2 + 14 + Math.abs(end.y - start.y) / 8)
-    return `M${n(start.x)} ${n(start.y)}C${n(x)} ${n(start.y)} ${n(x)} ${n(end.y)} ${n(end.x)} ${n(end.y)}`
+    // One above the other: a bow beside the hosts.
+    const x = start.x + chipWidth / 2 + 14 + Math.abs(end.y - start.y) / 8
+    return bend(x, x)
   }
   const pull = (end.x - start.x) * 0.45
-  return `M${n(start.x)} ${n(start.y)}C${n(start.x + pull)} ${n(start.y)} ${n(end.x - pull)} ${n(end.y)} ${n(end.x)} ${n(end.y)}`
+  return bend(start.x + pull, end.x - pull)
 }
 
 function n(value: number): string {

@@ -56,6 +56,8 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: 8px 14px; border-top: 1px solid var(--line); vertical-align: top }
 thead th { border-top: 0; color: var(--soft); font-weight: 600; font-size: 13px; white-space: nowrap }
 tbody th { font-weight: 600; white-space: nowrap }
+td { white-space: nowrap }
+td.state, td.where { white-space: normal; min-width: 11em }
 tr.down .state { color: var(--down); font-weight: 600 }
 tr.unknown .state { color: var(--unknown) }
 code { font: 12.5px ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace; color: var(--soft) }
