@@ -35,13 +35,15 @@ export interface Layout {
   hosts: readonly PlacedHost[]
 }
 
-const WIDTH = 1200
+const WIDTH = 1280
 const MARGIN = 14
 const CHIP = { width: 156, height: 46, gap: 10 } as const
 const PAD = 14
 const HEAD = 44
 const NAT_WIDTH = 2 * CHIP.width + CHIP.gap + 2 * PAD
-const INTERNET_WIDTH = 2 * CHIP.width + 3 * CHIP.gap + 2 * PAD + 16
+/** Between the two columns of the internet's hosts, so that their paths are seen. */
+const INTERNET_GAP = 84
+const INTERNET_WIDTH = 2 * CHIP.width + INTERNET_GAP + 2 * PAD + 24
 const GAP_BETWEEN_NATS = 20
 /** More hosts than this in one NAT stand in two columns. */
 const ONE_COLUMN_MAX = 3
@@ -118,7 +120,7 @@ function grid(
   box: Box,
   { columns, down, door }: { columns: number; down: number; door: Point | null }
 ): PlacedHost[] {
-  const gap = columns === 2 && box.width > NAT_WIDTH ? CHIP.gap * 3 : CHIP.gap
+  const gap = door === null ? INTERNET_GAP : CHIP.gap
   const used = columns * CHIP.width + (columns - 1) * gap
   const left = box.x + (box.width - used) / 2
   return hosts.map((host, index) => ({

@@ -17,6 +17,7 @@ export function pictureOf(view: NetworkView): Html {
 <rect class="internet" x="${layout.internet.x}" y="${layout.internet.y}" width="${layout.internet.width}" height="${layout.internet.height}" rx="26"/>
 <text class="place" x="${layout.width / 2}" y="${layout.internet.y + 28}" text-anchor="middle">the internet</text>
 ${layout.nats.map(natBox)}
+<g class="all">${(['direct', 'relayed'] as const).map(kind => together(drawn, kind, places))}</g>
 <g class="paths">${drawn.map(path => pathLine(path, places))}</g>
 ${layout.hosts.map(chip)}
 </svg>`
@@ -60,34 +61,41 @@ function hostWords(host: HostView): string {
   return [`${host.name}: ${host.role}, ${stateWords(host)}`, host.peerId].filter(part => part !== null).join('\n')
 }
 
-/** A direct path is one curve; a relayed one bends through its relay, which is where its bytes go. */
-function pathLine(path: PathView, places: ReadonlyMap<string, PlacedHost>): Html | null {
+/** All paths of one kind. What several share, on the way to a NAT's door say, is drawn once, so that dashes stay dashes. */
+function together(paths: readonly PathView[], kind: PathView['path'], places: ReadonlyMap<string, PlacedHost>): Html {
+  const curves = new Set(paths.filter(path => path.path === kind).flatMap(path => curvesOf(path, places)))
+  return html`<path class="${kind}" d="${[...curves].join('')}"/>`
+}
+
+/** One path alone: unseen until somebody points at one of its hosts. */
+function pathLine(path: PathView, places: ReadonlyMap<string, PlacedHost>): Html {
+  const via = path.via === null ? '' : ` through ${path.via}`
+  return html`<path class="${path.path}" data-a="${path.a}" data-b="${path.b}" d="${curvesOf(path, places).join('')}"><title>${path.a} – ${path.b}: ${path.path}${via}</title></path>`
+}
+
+/** A relayed path goes through its relay: that is where its bytes go. */
+function curvesOf(path: PathView, places: ReadonlyMap<string, PlacedHost>): string[] {
   const [a, b] = [places.get(path.a), places.get(path.b)]
-  if (a === undefined || b === undefined) return null
+  if (a === undefined || b === undefined) return []
   const relay = path.via === null ? undefined : places.get(path.via)
-  const ends = relay === undefined ? [a, b] : [a, relay, b]
-  const curve = ends
-    .slice(1)
-    .map((end, index) => hop(ends[index] as PlacedHost, end))
-    .join('')
-  return html`<path class="${path.path}" data-a="${path.a}" data-b="${path.b}" d="${curve}"><title>${path.a} – ${path.b}: ${path.path}${path.via === null ? '' : ` through ${path.via}`}</title></path>`
+  const stops = relay === undefined ? [a, b] : [a, relay, b]
+  return stops.slice(1).flatMap((stop, index) => hop(stops[index] as PlacedHost, stop))
 }
 
 /** From host to host, out and in by the doors of their NATs. */
-function hop(from: PlacedHost, to: PlacedHost): string {
+function hop(from: PlacedHost, to: PlacedHost): string[] {
   const doors = from.host.nat === to.host.nat ? [] : [from.door, to.door].filter(door => door !== null)
   const points = [middle(from), ...doors, middle(to)]
-  return points
-    .slice(1)
-    .map((point, index) => curve(points[index] as Point, point, from.width))
-    .join('')
+  return points.slice(1).map((point, index) => curve(points[index] as Point, point, from.width))
 }
 
 function middle(place: PlacedHost): Point {
   return { x: place.x + place.width / 2, y: place.y + place.height / 2 }
 }
 
-function curve(start: Point, end: Point, chipWidth: number): string {
+/** The same text for both directions. */
+function curve(one: Point, other: Point, chipWidth: number): string {
+  const [start, end] = one.x < other.x || (one.x === other.x && one.y < other.y) ? [one, other] : [other, one]
   const bend = (first: number, second: number) =>
     `M${n(start.x)} ${n(start.y)}C${n(first)} ${n(start.y)} ${n(second)} ${n(end.y)} ${n(end.x)} ${n(end.y)}`
   if (Math.abs(start.x - end.x) < 4) {

@@ -46,11 +46,13 @@ figcaption { margin-top: 10px; color: var(--soft); font-size: 13px; display: fle
 .host.down circle { fill: none; stroke: var(--down); stroke-width: 2.5 }
 .host.down .note { fill: var(--down); font-weight: 700 }
 .host.unknown circle { fill: var(--unknown) }
-.paths path { fill: none; stroke-width: 1.8; opacity: .75 }
-.paths .direct { stroke: var(--direct) }
-.paths .relayed { stroke: var(--relayed); stroke-dasharray: 7 5 }
-.pointed .paths path { opacity: .08 }
-.pointed .paths path.lit { opacity: 1; stroke-width: 2.8 }
+.all path, .paths path { fill: none; stroke-width: 1.8 }
+.all { opacity: .8 }
+.paths path { opacity: 0; stroke-width: 3; pointer-events: stroke }
+.paths path.lit, .paths path:hover { opacity: 1 }
+.picture .direct { stroke: var(--direct) }
+.picture .relayed { stroke: var(--relayed); stroke-dasharray: 7 5 }
+.pointed .all { opacity: .12 }
 .scroll { overflow-x: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 12px }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: 8px 14px; border-top: 1px solid var(--line); vertical-align: top }
@@ -64,5 +66,5 @@ code { font: 12.5px ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace; colo
 footer { margin-top: 18px; color: var(--soft); font-size: 13px }
 .stale #live { opacity: .45 }
 .stale #fresh { color: var(--down); font-weight: 600 }
-@media (prefers-reduced-motion: no-preference) { .paths path, #live { transition: opacity .15s } }
+@media (prefers-reduced-motion: no-preference) { .all, #live { transition: opacity .15s } }
 `
