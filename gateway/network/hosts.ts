@@ -154,7 +154,11 @@ function pathsOf(input: PictureInput, names: ReadonlyMap<string, string>): PathV
     const name = names.get(peerId)
     if (name !== undefined && state === 'up') add(name, connections)
   }
-  return [...pairs.values()].sort((one, other) => compare(one.a, other.a) || compare(one.b, other.b))
+  // Own paths first: they are what is shown when there are too many.
+  const own = (path: PathView) => Number(path.a !== self && path.b !== self)
+  return [...pairs.values()].sort(
+    (one, other) => own(one) - own(other) || compare(one.a, other.a) || compare(one.b, other.b)
+  )
 }
 
 /** Enough of a peer id for a person. */

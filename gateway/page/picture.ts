@@ -26,9 +26,8 @@ ${layout.hosts.map(chip)}
 /** What the picture leaves out, in words; null when nothing. */
 export function leftOutWords(view: NetworkView): string | null {
   const drawn = pathsDrawn(view).length
-  return drawn === view.paths.length
-    ? null
-    : `Only the ${drawn} paths of ${view.gateway} are drawn, of ${view.paths.length}; the table counts all of them.`
+  const all = view.paths.length + view.omitted.paths
+  return drawn === all ? null : `Only the ${drawn} paths of ${view.gateway} are drawn, of ${all}.`
 }
 
 function pathsDrawn(view: NetworkView): readonly PathView[] {

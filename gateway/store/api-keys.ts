@@ -24,10 +24,14 @@ export function createApiKeys(knex: Knex): ApiKeys {
     async seed(keys, namespaces) {
       await knex.transaction(async transaction => {
         const names = [...new Set([...namespaces, ...keys.map(key => key.namespace)])]
-        await transaction('namespaces')
-          .insert(names.map(name => ({ name })))
-          .onConflict('name')
-          .ignore()
+        if (names.length > 0) {
+          await transaction('namespaces')
+            .insert(names.map(name => ({ name })))
+            .onConflict('name')
+            .ignore()
+        }
+        const seeded = transaction('api_keys').where('name', SEEDED_NAME).select('key_hash')
+        await transaction('namespace_ownership').where('owner_type', 'api_key').whereIn('owner_id', seeded).delete()
         const hashes = keys.flatMap(key => key.hashes)
         await transaction('api_keys').where('name', SEEDED_NAME).whereNotIn('key_hash', hashes).delete()
         for (const { namespace, hashes: opens } of keys) {

@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import knexFactory, { type Knex } from 'knex'
+import { silentLog } from '../node/index.ts'
+import { hashKey, readConfig } from './config.ts'
+import { createRequestLog } from './store/request-log.ts'
+import { prefixEnd } from './store/values.ts'
+import { openStore, type Store } from './store.ts'
+import { eventually, startGateway } from './testing/fixtures.ts'
+
+async function withDatabase(work: (folder: string, look: () => Knex) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'warren-store-'))
+  let knex: Knex | undefined
+  try {
+    await work(folder, () => {
+      knex ??= knexFactory({
+        client: 'better-sqlite3',
+        connection: { filename: join(folder, 'gateway.sqlite') },
+        useNullAsDefault: true
+      })
+      return knex
+    })
+  } finally {
+    await knex?.destroy()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+function open(dataDir: string, apiKeys: string): Promise<Store> {
+  const config = readConfig({ GATEWAY_API_KEYS: apiKeys })
+  return openStore({
+    dataDir,
+    client: 'better-sqlite3',
+    maxMb: 64,
+    apiKeys: config.apiKeys,
+    namespaces: [],
+    log: silentLog()
+  })
+}
+
+describe('the store', () => {
+  it('keeps keys as hashes, and those no longer listed stop to work', () =>
+    withDatabase(async folder => {
+      const first = await open(folder, 'old-secret:one,kept-secret:one')
+      assert.equal((await first.apiKeys.find(hashKey('old-secret')))?.namespace, 'one')
+      await first.close()
+      const second = await open(folder, 'kept-secret:two')
+      assert.equal(await second.apiKeys.find(hashKey('old-secret')), null)
+      assert.equal((await second.apiKeys.find(hashKey('kept-secret')))?.namespace, 'two')
+      assert.equal((await second.apiKeys.find(hashKey('kept-secret:two')))?.namespace, 'two')
+      assert.equal(await second.apiKeys.find(hashKey('kept-secret:one')), null)
+      await second.close()
+      const file = await readFile(join(folder, 'gateway.sqlite'))
+      assert.ok(!file.includes('secret'))
+    }))
+
+  it('is durable by its own settings', () =>
+    withDatabase(async (folder, look) => {
+      const store = await open(folder, '')
+      const [{ journal_mode }] = await look().raw('PRAGMA journal_mode')
+      assert.equal(journal_mode, 'wal')
+      assert.ok((await store.sizeBytes()) > 0)
+      await store.close()
+    }))
+
+  it('holds values under internal names only', async () => {
+    await withDatabase(async (folder, look) => {
+      await using running = await startGateway({ dataDir: folder })
+      await running.ask('/v1/storage/put?key=name', { method: 'POST', body: 'v' })
+      assert.deepEqual(await look()('kv_storage').pluck('key'), ['ns::alice::name'])
+    })
+  })
+})
+
+describe('the request log', () => {
+  it('has one row a request, with the key that asked and when it was last used', () =>
+    withDatabase(async (folder, look) => {
+      await using running = await startGateway({ dataDir: folder })
+      await running.ask('/v1/storage/exists?key=a', { headers: { 'X-Forwarded-For': '203.0.113.9, 10.0.0.1' } })
+      await fetch(`${running.url}/v1/storage/list`)
+      const rows = await eventually(async () => {
+        await running.store.requests.flush()
+        const found = await look()('request_logs').orderBy('status_code')
+        return found.length === 2 ? found : null
+      })
+      assert.deepEqual(
+        rows.map(row => [row.method, row.path, row.status_code, row.ip, row.api_key_id !== null]),
+        [
+          ['GET', '/v1/storage/exists', 200, '203.0.113.9', true],
+          ['GET', '/v1/storage/list', 401, '127.0.0.1', false]
+        ]
+      )
+      assert.ok(rows.every(row => row.bytes_out > 100))
+      assert.equal((await look()('api_keys').whereNotNull('last_used_at')).length, 1)
+    }))
+
+  it('drops and counts what the queue cannot hold, and keeps the newest rows', () =>
+    withDatabase(async (folder, look) => {
+      const store = await open(folder, '')
+      const requests = createRequestLog(look(), {
+        onError: error => assert.fail(String(error)),
+        queueMaxRows: 10,
+        keepRows: 4
+      })
+      const row = { method: 'GET', statusCode: 200, bytesOut: 1, durationMs: 1, ip: '::1', apiKeyId: null }
+      for (let index = 0; index < 12; index += 1) requests.add({ ...row, path: `/${index}` })
+      await requests.close()
+      assert.equal(requests.dropped, 2)
+      assert.deepEqual(await look()('request_logs').orderBy('id').pluck('path'), ['/6', '/7', '/8', '/9'])
+      await store.close()
+    }))
+})
+
+describe('the end of a prefix', () => {
+  it('is the next text after all that begin with it', () => {
+    assert.equal(prefixEnd('ab'), 'ac')
+    assert.equal(prefixEnd('a\u{10ffff}'), 'b')
+    assert.equal(prefixEnd('\ud7ff'), '\ue000')
+    assert.equal(prefixEnd('\u{10ffff}'), null)
+    assert.equal(prefixEnd(''), null)
+  })
+})
