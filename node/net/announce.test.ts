@@ -29,6 +29,19 @@ describe('announcements', function () {
     assert.equal(facts?.failureGroup, 'here')
   })
 
+  it('are heard from every one of a crowd behind one address', async () => {
+    await using hub = await startPeer()
+    const crowd = await Promise.all(
+      Array.from({ length: 15 }, () => startPeer({ bootstrap: hub.network.multiaddrs() }))
+    )
+    try {
+      await eventually(() => known(hub).length === 16, 'the hub knows all')
+      for (const peer of crowd) await eventually(() => known(peer).length === 16, 'all know all')
+    } finally {
+      await Promise.all(crowd.map(peer => peer[Symbol.asyncDispose]()))
+    }
+  })
+
   it('are thrown away when another than the announced peer signed them', async () => {
     await using liar = await startPeer()
     await using listener = await startPeer({ bootstrap: liar.network.multiaddrs() })

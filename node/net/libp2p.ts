@@ -194,6 +194,8 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits) {
       Dhi: GOSSIP.Dhi,
       Dlazy: GOSSIP.Dlazy,
       heartbeatInterval: GOSSIP.heartbeatMs,
+      // Peers behind one NAT share an address: with the default, the eleventh of them is no longer listened to.
+      scoreParams: { IPColocationFactorWeight: 0 },
       maxInboundDataLength: limits.gossipMaxMessageBytes,
       maxOutboundBufferSize: limits.gossipBufferBytes
     })
