@@ -12,6 +12,9 @@ type Hex = `0x${string}`
 
 /** `REGISTRY_POLL_MS` when it is not set. */
 export const DEFAULT_REGISTRY_POLL_MS = 5000
+/** After a change more changes are likely: a network that starts, or one that comes back with its chain. */
+const LIVELY_POLL_MS = 2000
+const LIVELY_FOR_MS = 20_000
 const LONGEST_RETRY_MS = 15_000
 const FIRST_RETRY_MS = 250
 
@@ -69,6 +72,7 @@ export function createRegistry(options: {
   let seen: { number: bigint; hash: string } | null = null
   let registered = false
   let problem: string | null = null
+  let changedAtMs = performance.now()
   let loop: Promise<void> | undefined
 
   async function connect(): Promise<RegistryClient> {
@@ -138,13 +142,15 @@ export function createRegistry(options: {
     const learnt = rows.flatMap(row => verified(row, log) ?? [])
     const changed = JSON.stringify(learnt) !== JSON.stringify(nodes)
     nodes = learnt
-    if (changed) options.onChange?.(learnt)
+    if (!changed) return
+    changedAtMs = performance.now()
+    options.onChange?.(learnt)
   }
 
   async function run(): Promise<void> {
     let retryMs = FIRST_RETRY_MS
     while (!stopping.signal.aborted) {
-      let waitMs = pollMs
+      let waitMs = performance.now() - changedAtMs < LIVELY_FOR_MS ? Math.min(pollMs, LIVELY_POLL_MS) : pollMs
       try {
         await poll()
         if (problem !== null) log.info('the chain answers again')
