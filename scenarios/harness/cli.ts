@@ -148,3 +148,5 @@ try {
   process.stderr.write(`${typeof code === 'string' ? message : (stack ?? message)}\n`)
   process.exitCode = 1
 }
+// Whatever a library still holds open must not keep a finished command.
+process.exit()

@@ -11,7 +11,7 @@ export interface NatRow {
 
 export interface LinkRow {
   link: string
-  what: 'delay' | 'loss'
+  what: 'delay' | 'loss' | 'rate'
   asked: string
   got: string
   ok: boolean
@@ -21,6 +21,9 @@ export interface LinkRow {
 const SLACK_MS = 25
 /** Timers and the shaper's clock may be early by this, milliseconds. */
 const EARLY_MS = 1
+/** A receiver that is scheduled late reads a burst in lumps, which looks faster; a crowded machine looks slower. */
+const RATE_OVER = 1.3
+const RATE_UNDER = 0.3
 /** Loss is a chance: this many standard deviations of what that many packets give by luck. */
 const LOSS_DEVIATIONS = 4
 
@@ -87,6 +90,29 @@ export function linkRows(plan: Plan, host: PlannedHost, reflector: PlannedHost, 
     rows.push({ link: name, what: 'loss', asked: percent(1 - passes), got: percent(lost), ok })
   }
   return rows
+}
+
+/** Slowest rate limit on the way from a host (`up`) and to it (`down`), kilobit per second, null where there is none. */
+export function ratesOf(plan: Plan, host: PlannedHost): { up: number | null; down: number | null } {
+  const links = [host.link, ...routersOf(plan, host).map(({ link }) => link)]
+  const slowest = (direction: 'up' | 'down'): number | null => {
+    const rates = links.flatMap(link => link[direction]?.rateKbit ?? [])
+    return rates.length === 0 ? null : Math.min(...rates)
+  }
+  return { up: slowest('up'), down: slowest('down') }
+}
+
+/** Judge one direction's rate limit by the median of what bursts measured. */
+export function rateRow(
+  host: PlannedHost,
+  direction: 'up' | 'down',
+  askedKbit: number,
+  measuredKbit: number[]
+): LinkRow {
+  const median = measuredKbit.toSorted((a, b) => a - b)[Math.floor(measuredKbit.length / 2)]
+  const ok = median !== undefined && median <= askedKbit * RATE_OVER && median >= askedKbit * RATE_UNDER
+  const got = median === undefined ? 'nothing came' : `${median} kbit/s`
+  return { link: `${host.name} ${direction}`, what: 'rate', asked: `${askedKbit} kbit/s`, got, ok }
 }
 
 /** Whether anything on the way loses packets, so that more of them must be sent. */

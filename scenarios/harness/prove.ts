@@ -1,6 +1,7 @@
 /** The lab proves itself before anything is judged in it: every NAT has its kind, every impairment its size. */
-import { type LinkRow, linkRows, loses, type NatRow, natRow, routersOf } from './expect.ts'
+import { type LinkRow, linkRows, loses, type NatRow, natRow, rateRow, ratesOf, routersOf } from './expect.ts'
 import { nodeProgram, type ProbeResult, probeUdp, reflectUdp } from './probe-programs.ts'
+import { probeBursts, type RateResult, reflectBursts } from './rate-programs.ts'
 import type { Host, Testnet } from './runtime.ts'
 
 export interface Proof {
@@ -11,12 +12,19 @@ export interface Proof {
 
 /** Ports that no role uses. */
 const REFLECTOR_PORTS = [46_001, 46_002]
+const BURST_PORT = 46_003
 const REFLECTORS = 2
 const REFLECT_FOR_MS = 60_000
 const FIRST_ANSWER_WITHIN_MS = 20_000
 const ANSWER_WITHIN_MS = 1000
 const ROUNDS = 12
 const ROUNDS_WITH_LOSS = 200
+/** A burst lasts about this long at the rate asked for, and slower rates would take too long to measure. */
+const BURST_MS = 120
+const SLOWEST_MEASURED_KBIT = 1000
+const BURST_ROUNDS = 3
+const BURST_PACKETS_MAX = 3000
+const PACKET_BITS = 1242 * 8
 
 /** Probe from one host behind each NAT and from every host with a link of its own. */
 export async function proveLab(testnet: Testnet, signal: AbortSignal): Promise<Proof> {
@@ -32,12 +40,11 @@ export async function proveLab(testnet: Testnet, signal: AbortSignal): Promise<P
   })
   if (probers.length === 0 || reflectors.length === 0) return { ok: true, nats: [], links: [] }
   const ending = new AbortController()
-  const reflecting = reflectors.map(host =>
-    host
-      .exec(nodeProgram(reflectUdp, REFLECTOR_PORTS, REFLECT_FOR_MS), {
-        signal: AbortSignal.any([signal, ending.signal])
-      })
-      .catch(() => undefined)
+  const [first] = reflectors
+  const programs = reflectors.map(host => ({ host, argv: nodeProgram(reflectUdp, REFLECTOR_PORTS, REFLECT_FOR_MS) }))
+  programs.push({ host: first!, argv: nodeProgram(reflectBursts, BURST_PORT, REFLECT_FOR_MS) })
+  const reflecting = programs.map(({ host, argv }) =>
+    host.exec(argv, { signal: AbortSignal.any([signal, ending.signal]) }).catch(() => undefined)
   )
   try {
     const targets = reflectors.flatMap(({ planned }) =>
@@ -48,6 +55,8 @@ export async function proveLab(testnet: Testnet, signal: AbortSignal): Promise<P
       planned.nat === null || routersOf(plan, planned).length === 0 ? [] : [natRow(plan, planned, result)]
     )
     const links = proofs.flatMap(({ planned, result }) => linkRows(plan, planned, reflectors[0]!.planned, result))
+    // One after another: bursts side by side would measure the machine.
+    for (const host of probers) links.push(...(await rates(testnet, host, first!, signal)))
     return { ok: nats.every(({ proved }) => proved) && links.every(({ ok }) => ok), nats: distinct(nats), links }
   } finally {
     ending.abort()
@@ -68,6 +77,30 @@ async function probe(
   )
   if (code !== 0) throw new Error(`the probe in ${host.planned.name} ended with ${code}: ${stderr}`)
   return { planned: host.planned, result: JSON.parse(stdout) as ProbeResult }
+}
+
+/** Rows of the rate limits between a host and the reflector; those too slow to be measured in time have none. */
+async function rates({ plan }: Testnet, host: Host, reflector: Host, signal: AbortSignal): Promise<LinkRow[]> {
+  const asked = ratesOf(plan, host.planned)
+  const isMeasured = (kbit: number | null): kbit is number => kbit !== null && kbit >= SLOWEST_MEASURED_KBIT
+  if (!isMeasured(asked.up) && !isMeasured(asked.down)) return []
+  const packets = (kbit: number | null): number =>
+    isMeasured(kbit) ? Math.min(BURST_PACKETS_MAX, Math.ceil((kbit * BURST_MS) / PACKET_BITS)) : 0
+  const argv = nodeProgram(
+    probeBursts,
+    reflector.planned.attachment.address,
+    BURST_PORT,
+    packets(asked.up),
+    packets(asked.down),
+    BURST_ROUNDS
+  )
+  const { code, stdout, stderr } = await host.exec(argv, { signal })
+  if (code !== 0) throw new Error(`the rate probe in ${host.planned.name} ended with ${code}: ${stderr}`)
+  const measured = JSON.parse(stdout) as RateResult
+  return (['up', 'down'] as const).flatMap(direction => {
+    const kbit = asked[direction]
+    return isMeasured(kbit) ? [rateRow(host.planned, direction, kbit, measured[`${direction}Kbit`])] : []
+  })
 }
 
 /** A NAT seen from two hosts is one row, unless they disagree. */
