@@ -9,6 +9,7 @@ import type { Metafile } from 'esbuild'
 import { ASSET_ROOMS, copyAssets } from './assets.ts'
 import { copyPackages, nativePackages } from './packages.ts'
 import { sourcesInPlace } from './sources.ts'
+import { warmCache } from './warm.ts'
 
 /** Program → the file that is its process. */
 export const PROGRAMS = {
@@ -45,7 +46,17 @@ const MANIFEST = 'manifest.json'
 /** A running testnet may still load a part of an older build lazily. */
 const STALE_AFTER_MS = 24 * 60 * 60 * 1000
 /** Drivers that knex can load and Warren never asks for. */
-const FOREIGN_DRIVERS = ['pg', 'pg-query-stream', 'pg-native', 'mysql', 'mysql2', 'oracledb', 'tedious', 'sqlite3']
+const FOREIGN_DRIVERS = [
+  'pg',
+  'pg-query-stream',
+  'pg-native',
+  'mysql',
+  'mysql2',
+  'mariadb',
+  'oracledb',
+  'tedious',
+  'sqlite3'
+]
 /** CommonJS packages inside an ES module find their `require` here. */
 const BANNER = [
   "import { createRequire as __createRequire } from 'node:module'",
@@ -159,7 +170,7 @@ export async function buildBundles(
   const before = await readManifest(dist)
   if (before?.hash === hash) return { dist, manifest: before, isFresh: true }
 
-  await mkdir(join(dist, 'cache'), { recursive: true })
+  await mkdir(dist, { recursive: true })
   const present: Program[] = []
   for (const [program, path] of Object.entries(PROGRAMS)) {
     if (await exists(join(ROOT, path))) present.push(program as Program)
@@ -180,6 +191,9 @@ export async function buildBundles(
     programs: Object.fromEntries(present.map(program => [program, closure(outputs, program, packages, assets)]))
   }
   await removeStale(dist, new Set([...outputs.keys(), ...present.map(program => `${program}.js`)]))
+  await rm(join(dist, 'cache'), { recursive: true, force: true })
+  await mkdir(join(dist, 'cache'), { recursive: true })
+  await warmCache(dist, present)
   await writeWhole(join(dist, MANIFEST), `${JSON.stringify(manifest, null, 1)}\n`)
   return { dist, manifest, isFresh: false }
 }
@@ -211,7 +225,13 @@ function closure(outputs: Outputs, program: Program, packages: Map<string, strin
 
 if (import.meta.main) {
   const began = performance.now()
-  const { manifest, isFresh } = await buildBundles()
-  const names = Object.keys(manifest.programs).join(', ')
-  console.error(isFresh ? 'dist/ is fresh.' : `Built ${names} in ${Math.round(performance.now() - began)} ms.`)
+  try {
+    const { manifest, isFresh } = await buildBundles()
+    const names = Object.keys(manifest.programs).join(', ')
+    console.error(isFresh ? 'dist/ is fresh.' : `Built ${names} in ${Math.round(performance.now() - began)} ms.`)
+  } catch (error) {
+    // esbuild has said where; its stack says nothing more.
+    console.error((error as Error).message)
+    process.exitCode = 1
+  }
 }

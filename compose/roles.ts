@@ -161,7 +161,6 @@ const setups: Record<Role, RoleSetup> = {
     const relays = relayAddresses(plan)
     const others = publicNodeAddresses(plan).filter(address => !address.endsWith(`/${host.identity?.peerId}`))
     const env: Record<string, string> = {
-      NODE_ID: host.name,
       P2P_ENABLED: 'true',
       P2P_LISTEN_ADDRESSES: listen(NODE_TCP_PORT, NODE_WS_PORT),
       P2P_RELAY_PEERS: relays.join(','),
@@ -204,7 +203,6 @@ const setups: Record<Role, RoleSetup> = {
   gateway(plan, host, places) {
     return {
       env: {
-        NODE_ID: host.name,
         GATEWAY_NAMESPACE: 'default',
         GATEWAY_REQUIRE_AUTH: 'true',
         GATEWAY_API_KEYS: `${plan.apiKey}:default`,
@@ -254,10 +252,11 @@ export function roleProcess(
     args: [...facts.nodeFlags, `${places.root}/${facts.program}`],
     env: {
       ...(control === 'socket' ? { LISTEN_FDS: '1' } : { PORT: String(control.port) }),
+      NODE_ID: host.name,
       DATA_DIR: places.data,
       LOG_LEVEL: 'info',
       ...env,
-      ...openLimits(plan, host.role),
+      ...openLimits(host.role),
       ...host.env
     },
     files,
