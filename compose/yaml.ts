@@ -33,5 +33,5 @@ export function toYaml(value: Record<string, unknown>, comments: string[]): stri
   })
   const text = document.toString({ lineWidth: LINE_WIDTH, flowCollectionPadding: false })
   // The writer quotes the merge key for YAML 1.1's sake, and a quoted one does not merge.
-  return text.replaceAll(/^( *)'<<': \*/gm, '$1<<: *')
+  return text.replaceAll(/^( *)['"]<<['"]: \*/gm, '$1<<: *')
 }
