@@ -1,7 +1,14 @@
 /**
  * The door of the node room: what other rooms may use of it.
  */
+import type { NodeConfig } from './config.ts'
+import type { Log } from './log.ts'
+import type { StorageNode } from './node.ts'
 
+export { CID_CHUNK_BYTES, CidHasher, cidOf, parseCid, verifyCid } from './blobs/cid.ts'
+export { placementOrder } from './blobs/placement.ts'
+export type { GetOptions, PutOptions, PutResult, ReplicationStatus } from './blobs/service.types.ts'
+export { ownsShard, parseShards, type ShardRange, shardOf } from './blobs/shards.ts'
 export {
   createRegistry,
   DEFAULT_REGISTRY_POLL_MS,
@@ -9,8 +16,11 @@ export {
   type RegistryState,
   type RegistryStatement
 } from './chain/registry.ts'
+export { type ChainConfig, type NodeConfig, readConfig as readNodeConfig } from './config.ts'
 export {
   BlobNotFoundError,
+  CidInvalidError,
+  ConfigInvalidError,
   IdentityCorruptError,
   IdentityMismatchError,
   PeerRefusedError,
@@ -19,6 +29,8 @@ export {
   TransferCutError,
   WarrenError
 } from './errors.ts'
+export { inheritsSocket, listen } from './http/listen.ts'
+export { parseRange } from './http/range.ts'
 export {
   ephemeralIdentity,
   type Identity,
@@ -59,3 +71,13 @@ export {
 export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protocols.ts'
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
+export type { StorageNode } from './node.ts'
+
+/**
+ * A whole storage node in this process; `node.ts` has the details. Imported on use: the HTTP framework it brings is
+ * nothing that a relay or a client should load.
+ */
+export async function createNode(options: { config: NodeConfig; log: Log }): Promise<StorageNode> {
+  const node = await import('./node.ts')
+  return await node.createNode(options)
+}

@@ -90,7 +90,9 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
   const loop = async (): Promise<void> => {
     while (!signal.aborted) {
       await pause(REPAIR_TICK_MS, signal)
-      if (!signal.aborted) await tick()
+      if (signal.aborted) return
+      // One failed round is not the end of repair.
+      await tick().catch(error => log.error({ error }, 'repair round failed'))
     }
   }
   return {
@@ -98,7 +100,7 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
     get waiting() {
       return waiting.size
     },
-    ended: loop().catch(error => log.error({ error }, 'repair loop ended'))
+    ended: loop()
   }
 }
 

@@ -65,7 +65,10 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   }
   const announce = (cid: string): void => {
     if (announcements.size >= PROVIDE_QUEUE_MAX) return
-    inBackground(announcements.add(async () => (stopped.aborted ? undefined : network.provide(cid))))
+    // Not waited for at the end: a look-up in a DHT nobody answers in takes long, and nothing hangs on it.
+    announcements
+      .add(async () => (stopped.aborted ? undefined : network.provide(cid)))
+      .catch(error => log.debug({ cid, error }, 'not announced'))
   }
 
   /** Bring a blob's replicas up to the factor; answers who is known to hold it. */
@@ -90,7 +93,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       .map(member => `${member.peerId}${member.reachable ? '' : '?'}`)
       .sort()
       .join()
-  const repair = startRepair({ mend, list: store.list, membership, log, signal: stopped })
+  const repair = startRepair({ mend, list: () => store.list(), membership, log, signal: stopped })
 
   /** Fetch a good copy of a blob that was damaged here: verified whole, then kept. One at a time for each CID. */
   function heal(cid: string): Promise<void> {
@@ -229,7 +232,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       const hasher = new CidHasher()
       for await (const bytes of whole.bytes) hasher.update(bytes)
       if (hasher.digest() !== cid) await store.quarantine(cid, 'its bytes have another CID')
-      return await get(cid, { ...rest, offset, length, signal })
+      return await get(cid, { ...rest, offset, length, signal, verify: false })
     }
     const { sizeBytes, mimeType } = whole
     const stage = { maxBytes: maxBlobBytes, sizeHint: sizeBytes, mimeType, expectedCid: cid, signal }

@@ -15,7 +15,7 @@ export const SOURCES_MAX = 24
 /** Time a holder has to answer with a header, relays and hole punching included. */
 export const SOURCE_HEADER_TIMEOUT_MS = 20_000
 /** Time the DHT has to name providers. */
-export const PROVIDERS_TIMEOUT_MS = 10_000
+export const PROVIDERS_TIMEOUT_MS = 3000
 
 export interface RemoteRange {
   offset: number

@@ -53,6 +53,9 @@ export function answerFailures(log: Log) {
       if (status >= 500) log.warn({ method, path, error }, 'request failed')
       else log.debug({ method, path, code: body.error }, 'request refused')
       ctx.status = status
+      // What the route said of a good answer does not hold for this one.
+      for (const name of ['etag', 'accept-ranges', 'content-security-policy']) ctx.remove(name)
+      ctx.set('cache-control', 'no-store')
       if (status === 503 || status === 507) ctx.set('retry-after', '5')
       ctx.body = body
     }
