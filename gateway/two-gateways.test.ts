@@ -92,6 +92,25 @@ describe('two gateway processes on one data directory', () => {
     assert.deepEqual(await ended, [0, null])
   })
 
+  it('listen on a socket they are handed', async () => {
+    const listening = createServer().listen(0, '127.0.0.1')
+    await once(listening, 'listening')
+    const { port } = listening.address() as { port: number }
+    const { fd } = (listening as unknown as { _handle: { fd: number } })._handle
+    const child = spawn(process.execPath, [MAIN], {
+      env: { PATH: process.env.PATH, LISTEN_FDS: '1', NODE_ID: 'three', DATA_DIR: dataDir, LOG_LEVEL: 'error' },
+      stdio: ['ignore', 'pipe', 'inherit', fd]
+    })
+    try {
+      await once(createInterface(child.stdout as NodeJS.ReadableStream), 'line')
+      listening.close()
+      assert.equal((await fetch(`http://127.0.0.1:${port}/ready`)).status, 200)
+    } finally {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+  })
+
   it('say what is wrong with their configuration and exit 1', async () => {
     const child = spawn(process.execPath, [MAIN], {
       env: { PATH: process.env.PATH, DB_CLIENT: 'oracle', PORT: 'x', DATA_DIR: dataDir },

@@ -60,7 +60,18 @@ export function liveFragment(view: NetworkView): string {
   return live(view).text
 }
 
+/** One picture is drawn once, however many look at it. */
+const drawn = new WeakMap<NetworkView, Html>()
+
 function live(view: NetworkView): Html {
+  const known = drawn.get(view)
+  if (known !== undefined) return known
+  const fresh = draw(view)
+  drawn.set(view, fresh)
+  return fresh
+}
+
+function draw(view: NetworkView): Html {
   const direct = view.paths.filter(path => path.path === 'direct').length
   const up = view.hosts.filter(host => host.state === 'up').length
   const blobs = view.hosts.reduce((sum, host) => sum + (host.storedBlobs ?? 0), 0)

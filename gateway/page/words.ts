@@ -9,7 +9,7 @@ export function kindWords(kind: string | null): string {
 }
 
 export function placeWords(host: HostView): string {
-  if (host.nat === null) return host.site === null ? 'the internet' : `${host.site}, the internet`
+  if (host.nat === null) return host.site === null ? 'the internet' : `${host.site}, no NAT`
   const place = host.site === null || host.site === host.nat ? host.nat : `${host.site}, ${host.nat}`
   return `${place} (${kindWords(host.natKind)})`
 }
