@@ -16,7 +16,7 @@ import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
-import { multiaddr } from '@multiformats/multiaddr'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
@@ -107,7 +107,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     privateKey: identity.privateKey,
     nodeInfo: { name: 'warren', version: '0.1.0', userAgent: `warren/0.1.0 (${role})` },
     logger: libp2pLogger(log),
-    addresses: { listen: [...listen], announce: [...announce] },
+    addresses: { listen: [...listen], announce: [...announce], announceFilter: withoutLoopback },
     transports: [
       tcp({ maxConnections: limits.maxConnections }),
       webSockets(),
@@ -174,6 +174,12 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
       await stopped
     }
   }
+}
+
+/** Another machine that dials our loopback address meets itself; alone on a machine it is all there is. */
+function withoutLoopback(addresses: Multiaddr[]): Multiaddr[] {
+  const routable = addresses.filter(address => !/^\/(ip4\/127\.|ip6\/::1\/)/.test(address.toString()))
+  return routable.length > 0 ? routable : addresses
 }
 
 function services(options: NetworkNodeOptions, limits: NetworkLimits) {
