@@ -261,11 +261,11 @@ describe('store', () => {
     this.timeout(60_000)
     const store = await reopen(1024 * MIB)
     const block = createHash('shake256', { outputLength: 65536 }).update('block').digest()
-    const total = 256 * MIB
+    const total = 512 * MIB
     const memory = () => process.memoryUsage().rss
     let peak = 0
-    async function* large() {
-      for (let sent = 0; sent < total; sent += block.length) {
+    async function* large(sizeBytes: number) {
+      for (let sent = 0; sent < sizeBytes; sent += block.length) {
         // A new buffer each time, as a socket brings them.
         const bytes = Buffer.from(block)
         bytes.writeUInt32BE(sent / block.length)
@@ -273,17 +273,22 @@ describe('store', () => {
         peak = Math.max(peak, memory())
       }
     }
-    await (await store.stage(pieces(block), { maxBytes: MIB })).commit()
-    const before = memory()
-    const staged = await store.stage(large(), { maxBytes: total })
-    await staged.commit()
-    let sizeBytes = 0
-    for await (const piece of store.read(staged.cid)) {
-      sizeBytes += piece.length
-      peak = Math.max(peak, memory())
+    const roundTrip = async (wanted: number) => {
+      const staged = await store.stage(large(wanted), { maxBytes: wanted })
+      await staged.commit()
+      let sizeBytes = 0
+      for await (const piece of store.read(staged.cid)) {
+        sizeBytes += piece.length
+        peak = Math.max(peak, memory())
+      }
+      return sizeBytes
     }
+    // The first one fills buffers and heaps that stay.
+    await roundTrip(total / 8)
+    const before = peak
+    const sizeBytes = await roundTrip(total)
     assert.equal(sizeBytes, total)
-    // Garbage waiting to be collected is part of it; half the blob would not fit.
-    assert.ok(peak - before < 100 * MIB, `grew by ${Math.round((peak - before) / MIB)} MiB`)
+    // Garbage waiting to be collected is part of it; a third of the blob would not fit.
+    assert.ok(peak - before < 160 * MIB, `grew by ${Math.round((peak - before) / MIB)} MiB`)
   })
 })
