@@ -208,9 +208,7 @@ describe(`the ${runtime} runtime`, () => {
       }),
       { code: 'INTERRUPTED' }
     )
-    const ours = (await listRecords()).filter(
-      ({ seed, bound, state }) => seed === 'contract' && bound && state !== 'down'
-    )
+    const ours = (await listRecords()).filter(({ harness, state }) => harness?.pid === process.pid && state !== 'down')
     assert.deepEqual(ours, [])
   })
 })
