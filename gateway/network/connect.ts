@@ -72,7 +72,8 @@ function observationOf({ peerId, nodeId, health, problem }: NodeView): HostObser
     peerId,
     state: health === null ? 'down' : 'up',
     reason: health === null ? (problem ?? 'it does not answer') : health.status === 'healthy' ? null : health.status,
-    nodeId,
+    // Its own name when it answers; the registry knows it by a hash only.
+    nodeId: health?.nodeId || nodeId,
     storedBlobs: health?.storedBlobs ?? null,
     storedBytes: health?.totalSize ?? null,
     failureGroup: health?.failureGroup || null,

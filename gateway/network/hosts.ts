@@ -62,7 +62,7 @@ function unlisted(input: PictureInput): HostView[] {
   for (const observation of input.observations) {
     if (known.has(observation.peerId) || observation.peerId === input.self.peerId) continue
     // A name is what a stranger calls itself: it must not pass for a listed host.
-    const wanted = observation.nodeId ?? shortPeerId(observation.peerId)
+    const wanted = shortPeerId(observation.peerId, observation.nodeId)
     const name = names.has(wanted) ? `${wanted} (${shortPeerId(observation.peerId)})` : wanted
     names.add(name)
     const role = observation.nodeId === null ? 'peer' : 'node'
@@ -161,7 +161,10 @@ function pathsOf(input: PictureInput, names: ReadonlyMap<string, string>): PathV
   )
 }
 
-/** Enough of a peer id for a person. */
-export function shortPeerId(peerId: string): string {
+const NAME_MAX_CHARS = 40
+
+/** Enough of a peer id for a person; the name instead, when there is one of a name's length. */
+export function shortPeerId(peerId: string, name: string | null = null): string {
+  if (name !== null && name !== '' && name.length <= NAME_MAX_CHARS) return name
   return peerId.length <= 14 ? peerId : `${peerId.slice(0, 6)}…${peerId.slice(-6)}`
 }
