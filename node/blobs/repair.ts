@@ -63,7 +63,7 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
         return
       }
     } catch (error) {
-      log.debug({ cid, error }, 'repair failed')
+      log.debug({ cid, err: error }, 'repair failed')
     }
     waiting.delete(cid)
     enqueue(cid, tries + 1)
@@ -92,7 +92,7 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
       await pause(REPAIR_TICK_MS, signal)
       if (signal.aborted) return
       // One failed round is not the end of repair.
-      await tick().catch(error => log.error({ error }, 'repair round failed'))
+      await tick().catch(error => log.error({ err: error }, 'repair round failed'))
     }
   }
   return {

@@ -87,7 +87,7 @@ export function createReplicator({ store, network, timeoutMs, log, signal }: Rep
             if (confirmed.length >= enough) quorum.resolve([...confirmed])
             return
           } catch (error) {
-            log.warn({ cid: blob.cid, peerId: target, error }, 'replica refused')
+            log.warn({ cid: blob.cid, peerId: target, err: error }, 'replica refused')
           }
         }
       }

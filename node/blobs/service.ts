@@ -57,7 +57,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   }
   const inBackground = (work: Promise<unknown>): void => {
     const tracked = work
-      .catch(error => log.debug({ error }, 'background work failed'))
+      .catch(error => log.debug({ err: error }, 'background work failed'))
       .finally(() => {
         background.delete(tracked)
       })
@@ -68,7 +68,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     // Not waited for at the end: a look-up in a DHT nobody answers in takes long, and nothing hangs on it.
     announcements
       .add(async () => (stopped.aborted ? undefined : network.provide(cid)))
-      .catch(error => log.debug({ cid, error }, 'not announced'))
+      .catch(error => log.debug({ cid, err: error }, 'not announced'))
   }
 
   /** Bring a blob's replicas up to the factor; answers who is known to hold it. */
@@ -130,7 +130,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       } catch (error) {
         signal?.throwIfAborted()
         lastError = error
-        log.warn({ cid, peerId, error }, 'owner did not take a foreign blob')
+        log.warn({ cid, peerId, err: error }, 'owner did not take a foreign blob')
       }
     }
     throw new ShardOwnerUnavailableError(cid, shard, { cause: lastError })

@@ -53,7 +53,7 @@ export function createRemoteBlobs({ network, log }: { network: BlobNetwork; log:
       const found = network.findProviders(cid, { signal: signal ? AbortSignal.any([signal, timeout]) : timeout })
       for await (const peerId of found) if (isNew(peerId)) yield peerId
     } catch (error) {
-      log.debug({ cid, error }, 'provider look-up ended')
+      log.debug({ cid, err: error }, 'provider look-up ended')
     }
   }
 
@@ -81,7 +81,7 @@ export function createRemoteBlobs({ network, log }: { network: BlobNetwork; log:
       maxInAll: SOURCES_MAX,
       signal,
       dispose: read => void endEarly(read.bytes),
-      onFailure: (peerId, error) => log.debug({ cid, peerId, error }, 'holder did not answer')
+      onFailure: (peerId, error) => log.debug({ cid, peerId, err: error }, 'holder did not answer')
     })
   }
 
@@ -107,7 +107,7 @@ export function createRemoteBlobs({ network, log }: { network: BlobNetwork; log:
           throw new TransferCutError(`${source.from} ended ${wanted - done} bytes early`)
         } catch (error) {
           range.signal?.throwIfAborted()
-          log.info({ cid, peerId: source.from, done, wanted, error }, 'holder broke off, asking another')
+          log.info({ cid, peerId: source.from, done, wanted, err: error }, 'holder broke off, asking another')
           source = await next(cid, { ...range, offset: range.offset + done, length: wanted - done }, tried)
           if (!source) throw error
           if (source.value.sizeBytes !== sizeBytes) {

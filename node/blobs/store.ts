@@ -249,7 +249,7 @@ class DiskStore implements BlobStore {
       await syncFolder(this.#blobs)
     } catch (error) {
       // It is out of the index, so it is not served; the next start finds it again and reads notice it again.
-      this.#log.error({ cid, error }, 'damaged blob could not be moved')
+      this.#log.error({ cid, err: error }, 'damaged blob could not be moved')
     }
     this.#onQuarantine(cid)
   }

@@ -49,7 +49,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
   app.use(router.allowedMethods())
   app.silent = true
   // What still comes here are answers that broke off after they began; the connection is cut, which is the answer.
-  app.on('error', (error: Error) => log.debug({ error }, 'answer broke off'))
+  app.on('error', (error: Error) => log.debug({ err: error }, 'answer broke off'))
 
   const handle = app.callback()
   const server = createServer(
