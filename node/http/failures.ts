@@ -51,7 +51,7 @@ export function answerFailures(log: Log) {
       const { status, body } = failureOf(error)
       const { method, path } = ctx
       if (status >= 500) log.warn({ method, path, err: error }, 'request failed')
-      else log.debug({ method, path, code: body.err: error }, 'request refused')
+      else log.debug({ method, path, code: body.error }, 'request refused')
       ctx.status = status
       // What the route said of a good answer does not hold for this one.
       for (const name of ['etag', 'accept-ranges', 'content-security-policy']) ctx.remove(name)
