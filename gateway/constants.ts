@@ -51,6 +51,11 @@ export const PATHS_MAX = 5_000
 export const HOST_PROBE_TIMEOUT_MS = 2_000
 export const PAGE_POLL_MS = 2_000
 
+/** How often a gateway tells those that share its data directory that it lives, and when they take it for dead. */
+export const HEARTBEAT_MS = 1_000
+export const HEARTBEAT_STALE_MS = 5_000
+export const SIBLINGS_MAX = 32
+
 /** SIGTERM to exit. */
 export const SHUTDOWN_TIMEOUT_MS = 10_000
 /** What requests under way get of it. */

@@ -15,6 +15,7 @@ import { createOwnNamespace } from './middleware/own-namespace.ts'
 import { createRequestLogging } from './middleware/request-log.ts'
 import type { InventoryHost } from './network/hosts.types.ts'
 import type { NetworkPort } from './network/port.ts'
+import type { Siblings } from './network/siblings.ts'
 import { createNetworkWatch } from './network/watch.ts'
 import { routes } from './routes/index.ts'
 import { createBlobs } from './storage/blobs.ts'
@@ -27,6 +28,8 @@ export interface GatewayOptions {
   /** null: no network; values up to 64 KiB only. */
   network: NetworkPort | null
   inventory: readonly InventoryHost[]
+  /** Other gateways on the same data directory; absent: nothing is known of them. */
+  siblings?: Pick<Siblings, 'stateOf'>
   metrics: Metrics
   log: Log
   startedAt?: Date
@@ -43,7 +46,8 @@ export interface Gateway {
 
 const BYTES_PER_MB = 1024 * 1024
 
-export function createGateway({ config, store, network, inventory, metrics, log, startedAt }: GatewayOptions): Gateway {
+export function createGateway(options: GatewayOptions): Gateway {
+  const { config, store, network, inventory, siblings = null, metrics, log, startedAt } = options
   let draining = false
   const table = routes({
     config,
@@ -52,7 +56,7 @@ export function createGateway({ config, store, network, inventory, metrics, log,
     store,
     network,
     metrics,
-    watch: createNetworkWatch({ name: config.nodeId, inventory, network, rpcUrl: config.rpcUrl, log }),
+    watch: createNetworkWatch({ name: config.nodeId, inventory, network, siblings, rpcUrl: config.rpcUrl, log }),
     waiting: () => (draining ? ['the gateway is stopping'] : []),
     authenticate: createAuthenticate({
       apiKeys: store.apiKeys,

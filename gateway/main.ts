@@ -4,6 +4,7 @@ import { SHUTDOWN_TIMEOUT_MS } from './constants.ts'
 import { createGateway } from './gateway.ts'
 import { connectNetwork } from './network/connect.ts'
 import { readInventory } from './network/inventory.ts'
+import { createSiblings } from './network/siblings.ts'
 import { serve } from './server.ts'
 import { openStore } from './store.ts'
 
@@ -12,7 +13,7 @@ async function main(): Promise<void> {
   const config = readConfig(process.env)
   const inventory = await readInventory(config.inventoryFile)
   const log = await createLog({ level: config.logLevel, role: 'gateway', host: config.nodeId })
-  const [store, network] = await Promise.all([
+  const [store, network, siblings] = await Promise.all([
     openStore({
       dataDir: config.dataDir,
       client: config.dbClient,
@@ -21,13 +22,14 @@ async function main(): Promise<void> {
       namespaces: [config.namespace],
       log
     }),
-    connectNetwork({ config, log })
+    connectNetwork({ config, log }),
+    createSiblings(config, log)
   ])
   if (network === null) log.warn('GATEWAY_BOOTSTRAP_PEERS is empty: values over 64 KiB are refused')
   if (config.requireAuth && config.apiKeys.length === 0) log.warn('GATEWAY_API_KEYS is empty: nobody has a key')
 
   const metrics = createMetrics('gateway')
-  const gateway = createGateway({ config, store, network, inventory, metrics, log, startedAt })
+  const gateway = createGateway({ config, store, network, inventory, siblings, metrics, log, startedAt })
   const server = await serve({ handle: gateway.handle, ...config, environment: process.env })
 
   async function stop(signal: string): Promise<void> {
@@ -35,6 +37,7 @@ async function main(): Promise<void> {
     // What does not end by itself must not keep the process.
     setTimeout(() => process.exit(0), SHUTDOWN_TIMEOUT_MS).unref()
     gateway.drain()
+    siblings.close()
     await server.close()
     await Promise.allSettled([network?.close(), store.close()])
     process.exit(0)

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { NetworkView } from './network/hosts.types.ts'
+import { eventually } from './testing/fixtures.ts'
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 const KEY = 'shared-key'
@@ -25,7 +27,7 @@ async function freePort(): Promise<number> {
   return port
 }
 
-async function start(dataDir: string, name: string): Promise<GatewayProcess> {
+async function start(dataDir: string, name: string, inventory: string): Promise<GatewayProcess> {
   const port = await freePort()
   const child = spawn(process.execPath, [MAIN], {
     env: {
@@ -33,6 +35,7 @@ async function start(dataDir: string, name: string): Promise<GatewayProcess> {
       NODE_ID: name,
       GATEWAY_ADDR: `127.0.0.1:${port}`,
       DATA_DIR: dataDir,
+      GATEWAY_INVENTORY_FILE: inventory,
       GATEWAY_API_KEYS: `${KEY}:default`,
       LOG_LEVEL: 'warn'
     },
@@ -47,7 +50,8 @@ function ask({ url }: GatewayProcess, path: string, init: RequestInit = {}): Pro
   return fetch(url + path, { ...init, headers: { 'X-API-Key': KEY } })
 }
 
-describe('two gateway processes on one data directory', () => {
+describe('two gateway processes on one data directory', function () {
+  this.timeout(60_000)
   let dataDir: string
   const started: GatewayProcess[] = []
 
@@ -60,7 +64,9 @@ describe('two gateway processes on one data directory', () => {
   })
 
   it('start together, write at once, read each other’s values, and lose none when one is killed', async () => {
-    started.push(...(await Promise.all([start(dataDir, 'one'), start(dataDir, 'two')])))
+    const inventory = join(dataDir, 'inventory.json')
+    await writeFile(inventory, JSON.stringify(['one', 'two'].map(name => ({ name, role: 'gateway' }))))
+    started.push(...(await Promise.all(['one', 'two'].map(name => start(dataDir, name, inventory)))))
     const [one, two] = started as [GatewayProcess, GatewayProcess]
     await Promise.all(
       Array.from({ length: 60 }, async (_, index) => {
@@ -83,6 +89,18 @@ describe('two gateway processes on one data directory', () => {
     assert.ok(acknowledged.length >= 20)
     for (const key of acknowledged) assert.equal((await ask(two, `/v1/storage/get?key=${key}`)).status, 200, key)
     assert.equal((await ask(two, '/v1/storage/put?key=after', { method: 'POST', body: 'y' })).status, 201)
+  })
+
+  it('show each other on the page, the killed one as down', async () => {
+    const two = started[1] as GatewayProcess
+    const state = async () => {
+      const view = (await (await ask(two, '/v1/network/hosts')).json()) as NetworkView
+      return view.hosts.find(host => host.name === 'one')?.state
+    }
+    await eventually(async () => (await state()) === 'down')
+    const again = await start(dataDir, 'one', join(dataDir, 'inventory.json'))
+    started.push(again)
+    await eventually(async () => (await state()) === 'up')
   })
 
   it('end with code 0 within the drain time at SIGTERM', async () => {

@@ -71,7 +71,7 @@ function observationOf({ peerId, nodeId, health, problem }: NodeView): HostObser
   return {
     peerId,
     state: health === null ? 'down' : 'up',
-    reason: health === null ? (problem ?? 'it does not answer') : health.status === 'healthy' ? null : health.status,
+    reason: health === null ? plainReason(problem) : health.status === 'healthy' ? null : health.status,
     // Its own name when it answers; the registry knows it by a hash only.
     nodeId: health?.nodeId || nodeId,
     storedBlobs: health?.storedBlobs ?? null,
@@ -79,6 +79,11 @@ function observationOf({ peerId, nodeId, health, problem }: NodeView): HostObser
     failureGroup: health?.failureGroup || null,
     connections: health?.connections ?? []
   }
+}
+
+/** A deadline that ran out says nothing about the host but that. */
+function plainReason(problem: string | null): string {
+  return problem === null || /abort|timed? ?out/i.test(problem) ? 'it does not answer' : problem
 }
 
 /** Open connections, and anchors that are known without one. */

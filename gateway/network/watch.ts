@@ -1,9 +1,10 @@
 /** The network as this gateway finds it: asked when somebody looks, at most once a second for all who look. */
 import type { Log } from '../../node/index.ts'
-import { HOST_PROBE_TIMEOUT_MS, HOSTS_CACHE_MS, HOSTS_MAX, HOSTS_STALE_MS } from '../constants.ts'
+import { HOST_PROBE_TIMEOUT_MS, HOSTS_CACHE_MS, HOSTS_MAX, HOSTS_STALE_MS, SIBLINGS_MAX } from '../constants.ts'
 import { networkView } from './hosts.ts'
 import type { HostObservation, HostState, InventoryHost, NetworkView } from './hosts.types.ts'
 import type { NetworkPort } from './port.ts'
+import type { Siblings } from './siblings.ts'
 
 export interface NetworkWatch {
   /** The picture, about a second old while it is asked for; never rejects. */
@@ -16,18 +17,28 @@ export interface NetworkWatchOptions {
   inventory: readonly InventoryHost[]
   /** null where the gateway runs without a network. */
   network: NetworkPort | null
+  /** Gateways on the same data directory; null: nothing is known of other gateways. */
+  siblings: Pick<Siblings, 'stateOf'> | null
   /** JSON-RPC of the chain, which has no peer id. */
   rpcUrl: string | undefined
   log: Log
 }
 
-export function createNetworkWatch({ name, inventory, network, rpcUrl, log }: NetworkWatchOptions): NetworkWatch {
+export function createNetworkWatch({
+  name,
+  inventory,
+  network,
+  siblings,
+  rpcUrl,
+  log
+}: NetworkWatchOptions): NetworkWatch {
   const states = createStateTimes()
   let picture: { view: NetworkView; atMs: number } | null = null
   let making: Promise<NetworkView> | null = null
 
   async function make(): Promise<NetworkView> {
-    const [nodes, named] = await Promise.all([observeNodes(), probeChain()])
+    const [nodes, chains, gateways] = await Promise.all([observeNodes(), probeChain(), askSiblings()])
+    const named = new Map([...chains, ...gateways])
     const others = judgeOthers(nodes)
     const at = new Date()
     const view = networkView({
@@ -53,8 +64,8 @@ export function createNetworkWatch({ name, inventory, network, rpcUrl, log }: Ne
   }
 
   /**
-   * Relays and gateways give no health report. They are up when this gateway or a node has a connection open to them,
-   * down when none of those who should has one.
+   * Relays give no health report. One is up when this gateway or a node has a connection open to it, and down when
+   * none of those who should have one does. Other gateways keep connections to nobody in particular: `askSiblings`.
    */
   function judgeOthers(nodes: readonly HostObservation[]): HostObservation[] {
     if (network === null) return []
@@ -64,13 +75,21 @@ export function createNetworkWatch({ name, inventory, network, rpcUrl, log }: Ne
       [...network.connections(), ...answering.flatMap(node => node.connections)].map(of => of.peerId)
     )
     const anchors = new Set(network.anchors().map(anchor => anchor.peerId))
-    return inventory.flatMap(({ peerId }) => {
-      if (peerId === null || peerId === network.peerId || reported.has(peerId)) return []
+    return inventory.flatMap(({ peerId, role }) => {
+      if (role === 'gateway' || peerId === null || peerId === network.peerId || reported.has(peerId)) return []
       if (seen.has(peerId)) return [peer(peerId, 'up', null)]
       // With nobody to ask, an absent connection says nothing about a host this gateway does not keep one to.
       if (!anchors.has(peerId) && answering.length === 0) return [peer(peerId, 'unknown', 'no node is there to ask')]
       return [peer(peerId, 'down', 'nobody has a connection to it')]
     })
+  }
+
+  async function askSiblings(): Promise<Map<string, { state: HostState; reason: string | null }>> {
+    if (siblings === null) return new Map()
+    const gateways = inventory.filter(host => host.role === 'gateway' && host.name !== name).slice(0, SIBLINGS_MAX)
+    return new Map(
+      await Promise.all(gateways.map(async host => [host.name, await siblings.stateOf(host.name)] as const))
+    )
   }
 
   async function probeChain(): Promise<Map<string, { state: HostState; reason: string | null }>> {
