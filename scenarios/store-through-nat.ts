@@ -20,6 +20,7 @@ export default scenario({
 
   async story({ endpoints, hosts, nemesis, check, random, history, step, signal }) {
     const nodes = hosts('node')
+    const [gateway] = endpoints.gateways
     const file = random.bytes(FILE_BYTES)
     const names = (list: Host[]): string[] => list.map(({ planned }) => planned.name)
     const read = async (host: Host): Promise<Fetched> =>
@@ -27,6 +28,13 @@ export default scenario({
         'retrieve',
         { from: host.planned.name, cid },
         async () => await retrieve(host, cid, signal),
+        ({ status, bytes }) => ({ status, bytes: bytes.length })
+      )
+    const readGateway = async (): Promise<Fetched> =>
+      await history.operation(
+        'get',
+        { from: gateway },
+        async () => await gatewayGet(gateway!, endpoints.apiKey, 'file', signal),
         ({ status, bytes }) => ({ status, bytes: bytes.length })
       )
     const isFile = ({ status, bytes }: Fetched): boolean => status === 200 && bytes.equals(file)
@@ -84,10 +92,9 @@ export default scenario({
       ({ same }) => same,
       { withinMs: READ_WITHIN_MS }
     )
-    const [gateway] = endpoints.gateways
     await check.eventually(
       'the gateway still reads it',
-      async () => sizeOf(await gatewayGet(gateway!, endpoints.apiKey, 'file', signal), isFile),
+      async () => sizeOf(await readGateway(), isFile),
       ({ same }) => same,
       { withinMs: READ_WITHIN_MS }
     )
@@ -104,7 +111,8 @@ export default scenario({
       hash => hash !== spoiled,
       { withinMs: NOTICED_WITHIN_MS }
     )
-    for (const node of nodes.filter(each => !lost.includes(each))) seen.push(await read(node))
+    // Side by side: each looks for a holder until its own deadline, since nobody has the file now.
+    seen.push(...(await Promise.all(nodes.filter(each => !lost.includes(each)).map(read))))
     const wrong = seen.filter(
       ({ status, bytes, isWhole }) =>
         status === 200 && !(isWhole ? bytes.equals(file) : bytes.equals(file.subarray(0, bytes.length)))
