@@ -7,6 +7,7 @@
  * bypass it: when it dies, the kernel drops what it held and everything that comes after.
  */
 import { readSync, writeSync } from 'node:fs'
+import { setPriority } from 'node:os'
 import { Poller, QueueSocket } from './libc.ts'
 import { readPacket, VERDICT_BYTES, writeVerdict } from './nfqueue.ts'
 import type { ShaperBeat, ShaperChange, ShaperSetup } from './shaper.types.ts'
@@ -18,6 +19,8 @@ const BEAT_EVERY_MS = 1000
 const LONGEST_WAIT_MS = 250
 /** A packet that leaves within this time leaves now: less than what a wake-up costs. */
 const EARLY_MS = 0.03
+/** It does little, but what it does is late when it has to wait for a core. */
+const NICENESS = -15
 const VERDICTS_PER_SEND = 512
 const READ_BYTES = 64 * 1024
 /** Longest line of the parent's: a set-up names every queue. */
@@ -62,7 +65,17 @@ function bindAll(setup: ShaperSetup): { sockets: QueueSocket[]; links: Bound[] }
   return { sockets: [...sockets.values()], links }
 }
 
+/** Only root proper may; without it a busy machine's delays are longer than asked. */
+function askForPriority(): void {
+  try {
+    setPriority(NICENESS)
+  } catch {
+    // Not allowed here: ordinary user, user namespace or container.
+  }
+}
+
 function main(): void {
+  askForPriority()
   const readLines = lineReader()
   let first = readLines()
   while (first !== null && first.length === 0) first = readLines()
