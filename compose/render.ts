@@ -28,9 +28,10 @@ export const LEG_IMAGE = 'warren/leg:dev'
 /** Compose adds `-leg` to the host's name for the service that owns its network. */
 export const legName = (host: PlannedHost): string => `${host.name}-leg`
 
-const HEALTH_INTERVAL = '10s'
+/** A check starts a process in the container: with 30 of them at once every 5 s they alone would keep a core warm. */
+const HEALTH_INTERVAL = '20s'
 const HEALTH_TIMEOUT = '5s'
-const HEALTH_RETRIES = 6
+const HEALTH_RETRIES = 3
 /** A role drains within 10 s. */
 const STOP_GRACE = '12s'
 const TMP_SIZE = '64m'

@@ -11,7 +11,7 @@ import { composeEnvironment, dockerClient, logsOf } from './docker-client.ts'
 import { COMPOSE_FILE, KEYS_FOLDER, keepLogs, removeDocker } from './docker-down.ts'
 import { EngineError } from './docker-errors.ts'
 import { containerFinder, type Project } from './docker-project.ts'
-import { dockerTestnet, legReady, legServices, listens } from './docker-testnet.ts'
+import { dockerTestnet, legReady, legServices, listen } from './docker-testnet.ts'
 import { HostDiedError, InterruptedError } from './errors.ts'
 import { listeningPorts } from './processes.ts'
 import type { Capability, Runtime, UpOptions } from './runtime.ts'
@@ -24,7 +24,7 @@ const FIX = 'make docker-engine'
 const BASE_TIMEOUT_MS = 90_000
 const HOST_TIMEOUT_MS = 3000
 const LEG_WITHIN_MS = 60_000
-const LOOK_EVERY_MS = 100
+const LOOK_EVERY_MS = 250
 const COMPOSE_MAJOR = 2
 
 const projectOf = (plan: Plan, folder: string, runName: string): Project => ({
@@ -123,7 +123,7 @@ async function bringUp(plan: Plan, project: Project, { progress, signal }: UpOpt
   try {
     await Promise.all([
       ...legServices(plan).map(service => legStands(find, service, either)),
-      ...plan.hosts.map(host => listens(host, find, { signal: either, withinMs }))
+      listen(plan.hosts, find, { signal: either, withinMs })
     ])
   } catch (error) {
     failed.abort()

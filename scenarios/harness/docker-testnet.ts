@@ -17,6 +17,8 @@ const PRODUCT_USER = '1000:1000'
 const STOP_SECONDS = 12
 const LISTEN_WITHIN_MS = 60_000
 const LOOK_EVERY_MS = 100
+const LOOKS_AT_ONCE = 4
+const LOOKS_PER_INSPECTION = 10
 const ANSWER_TIMEOUT_MS = 2000
 const LOG_TAIL = 12
 
@@ -68,7 +70,7 @@ function dockerHost(plan: Plan, planned: PlannedHost, project: Project, find: Fi
   /** A network that came back with its container knows nothing of the cut. */
   const started = async (): Promise<void> => {
     if (!planned.leg && (await readActs(folder)).cut.includes(name)) await loadRules(cutRuleset(bridge))
-    await listens(planned, find)
+    await listen([planned], find)
   }
   const start = async (): Promise<void> => {
     const { container } = await find(name)
@@ -125,31 +127,44 @@ function once(act: () => Promise<void>): Undo {
 }
 
 /**
- * Resolves when the host's HTTP server answers; the proxy of a published port accepts connections before it does.
- * @throws HostDiedError when its container ended, EngineError when it takes too long
+ * Resolves when the HTTP servers of all these hosts answer; the proxy of a published port accepts connections before.
+ * Few looks at one time: the hosts need the cores more than we do.
+ * @throws HostDiedError when a container ended, EngineError when it takes too long
  */
-export async function listens(
-  planned: PlannedHost,
+export async function listen(
+  hosts: PlannedHost[],
   find: Finder,
   options: { signal?: AbortSignal; withinMs?: number } = {}
 ): Promise<void> {
-  const withinMs = options.withinMs ?? LISTEN_WITHIN_MS
+  const { signal, withinMs = LISTEN_WITHIN_MS } = options
   const deadline = performance.now() + withinMs
-  const url = `http://127.0.0.1:${planned.controlPort}${roles[planned.role].healthPath}`
-  for (let looks = 1; ; looks++) {
-    options.signal?.throwIfAborted()
-    try {
-      const response = await fetch(url, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })
-      await response.body?.cancel()
-      return
-    } catch {
-      // Not yet; the engine is asked now and then whether it ever will.
+  const queue = hosts.map(planned => ({ planned, looks: 0 }))
+  const look = async (): Promise<void> => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      signal?.throwIfAborted()
+      const { planned } = next
+      if (await answers(planned)) continue
+      next.looks += 1
+      // The engine is asked now and then whether it ever will.
+      if (next.looks % LOOKS_PER_INSPECTION === 0) await refuseDead(planned, find)
+      if (performance.now() > deadline) {
+        throw new EngineError(`the HTTP server of ${planned.name} does not answer after ${withinMs / 1000} s`)
+      }
+      queue.push(next)
+      await delay(LOOK_EVERY_MS, undefined, signal === undefined ? {} : { signal })
     }
-    if (looks % 5 === 0) await refuseDead(planned, find)
-    if (performance.now() > deadline) {
-      throw new EngineError(`the HTTP server of ${planned.name} does not answer after ${withinMs / 1000} s`)
-    }
-    await delay(LOOK_EVERY_MS, undefined, options.signal === undefined ? {} : { signal: options.signal })
+  }
+  await Promise.all(Array.from({ length: LOOKS_AT_ONCE }, look))
+}
+
+async function answers({ controlPort, role }: PlannedHost): Promise<boolean> {
+  try {
+    const url = `http://127.0.0.1:${controlPort}${roles[role].healthPath}`
+    const response = await fetch(url, { signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) })
+    await response.body?.cancel()
+    return true
+  } catch {
+    return false
   }
 }
 
