@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { natPair, plan } from '../../netem/index.ts'
-import { linkRows, natRow, observedKind } from './expect.ts'
+import { linkRows, natRow, observedKind, rateRow } from './expect.ts'
 import type { ProbeResult } from './probe-programs.ts'
 
 const planned = plan(natPair('port-preserving', 'symmetric'), 'test')
@@ -44,6 +44,12 @@ describe('what a plan claims', () => {
     assert.equal(asked?.ok, true)
     assert.equal(row([0.2])[0]?.ok, false, 'an unshaped link passed')
     assert.equal(row([80])[0]?.ok, false, 'a link far too slow passed')
+  })
+
+  it('is a rate that nothing exceeds', () => {
+    assert.equal(rateRow(alice!, 'up', 1000, [990, 1010, 5000]).ok, true)
+    assert.equal(rateRow(alice!, 'up', 1000, [4000, 5000, 1000]).ok, false, 'an unlimited link passed')
+    assert.equal(rateRow(alice!, 'up', 1000, []).ok, false)
   })
 
   it('is a loss within what luck gives', () => {

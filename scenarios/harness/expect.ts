@@ -21,9 +21,8 @@ export interface LinkRow {
 const SLACK_MS = 25
 /** Timers and the shaper's clock may be early by this, milliseconds. */
 const EARLY_MS = 1
-/** A receiver that is scheduled late reads a burst in lumps, which looks faster; a crowded machine looks slower. */
+/** A receiver that is scheduled late reads a burst in lumps, which looks faster than it was. */
 const RATE_OVER = 1.3
-const RATE_UNDER = 0.3
 /** Loss is a chance: this many standard deviations of what that many packets give by luck. */
 const LOSS_DEVIATIONS = 4
 
@@ -102,7 +101,10 @@ export function ratesOf(plan: Plan, host: PlannedHost): { up: number | null; dow
   return { up: slowest('up'), down: slowest('down') }
 }
 
-/** Judge one direction's rate limit by the median of what bursts measured. */
+/**
+ * Judge one direction's rate limit by the median of what bursts measured. A rate is a ceiling: less than asked is shown,
+ * not judged, because on a crowded machine it is the machine that is slow.
+ */
 export function rateRow(
   host: PlannedHost,
   direction: 'up' | 'down',
@@ -110,7 +112,7 @@ export function rateRow(
   measuredKbit: number[]
 ): LinkRow {
   const median = measuredKbit.toSorted((a, b) => a - b)[Math.floor(measuredKbit.length / 2)]
-  const ok = median !== undefined && median <= askedKbit * RATE_OVER && median >= askedKbit * RATE_UNDER
+  const ok = median !== undefined && median <= askedKbit * RATE_OVER
   const got = median === undefined ? 'nothing came' : `${median} kbit/s`
   return { link: `${host.name} ${direction}`, what: 'rate', asked: `${askedKbit} kbit/s`, got, ok }
 }

@@ -13,6 +13,7 @@ export interface Proof {
 /** Ports that no role uses. */
 const REFLECTOR_PORTS = [46_001, 46_002]
 const BURST_PORT = 46_003
+const ATTEMPTS = 3
 const REFLECTORS = 2
 const REFLECT_FOR_MS = 60_000
 const FIRST_ANSWER_WITHIN_MS = 20_000
@@ -26,8 +27,17 @@ const BURST_ROUNDS = 3
 const BURST_PACKETS_MAX = 3000
 const PACKET_BITS = 1242 * 8
 
-/** Probe from one host behind each NAT and from every host with a link of its own. */
+/**
+ * Probe from one host behind each NAT and from every host with a link of its own. What does not agree is measured again:
+ * noise of a crowded machine passes, a lab that is not what it claims stays so.
+ */
 export async function proveLab(testnet: Testnet, signal: AbortSignal): Promise<Proof> {
+  let proof = await proveOnce(testnet, signal)
+  for (let attempt = 2; attempt <= ATTEMPTS && !proof.ok; attempt++) proof = await proveOnce(testnet, signal)
+  return proof
+}
+
+async function proveOnce(testnet: Testnet, signal: AbortSignal): Promise<Proof> {
   const { plan } = testnet
   const reflectors = testnet
     .hosts()
