@@ -28,5 +28,5 @@ export function importsOf(file: string): string[] {
 /** Pure half of `importsOf`. */
 export function specifiersIn(source: string): string[] {
   const code = source.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '')
-  return [...code.matchAll(IMPORT)].map(match => match[2] as string)
+  return [...code.matchAll(IMPORT)].map(match => match[2] as string).filter(specifier => !specifier.includes('${'))
 }
