@@ -1,5 +1,8 @@
-/** Remove a docker testnet in whatever state it is, and look whether anything of it is left. */
-import { access, mkdir, rm, writeFile } from 'node:fs/promises'
+/**
+ * Remove a docker testnet in whatever state it is, and look whether anything of it is left. By label, not by Compose
+ * file: half of a testnet, or one whose folder was tampered with, goes the same way.
+ */
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Client, dockerClient, logsOf } from './docker-client.ts'
 import { type Project, type Resources, resourcesOf } from './docker-project.ts'
@@ -7,8 +10,6 @@ import type { Progress } from './runtime.ts'
 
 export const COMPOSE_FILE = 'compose.yml'
 export const KEYS_FOLDER = 'keys'
-/** Everything is killed before Compose removes it; this is for one that is stuck. */
-const STOP_TIMEOUT_MS = 2000
 const LOG_LINES_KEPT = 5000
 
 /** Write what the containers said to `logs/`, where the netns runtime has it too. */
@@ -46,42 +47,26 @@ export async function removeDocker(project: Project, progress?: Progress): Promi
 async function removeResources(client: Client, project: Project, progress?: Progress): Promise<void> {
   const before = await resourcesOf(client, project.run)
   if (count(before) === 0) return
-  const kept = progress?.stage('Keep the logs and end every process')
-  const logs = keepLogs(client, project)
-  // Data goes too, so nobody has anything to put in order.
-  await Promise.all(
-    before.containers
-      .filter(({ State }) => State === 'running' || State === 'paused')
-      .map(({ Id }) =>
-        client.container
-          .getById(Id)
-          .kill()
-          .catch(() => undefined)
-      )
-  )
-  await logs
+  const kept = progress?.stage('Keep the logs')
+  await keepLogs(client, project)
   kept?.()
   const ended = progress?.stage('Remove containers, networks and volumes')
-  const file = join(project.folder, COMPOSE_FILE)
-  const hasFile = await access(file).then(
-    () => true,
-    () => false
-  )
-  if (hasFile) {
-    const options = { filePath: project.folder, files: COMPOSE_FILE, projectName: project.name }
-    await client.compose.down(options, { timeout: STOP_TIMEOUT_MS, removeVolumes: true }).catch(() => undefined)
-  }
-  await removeRest(client, await resourcesOf(client, project.run))
+  await removeAll(client, before)
+  // Something that Compose was still making meanwhile.
+  const rest = await resourcesOf(client, project.run)
+  if (count(rest) > 0) await removeAll(client, rest)
   ended?.()
 }
 
-/** What Compose did not know or could not remove: containers beside hosts, a file that is gone. */
-async function removeRest(client: Client, { containers, networks, volumes }: Resources): Promise<void> {
+/** Killed and removed in one step: data goes too, so nobody has anything to put in order. What fails is seen later. */
+async function removeAll(client: Client, { containers, networks, volumes }: Resources): Promise<void> {
   const { dockerode } = client.container
   const gone = () => undefined
   await Promise.all(containers.map(({ Id }) => dockerode.getContainer(Id).remove({ force: true, v: true }).catch(gone)))
-  await Promise.all(networks.map(({ Id }) => dockerode.getNetwork(Id).remove().catch(gone)))
-  await Promise.all(volumes.map(({ Name }) => dockerode.getVolume(Name).remove().catch(gone)))
+  await Promise.all([
+    ...networks.map(({ Id }) => dockerode.getNetwork(Id).remove().catch(gone)),
+    ...volumes.map(({ Name }) => dockerode.getVolume(Name).remove().catch(gone))
+  ])
 }
 
 const count = ({ containers, networks, volumes }: Resources): number =>
