@@ -65,7 +65,13 @@ export function frameReader(stream: Stream): FrameReader {
   }
   const resume = () => {
     // Also called after the far end closed, when libp2p may have closed the readable end already.
-    if (stream.readStatus === 'paused') stream.resume()
+    if (stream.readStatus !== 'paused') return
+    try {
+      stream.resume()
+    } catch {
+      // libp2p hands over what was held back first, then sends a window update, which a connection that is gone
+      // refuses. Its end is told by 'close'; thrown from that handler it would end the process.
+    }
   }
   stream.addEventListener('message', onMessage)
   stream.addEventListener('end', onEnd)

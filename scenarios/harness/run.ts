@@ -115,7 +115,10 @@ async function judged(
     proved(`${proof.nats.length} NATs, ${proof.links.length} links: ${proof.ok ? 'as claimed' : 'NOT as claimed'}`)
     if (proof.ok) await play(scenario, standing, options, folder, outcome)
     else outcome.verdicts.push('invalid')
-    const { invalid } = await testnet.status()
+    const { invalid, hosts } = await testnet.status()
+    const deaths = Object.entries(hosts).flatMap(([name, { deaths }]) => deaths.map(how => `${name}: ${how}`))
+    const verdict = deaths.length === 0 ? 'pass' : 'fail'
+    outcome.checks.push({ name: 'no host ended unasked', verdict, detail: deaths.join('; ') })
     if (invalid.length > 0) outcome.verdicts.push('invalid')
     outcome.rows.push(...invalid.map(why => ({ what: 'lab', why, ok: false })))
   } catch (error) {
