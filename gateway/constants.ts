@@ -49,7 +49,27 @@ export const HOSTS_MAX = 2_000
 export const PATHS_MAX = 5_000
 /** Asking the chain whether it is there. */
 export const HOST_PROBE_TIMEOUT_MS = 2_000
+/** While sockets are open: a little over HOSTS_CACHE_MS, so that every look makes a new picture. */
+export const LIVE_CHECK_MS = 1_100
+/** An unchanged picture is sent again after so long: who hears nothing for longer knows that the gateway is gone. */
+export const LIVE_REPEAT_MS = 30_000
+
+/** How the page asks where it has no socket, how soon it tries for one again, and when it gives a silent one up. */
 export const PAGE_POLL_MS = 2_000
+export const PAGE_RETRY_MIN_MS = 1_000
+export const PAGE_RETRY_MAX_MS = 60_000
+export const PAGE_SILENCE_MS = 75_000
+
+/** WebSockets open at once; the next is answered 503. */
+export const SOCKETS_MAX = 256
+/** What may wait for a slow reader when the next message comes; over it the socket is closed with 1013. */
+export const SOCKET_BUFFER_MAX_BYTES = MIB
+/** Nothing is to be received. Up to here it is closed with 1008; over it (1009) the message is not even read. */
+export const SOCKET_MESSAGE_MAX_BYTES = 125
+/** A socket that has not answered a ping when the next is due is cut. */
+export const SOCKET_PING_MS = 30_000
+/** From the close frame to the cut; well within DRAIN_TIMEOUT_MS. */
+export const SOCKET_CLOSE_TIMEOUT_MS = 2_000
 
 /** How often a gateway tells those that share its data directory that it lives, and when they take it for dead. */
 export const HEARTBEAT_MS = 1_000

@@ -129,6 +129,40 @@ export class OverloadedError extends GatewayError {
   }
 }
 
+/** Thrown when a path that is a WebSocket's is asked for without a handshake of RFC 6455's version 13. */
+export class UpgradeRequiredError extends GatewayError {
+  constructor() {
+    super('UPGRADE_REQUIRED', 426, 'this path is a WebSocket: connect with ws:// or wss://', {
+      headers: { Upgrade: 'websocket', Connection: 'Upgrade, close', 'Sec-WebSocket-Version': '13' }
+    })
+  }
+}
+
+/** Thrown when a page of another origin opens a WebSocket. */
+export class OriginForbiddenError extends GatewayError {
+  constructor() {
+    super('ORIGIN_FORBIDDEN', 403, 'a WebSocket is opened by this gateway’s own page, or without an Origin')
+  }
+}
+
+/** Thrown when as many WebSockets as allowed are open already. */
+export class SocketsFullError extends GatewayError {
+  constructor(max: number) {
+    super('SOCKETS_FULL', 503, `${max} WebSockets are open already: ask by HTTP, or try again later`, {
+      headers: { 'Retry-After': '30' }
+    })
+  }
+}
+
+/** Thrown when something that lasts is asked of a gateway that stops. */
+export class GatewayStoppingError extends GatewayError {
+  constructor() {
+    super('STOPPING', 503, 'the gateway is stopping: try another, or again in a moment', {
+      headers: { 'Retry-After': '5' }
+    })
+  }
+}
+
 /** Thrown when a value needs the network's nodes and none can be reached. */
 export class NetworkUnavailableError extends GatewayError {
   constructor(why: string, cause?: unknown) {

@@ -14,10 +14,12 @@ import { createConcurrencyLimit } from './middleware/limits.ts'
 import { createOwnNamespace } from './middleware/own-namespace.ts'
 import { createRequestLogging } from './middleware/request-log.ts'
 import type { InventoryHost } from './network/hosts.types.ts'
+import { createLive } from './network/live.ts'
 import type { NetworkPort } from './network/port.ts'
 import type { Siblings } from './network/siblings.ts'
 import { createNetworkWatch } from './network/watch.ts'
 import { routes } from './routes/index.ts'
+import { createSockets, type SocketLimits } from './sockets.ts'
 import { createBlobs } from './storage/blobs.ts'
 import { createStorage } from './storage/storage.ts'
 import type { Store } from './store.ts'
@@ -33,14 +35,16 @@ export interface GatewayOptions {
   metrics: Metrics
   log: Log
   startedAt?: Date
+  /** Limits of WebSockets other than `constants.ts` has them. */
+  socketLimits?: Partial<SocketLimits>
 }
 
 export interface Gateway {
-  /** For `http.createServer`. */
+  /** For `serve`, also of requests that offer to become a WebSocket. */
   readonly handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>
   /** The table of routes, as it is served. */
   readonly routes: readonly Route[]
-  /** From now on `/ready` answers 503. */
+  /** From now on `/ready` answers 503, and WebSockets are closed with 1001. */
   drain: () => void
 }
 
@@ -49,6 +53,8 @@ const BYTES_PER_MB = 1024 * 1024
 export function createGateway(options: GatewayOptions): Gateway {
   const { config, store, network, inventory, siblings = null, metrics, log, startedAt } = options
   let draining = false
+  const watch = createNetworkWatch({ name: config.nodeId, inventory, network, siblings, rpcUrl: config.rpcUrl, log })
+  const sockets = createSockets({ metrics, log, limits: options.socketLimits })
   const table = routes({
     config,
     startedAt: startedAt ?? new Date(),
@@ -56,7 +62,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     store,
     network,
     metrics,
-    watch: createNetworkWatch({ name: config.nodeId, inventory, network, siblings, rpcUrl: config.rpcUrl, log }),
+    watch,
+    live: createLive({ watch, sockets, log }),
+    sockets,
     waiting: () => (draining ? ['the gateway is stopping'] : []),
     authenticate: createAuthenticate({
       apiKeys: store.apiKeys,
@@ -88,6 +96,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     routes: table,
     drain() {
       draining = true
+      sockets.drain()
     }
   }
 }

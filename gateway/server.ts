@@ -8,13 +8,14 @@ import {
   REQUEST_TIMEOUT_MS
 } from './constants.ts'
 import { waitsForContinue } from './middleware/limits.ts'
+import { offersWebSocket, upgradesBy } from './sockets.ts'
 
 /** First descriptor of systemd's socket activation. */
 const LISTEN_FD = 3
 
 export interface GatewayServer {
   readonly port: number
-  /** Stops listening, lets requests under way end, then closes what is left. */
+  /** Stops listening, lets requests under way end, then closes what is left. WebSockets are the gateway's to close. */
   close: () => Promise<void>
 }
 
@@ -32,7 +33,8 @@ export async function serve({ handle, host, port, environment = {} }: ServerOpti
   const server = createServer({
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    shouldUpgradeCallback: offersWebSocket
   })
   server.maxHeadersCount = HEADERS_MAX
   server.on('request', handle)
@@ -40,6 +42,7 @@ export async function serve({ handle, host, port, environment = {} }: ServerOpti
     waitsForContinue(request)
     void handle(request, response)
   })
+  server.on('upgrade', upgradesBy(handle))
   await listening(server, passedSocket(environment) ? { fd: LISTEN_FD } : { host, port })
   const address = server.address()
   return {

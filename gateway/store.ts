@@ -20,6 +20,8 @@ import { createValues, type Values } from './store/values.ts'
 const DATABASE_FILE = 'gateway.sqlite'
 const BYTES_PER_MB = 1024 * 1024
 const PAGE_BYTES = 4096
+/** Longest wait for the other gateways of the host while a connection is set up: one of them may be migrating. */
+const OPEN_TIMEOUT_MS = 15_000
 
 export interface StoreOptions {
   dataDir: string
@@ -80,22 +82,30 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 }
 
 /** One knex configuration for both drivers. */
-function connect({ dataDir, client, maxMb }: StoreOptions): Knex {
+function connect({ dataDir, client, maxMb, log }: StoreOptions): Knex {
   const settings = [
     // First: with it, even the switch to WAL waits for the other gateway.
-    `PRAGMA busy_timeout = ${DATABASE_BUSY_TIMEOUT_MS}`,
+    `PRAGMA busy_timeout = ${OPEN_TIMEOUT_MS}`,
     'PRAGMA journal_mode = WAL',
     // An acknowledged write is on the disk; WAL's default would only be safe from a crash of the process.
     'PRAGMA synchronous = FULL',
     'PRAGMA foreign_keys = ON',
     'PRAGMA trusted_schema = OFF',
-    `PRAGMA max_page_count = ${Math.ceil((maxMb * BYTES_PER_MB) / PAGE_BYTES)}`
+    `PRAGMA max_page_count = ${Math.ceil((maxMb * BYTES_PER_MB) / PAGE_BYTES)}`,
+    `PRAGMA busy_timeout = ${DATABASE_BUSY_TIMEOUT_MS}`
   ].join(';\n')
   try {
     return knexFactory({
       client,
       connection: { filename: join(dataDir, DATABASE_FILE) },
       useNullAsDefault: true,
+      // knex would write to stdout, where nothing but the ready line belongs.
+      log: {
+        warn: message => log.warn(String(message)),
+        error: message => log.error(String(message)),
+        deprecate: message => log.debug(String(message)),
+        debug: message => log.debug(String(message))
+      },
       pool: {
         afterCreate: (connection: RawConnection, done: (error: Error | null, connection: RawConnection) => void) => {
           if (client === 'sqlite3') return connection.exec(settings, error => done(error, connection))

@@ -27,6 +27,9 @@ async function freePort(): Promise<number> {
   return port
 }
 
+/** Every process of this file, so that a failed start leaves none behind. */
+const processes: ChildProcess[] = []
+
 async function start(dataDir: string, name: string, inventory: string): Promise<GatewayProcess> {
   const port = await freePort()
   const child = spawn(process.execPath, [MAIN], {
@@ -41,6 +44,7 @@ async function start(dataDir: string, name: string, inventory: string): Promise<
     },
     stdio: ['ignore', 'pipe', 'inherit']
   })
+  processes.push(child)
   const [line] = (await once(createInterface(child.stdout as NodeJS.ReadableStream), 'line')) as [string]
   assert.equal(JSON.parse(line).ready, true)
   return { process: child, url: `http://127.0.0.1:${port}` }
@@ -59,7 +63,7 @@ describe('two gateway processes on one data directory', function () {
     dataDir = await mkdtemp(join(tmpdir(), 'warren-gateways-'))
   })
   after(async () => {
-    for (const gateway of started) gateway.process.kill('SIGKILL')
+    for (const child of processes) child.kill('SIGKILL')
     await rm(dataDir, { recursive: true, force: true })
   })
 

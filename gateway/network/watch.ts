@@ -9,6 +9,8 @@ import type { Siblings } from './siblings.ts'
 export interface NetworkWatch {
   /** The picture, about a second old while it is asked for; never rejects. */
   view: () => Promise<NetworkView>
+  /** The same, but never older than a second: waits for a new one; never rejects. */
+  fresh: () => Promise<NetworkView>
 }
 
 export interface NetworkWatchOptions {
@@ -99,20 +101,29 @@ export function createNetworkWatch({
     return new Map(chains.map(host => [host.name, found]))
   }
 
+  const ageMs = () => (picture === null ? Number.POSITIVE_INFINITY : performance.now() - picture.atMs)
+
+  function renew(): Promise<NetworkView> {
+    making ??= make()
+      .then(view => {
+        picture = { view, atMs: performance.now() }
+        return view
+      })
+      .finally(() => {
+        making = null
+      })
+    return making
+  }
+
   return {
     async view() {
-      const ageMs = picture === null ? Number.POSITIVE_INFINITY : performance.now() - picture.atMs
-      if (picture !== null && ageMs < HOSTS_CACHE_MS) return picture.view
-      making ??= make()
-        .then(view => {
-          picture = { view, atMs: performance.now() }
-          return view
-        })
-        .finally(() => {
-          making = null
-        })
+      if (picture !== null && ageMs() < HOSTS_CACHE_MS) return picture.view
+      const renewed = renew()
       // A host that does not answer would make everybody wait: a picture of seconds ago is shown meanwhile.
-      return picture !== null && ageMs < HOSTS_STALE_MS ? picture.view : await making
+      return picture !== null && ageMs() < HOSTS_STALE_MS ? picture.view : await renewed
+    },
+    async fresh() {
+      return picture !== null && ageMs() < HOSTS_CACHE_MS ? picture.view : await renew()
     }
   }
 }

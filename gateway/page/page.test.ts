@@ -1,17 +1,12 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { networkView, type PictureInput } from '../network/hosts.ts'
 import type { HostObservation, InventoryHost } from '../network/hosts.types.ts'
-import { startGateway } from '../testing/fixtures.ts'
+import { startBrowser } from '../testing/browser.ts'
+import { eventually, startChain, startGateway } from '../testing/fixtures.ts'
 import { liveFragment, PAGE_HEADERS, page } from './page.ts'
 
 const AT = new Date('2026-01-02T03:04:05Z')
-const BROWSERS = ['chromium', 'chromium-browser', 'google-chrome']
 
 function host(name: string, role: string, nat: string | null = null, natKind: string | null = null): InventoryHost {
   return { name, role, nat, natKind, site: null, control: null, peerId: role === 'chain' ? null : `peer-${name}` }
@@ -153,40 +148,32 @@ describe('the page', () => {
   })
 })
 
-describe('the page in a browser', () => {
-  it('is rendered and refreshes itself under its own policy', async function () {
-    this.timeout(60_000)
-    const run = promisify(execFile)
-    let browser: string | undefined
-    for (const name of BROWSERS) {
-      const found = await run(name, ['--version']).catch(() => null)
-      if (found !== null) browser ??= name
-    }
-    if (browser === undefined) {
+describe('the page in a browser', function () {
+  this.timeout(60_000)
+
+  it('asks while it has no socket, says when it is old, and is told as soon as it has one', async function () {
+    await using browser = await startBrowser()
+    if (browser === null) {
       console.log('      skipped: no chromium here (apt-get install chromium)')
       return this.skip()
     }
-    await using running = await startGateway({ inventory: INVENTORY, environment: { NODE_ID: 'gw' } })
-    const profile = await mkdtemp(join(tmpdir(), 'warren-browser-'))
-    try {
-      const { stdout } = await run(
-        browser,
-        [
-          '--headless',
-          '--no-sandbox',
-          '--disable-gpu',
-          `--user-data-dir=${profile}`,
-          '--virtual-time-budget=7000',
-          '--dump-dom',
-          `${running.url}/`
-        ],
-        { maxBuffer: 16 * 1024 * 1024, timeout: 50_000 }
-      )
-      assert.match(stdout, /Live: last asked at \d\d:\d\d:\d\d UTC/)
-      assert.match(stdout, /<svg class="picture"/)
-      assert.doesNotMatch(stdout, /data-violation/)
-    } finally {
-      await rm(profile, { recursive: true, force: true })
-    }
+    await using chain = await startChain()
+    const options = { inventory: [...INVENTORY], environment: { ...chain.environment, NODE_ID: 'gw' } }
+    const first = await startGateway({ ...options, socketLimits: { socketsMax: 0 } })
+    const shown = await browser.open(`${first.url}/`)
+    const said = () => shown.evaluate("document.getElementById('fresh').textContent") as Promise<string>
+    await eventually(async () => /^Live: last asked at \d\d:\d\d:\d\d UTC\.$/.test(await said()))
+    await first[Symbol.asyncDispose]()
+    await eventually(() => shown.evaluate("document.body.classList.contains('stale')") as Promise<boolean>)
+
+    await using _second = await startGateway({ ...options, port: first.port })
+    await eventually(async () => /^Live: last told at \d\d:\d\d:\d\d UTC\.$/.test(await said()), 30_000)
+    assert.equal(await shown.evaluate("document.body.classList.contains('stale')"), false)
+    chain.fail()
+    await eventually(
+      async () => (await shown.evaluate("document.querySelector('.alarm')?.textContent")) === 'Down: chain'
+    )
+    assert.equal(await shown.evaluate("document.querySelectorAll('svg.picture').length"), 1)
+    assert.equal(await shown.evaluate('document.body.dataset.violation ?? null'), null)
   })
 })

@@ -3,7 +3,7 @@
  * itself and asks this gateway for news. Pure.
  */
 import { createHash } from 'node:crypto'
-import { PAGE_POLL_MS } from '../constants.ts'
+import { PAGE_POLL_MS, PAGE_RETRY_MAX_MS, PAGE_RETRY_MIN_MS, PAGE_SILENCE_MS } from '../constants.ts'
 import { shortPeerId } from '../network/hosts.ts'
 import type { HostView, NetworkView } from '../network/hosts.types.ts'
 import { Html, html } from './html.ts'
@@ -42,7 +42,7 @@ export function page(view: NetworkView): string {
 <style>${new Html(STYLE)}</style>
 <noscript><meta http-equiv="refresh" content="5"></noscript>
 </head>
-<body data-poll-ms="${PAGE_POLL_MS}">
+<body data-poll-ms="${PAGE_POLL_MS}" data-retry-min-ms="${PAGE_RETRY_MIN_MS}" data-retry-max-ms="${PAGE_RETRY_MAX_MS}" data-silence-ms="${PAGE_SILENCE_MS}">
 <header>
 <h1>Warren</h1>
 <p>The network as <strong>${view.gateway}</strong> finds it. <span id="fresh" role="status">Refreshed live.</span></p>
@@ -55,7 +55,7 @@ export function page(view: NetworkView): string {
 `.text
 }
 
-/** What is drawn anew at each poll. */
+/** What is drawn anew at each change. */
 export function liveFragment(view: NetworkView): string {
   return live(view).text
 }

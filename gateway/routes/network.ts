@@ -1,9 +1,11 @@
 /** /v1/network/*: this gateway's peers (with a key, D58 and D59), and the public picture of hosts, NATs and paths. */
 import { type GatewayMiddleware, queryParameter, type Route, route } from '../http.ts'
+import type { Live } from '../network/live.ts'
 import type { NetworkPort } from '../network/port.ts'
 import type { NetworkWatch } from '../network/watch.ts'
 import { liveFragment, PAGE_HEADERS } from '../page/page.ts'
 import { presentNetworkStatus, presentPeer } from '../present.ts'
+import type { Sockets } from '../sockets.ts'
 import type { Store } from '../store.ts'
 import { networkStatus } from './health.ts'
 
@@ -12,11 +14,13 @@ export interface NetworkRouteOptions {
   store: Store
   network: NetworkPort | null
   watch: NetworkWatch
+  live: Live
+  sockets: Sockets
   startedAt: Date
   name: string
 }
 
-export function networkRoutes({ authenticate, watch, ...facts }: NetworkRouteOptions): Route[] {
+export function networkRoutes({ authenticate, watch, live, sockets, ...facts }: NetworkRouteOptions): Route[] {
   const status: GatewayMiddleware = async context => {
     context.body = presentNetworkStatus(await networkStatus(facts))
   }
@@ -41,9 +45,16 @@ export function networkRoutes({ authenticate, watch, ...facts }: NetworkRouteOpt
     }
   }
 
+  /** What `hosts` answers, in the same two forms, pushed. */
+  const push: GatewayMiddleware = context => {
+    const form = queryParameter(context, 'as') === 'html' ? 'html' : 'json'
+    live.join(sockets.accept(context), form)
+  }
+
   return [
     route('GET', '/v1/network/status', authenticate, status),
     route('GET', '/v1/network/peers', authenticate, peers),
-    route('GET', '/v1/network/hosts', hosts)
+    route('GET', '/v1/network/hosts', hosts),
+    route('GET', '/v1/network/ws', push)
   ]
 }

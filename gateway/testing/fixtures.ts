@@ -1,6 +1,9 @@
 /** What the room's tests share: a real gateway over real SQLite on a free loopback port. Not for production code. */
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createMetrics, silentLog } from '../../node/index.ts'
@@ -9,6 +12,7 @@ import { createGateway, type Gateway } from '../gateway.ts'
 import type { InventoryHost } from '../network/hosts.types.ts'
 import type { NetworkPort } from '../network/port.ts'
 import { serve } from '../server.ts'
+import type { SocketLimits } from '../sockets.ts'
 import { openStore, type Store } from '../store.ts'
 
 export interface RunningGateway extends AsyncDisposable {
@@ -27,6 +31,9 @@ export interface StartOptions {
   dataDir?: string
   network?: NetworkPort | null
   inventory?: readonly InventoryHost[]
+  socketLimits?: Partial<SocketLimits>
+  /** Default: any free one. */
+  port?: number
 }
 
 export const ALICE = 'alice-key'
@@ -48,9 +55,10 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     namespaces: [config.namespace],
     log
   })
-  const { network = null, inventory = [] } = options
-  const gateway = createGateway({ config, store, network, inventory, metrics: createMetrics('gateway'), log })
-  const server = await serve({ handle: gateway.handle, host: '127.0.0.1', port: 0 })
+  const { network = null, inventory = [], socketLimits = {}, port = 0 } = options
+  const metrics = createMetrics('gateway')
+  const gateway = createGateway({ config, store, network, inventory, metrics, log, socketLimits })
+  const server = await serve({ handle: gateway.handle, host: '127.0.0.1', port })
   const url = `http://127.0.0.1:${server.port}`
   return {
     url,
@@ -60,9 +68,42 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     config,
     ask: (path, init = {}) => fetch(url + path, { ...init, headers: { 'X-API-Key': ALICE, ...init.headers } }),
     async [Symbol.asyncDispose]() {
+      gateway.drain()
       await server.close()
       await store.close()
       if (options.dataDir === undefined) await rm(folder, { recursive: true, force: true })
+    }
+  }
+}
+
+/** The one host whose state a gateway finds out without a network. */
+export const CHAIN: InventoryHost = {
+  name: 'chain',
+  role: 'chain',
+  peerId: null,
+  site: null,
+  nat: null,
+  natKind: null,
+  control: null
+}
+
+/** A chain's RPC as far as a gateway asks for it, with the environment that names it. */
+export async function startChain() {
+  let status = 200
+  const server = createServer((_, response) => response.writeHead(status).end('{}')).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    environment: {
+      RPC_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      VAULT_REGISTRY_ADDRESS: `0x${'1'.repeat(40)}`
+    },
+    /** From now on it answers 500. */
+    fail() {
+      status = 500
+    },
+    async [Symbol.asyncDispose]() {
+      server.close()
+      server.closeAllConnections()
     }
   }
 }
