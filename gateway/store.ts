@@ -59,6 +59,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await migrateAll(knex, options.log)
     const apiKeys = createApiKeys(knex)
     await apiKeys.seed(options.apiKeys, options.namespaces)
+    await knex.raw(`PRAGMA busy_timeout = ${DATABASE_BUSY_TIMEOUT_MS}`)
     const requests = createRequestLog(knex, {
       onError: error => options.log.warn({ err: error }, 'rows of the request log were lost')
     })
@@ -91,8 +92,7 @@ function connect({ dataDir, client, maxMb, log }: StoreOptions): Knex {
     'PRAGMA synchronous = FULL',
     'PRAGMA foreign_keys = ON',
     'PRAGMA trusted_schema = OFF',
-    `PRAGMA max_page_count = ${Math.ceil((maxMb * BYTES_PER_MB) / PAGE_BYTES)}`,
-    `PRAGMA busy_timeout = ${DATABASE_BUSY_TIMEOUT_MS}`
+    `PRAGMA max_page_count = ${Math.ceil((maxMb * BYTES_PER_MB) / PAGE_BYTES)}`
   ].join(';\n')
   try {
     return knexFactory({
