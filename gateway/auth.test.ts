@@ -12,7 +12,8 @@ const PUBLIC = [
   '/v1/version',
   '/ready',
   '/metrics',
-  '/v1/network/hosts'
+  '/v1/network/hosts',
+  '/v1/network/ws'
 ]
 
 describe('who may ask', () => {

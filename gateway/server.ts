@@ -1,5 +1,6 @@
 /** The HTTP server around a gateway: its timeouts and limits, where it listens, how it drains. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import {
   DRAIN_TIMEOUT_MS,
   HEADERS_MAX,
@@ -43,11 +44,16 @@ export async function serve({ handle, host, port, environment = {} }: ServerOpti
     void handle(request, response)
   })
   server.on('upgrade', upgradesBy(handle))
+  const connections = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    connections.add(socket)
+    socket.once('close', () => connections.delete(socket))
+  })
   await listening(server, passedSocket(environment) ? { fd: LISTEN_FD } : { host, port })
   const address = server.address()
   return {
     port: typeof address === 'object' && address !== null ? address.port : port,
-    close: () => drain(server)
+    close: () => drain(server, connections)
   }
 }
 
@@ -66,7 +72,7 @@ function listening(server: Server, where: { fd: number } | { host: string; port:
   })
 }
 
-function drain(server: Server): Promise<void> {
+function drain(server: Server, connections: ReadonlySet<Socket>): Promise<void> {
   return new Promise(resolve => {
     const timer = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT_MS)
     server.close(() => {
@@ -74,5 +80,7 @@ function drain(server: Server): Promise<void> {
       resolve()
     })
     server.closeIdleConnections()
+    // Browsers connect in advance: what was never used does not count as idle, and would take the whole drain.
+    for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
   })
 }

@@ -196,14 +196,27 @@ describe('the sockets of a gateway', function () {
     assert.equal(alive.socket.readyState, WebSocket.OPEN)
   })
 
-  it('are closed with 1001 when the gateway stops, and a client that ignores that does not hold it up', async () => {
+  it('are closed with 1001 when the gateway stops', async () => {
     const running = await startGateway()
     const polite = open(running)
-    const deaf = open(running)
-    await Promise.all([polite.opened, deaf.opened])
-    deaf.socket.pause()
+    await polite.opened
     await running[Symbol.asyncDispose]()
     assert.equal(await polite.closed, 1001)
+  })
+
+  it('do not hold up a gateway that stops: neither who ignores the close nor who only connected', async () => {
+    const running = await startGateway()
+    const deaf = open(running)
+    const silent = connect(running.port, '127.0.0.1')
+    const ended = once(silent, 'close')
+    await Promise.all([deaf.opened, once(silent, 'connect')])
+    deaf.socket.pause()
+    running.gateway.drain()
+    const late = await refusalOf(running, PATH)
+    assert.deepEqual([late.status, late.code], [503, 'STOPPING'])
+    await running[Symbol.asyncDispose]()
+    silent.resume()
+    await ended
     deaf.socket.terminate()
   })
 })

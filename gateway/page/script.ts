@@ -55,7 +55,12 @@ async function poll() {
     const response = await fetch('/v1/network/hosts?as=html', { signal: AbortSignal.timeout(10000) })
     if (!response.ok) throw new Error(response.status)
     const text = await response.text()
+    const back = document.body.classList.contains('stale')
     if (!told) show(text, 'poll')
+    if (back && retrying !== null) {
+      retryMs = Number(retryMinMs)
+      connect()
+    }
   } catch {
     if (!told) {
       document.body.classList.add('stale')
@@ -67,8 +72,11 @@ async function poll() {
 }
 
 let retryMs = Number(retryMinMs)
+let retrying = null
 
 function connect() {
+  clearTimeout(retrying)
+  retrying = null
   const url = new URL('/v1/network/ws?as=html', location.href)
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
   const socket = new WebSocket(url)
@@ -92,7 +100,7 @@ function connect() {
       told = false
       poll()
     }
-    setTimeout(connect, retryMs * (0.5 + Math.random() / 2))
+    retrying = setTimeout(connect, retryMs * (0.5 + Math.random() / 2))
     retryMs = Math.min(retryMs * 2, retryMaxMs)
   }
   socket.onclose = lost
