@@ -189,7 +189,7 @@ describe('the sockets of a gateway', function () {
   })
 
   it('are cut when pings stay unanswered', async () => {
-    await using running = await startGateway({ socketLimits: { pingMs: 50 } })
+    await using running = await startGateway({ socketLimits: { pingMs: 500 } })
     await using alive = open(running)
     await using dead = open(running, { autoPong: false })
     assert.equal(await dead.closed, 1006)
