@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { roleProcess } from '../compose/index.ts'
 import type { Plan, PlannedHost, Role } from '../netem/index.ts'
 import { readiness } from '../scenarios/index.ts'
-import { end } from './processes.ts'
+import { boundToUs, end } from './processes.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '')
 /** The order and the starts at one time are the netns runtime's, so that only the lab differs. */
@@ -20,17 +20,14 @@ const STARTS_PER_CORE = 2
 const LOOK_EVERY_MS = 200
 const READY_LIMIT_MS = 600_000
 
-/** Every host of a plan on the internet side of a loopback address: 127.1.0.10 and up. Pure. */
+/**
+ * Every host of a plan on a loopback address of its own, 127.1.0.11 and up. Whoever is behind a NAT in the plan still reserves on
+ * the relays and asks the DHT as a client, so that the processes do the same work. Pure.
+ */
 export function onLoopback(plan: Plan): Plan {
   const hosts = plan.hosts.map((host, index): PlannedHost => {
     const address = `127.1.${Math.floor((index + 10) / 250)}.${((index + 10) % 250) + 1}`
-    return {
-      ...host,
-      attachment: { ...host.attachment, address, prefixLength: 8 },
-      nat: null,
-      natKind: null,
-      defaultGateway: null
-    }
+    return { ...host, attachment: { ...host.attachment, address, prefixLength: 8 }, defaultGateway: null }
   })
   const chainHost = hosts.find(host => host.name === plan.chain?.host)
   const chain = plan.chain && {
@@ -66,10 +63,12 @@ async function start(plan: Plan, host: PlannedHost, folder: string): Promise<Chi
   await mkdir(places.files, { recursive: true })
   for (const { name, content } of files) await writeFile(join(places.files, name), content, { mode: 0o600 })
   const bound = Object.entries(env).map(([name, value]) => [name, value.replaceAll('0.0.0.0', host.attachment.address)])
-  const child = spawn(process.execPath, args, {
-    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...Object.fromEntries(bound) },
-    stdio: ['ignore', 'pipe', 'ignore']
-  })
+  const child = boundToUs(
+    spawn(process.execPath, args, {
+      env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...Object.fromEntries(bound) },
+      stdio: ['ignore', 'pipe', 'ignore']
+    })
+  )
   await new Promise<void>((resolve, reject) => {
     child.stdout?.once('data', () => resolve())
     child.once('exit', code => reject(new Error(`${host.name} ended with ${code} before it was ready`)))

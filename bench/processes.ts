@@ -8,6 +8,19 @@ import { createInterface } from 'node:readline'
 const START_LIMIT_MS = 60_000
 const END_LIMIT_MS = 15_000
 
+const alive = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of alive) child.kill('SIGKILL')
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
+
+/** Ends the child with this process, however this process ends (SIGKILL excepted). */
+export function boundToUs(child: ChildProcess): ChildProcess {
+  alive.add(child)
+  child.once('exit', () => alive.delete(child))
+  return child
+}
+
 /** Runs a command to its end and answers its wall time in milliseconds. */
 export async function wallMs(argv: string[], env: NodeJS.ProcessEnv = process.env): Promise<number> {
   const begun = performance.now()
@@ -23,7 +36,7 @@ export async function untilFirstLine(
   env: NodeJS.ProcessEnv
 ): Promise<{ child: ChildProcess; readyMs: number; line: string }> {
   const begun = performance.now()
-  const child = spawn(argv[0] as string, argv.slice(1), { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = boundToUs(spawn(argv[0] as string, argv.slice(1), { env, stdio: ['ignore', 'pipe', 'pipe'] }))
   let errors = ''
   child.stderr?.on('data', chunk => {
     errors = (errors + chunk).slice(-4096)

@@ -14,7 +14,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** Repetitions by number of nodes: the biggest says enough once. */
 const SIZES: Array<[nodes: number, repetitions: number]> = [
   [10, 3],
-  [30, 3],
+  [30, 2],
   [100, 1]
 ]
 /** The default testnet, set up before: seconds. */
