@@ -11,6 +11,8 @@ import type { Progress } from './runtime.ts'
 export const COMPOSE_FILE = 'compose.yml'
 export const KEYS_FOLDER = 'keys'
 const LOG_LINES_KEPT = 5000
+/** A killed container is gone at once; one that is not by then is removed by force. */
+const END_TIMEOUT_MS = 10_000
 
 /** Write what the containers said to `logs/`, where the netns runtime has it too. */
 export async function keepLogs(client: Client, { run, folder }: Project): Promise<void> {
@@ -58,11 +60,22 @@ async function removeResources(client: Client, project: Project, progress?: Prog
   ended?.()
 }
 
-/** Killed and removed in one step: data goes too, so nobody has anything to put in order. What fails is seen later. */
+/**
+ * Killed, then removed: data goes too, so nobody has anything to put in order. Two steps, because an engine that kills and removes
+ * many containers at once has been seen to keep an endpoint of a container that is gone (20.10), and its network with it. What fails
+ * is seen later.
+ */
 async function removeAll(client: Client, { containers, networks, volumes }: Resources): Promise<void> {
   const { dockerode } = client.container
   const gone = () => undefined
-  await Promise.all(containers.map(({ Id }) => dockerode.getContainer(Id).remove({ force: true, v: true }).catch(gone)))
+  const each = containers.map(({ Id }) => dockerode.getContainer(Id))
+  await Promise.all(
+    each.map(async container => {
+      await container.kill().catch(gone)
+      await container.wait({ condition: 'not-running', abortSignal: AbortSignal.timeout(END_TIMEOUT_MS) }).catch(gone)
+    })
+  )
+  await Promise.all(each.map(container => container.remove({ force: true, v: true }).catch(gone)))
   await Promise.all([
     ...networks.map(({ Id }) => dockerode.getNetwork(Id).remove().catch(gone)),
     ...volumes.map(({ Name }) => dockerode.getVolume(Name).remove().catch(gone))
