@@ -8,7 +8,7 @@ debian_mirror() {
   uri=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
     awk '$1 ~ /\/debian\/?$/ && $1 !~ /security/ { print $1; exit }')
   [ -n "$uri" ] || {
-    echo "No Debian mirror is named in /etc/apt. Add one there: it is where the packages come from." >&2
+    echo "The packages for images come from Debian, and this machine's apt knows no Debian mirror: use RUNTIME=netns here, or add a mirror and debian-archive-keyring." >&2
     return 1
   }
   printf '%s\n' "${uri%/}"

@@ -67,7 +67,7 @@ start_engine() {
 
 install_plugins() {
   command -v apt-get >/dev/null || need_debian_root "Docker Compose v2 is missing."
-  local folder=${DOCKER_CONFIG:-$HOME/.docker}/cli-plugins config
+  local folder=${DOCKER_CONFIG:-${HOME:-/root}/.docker}/cli-plugins config
   [ "$(id -u)" != 0 ] || folder=/usr/local/lib/docker/cli-plugins
   say "Fetching Docker Compose v2 and buildx from Debian $PLUGIN_SUITE ..."
   config=$(private_apt "$work/apt" "$PLUGIN_SUITE")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The Debian tools a lab in namespaces needs: checked always, installed only as root. Says the one command otherwise.
+# The Debian tools a lab in namespaces and the README's examples need: checked always, installed only as root. Says the one command otherwise.
 set -euo pipefail
 missing=()
 need() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing+=("$2"); }
@@ -9,6 +9,7 @@ need iptables iptables
 need unshare util-linux
 need nsenter util-linux
 need setpriv util-linux
+need curl curl
 [ ${#missing[@]} -eq 0 ] && exit 0
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import net from 'node:net'
 import { roles } from '../compose/index.ts'
-import { type Plan, topologyNamed } from '../netem/index.ts'
+import { type Plan, routeLookups, topologyNamed } from '../netem/index.ts'
 import { removeRun } from './harness/down.ts'
 import { connectTcp, type RoutingTables, readRoutes } from './harness/host-programs.ts'
 import { nodeProgram } from './harness/probe-programs.ts'
@@ -96,6 +96,14 @@ describe(`the ${runtime} runtime`, () => {
       const { stdout, code, stderr } = await each.exec(nodeProgram(readRoutes))
       assert.equal(code, 0, stderr)
       assert.deepEqual(waysOut(standing.testnet.plan, each, JSON.parse(stdout) as RoutingTables), [], each.planned.name)
+    }
+  })
+
+  it('proves it by route look-ups, whatever table a packet would take', async () => {
+    for (const each of standing.testnet.hosts()) {
+      for (const { argv, verdict } of routeLookups(standing.testnet.plan, each.planned.name)) {
+        assert.equal(verdict(await each.exec(argv)), null)
+      }
     }
   })
 

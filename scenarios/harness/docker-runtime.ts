@@ -20,6 +20,8 @@ const run = promisify(execFile)
 const CAPABILITIES: Capability[] = ['nat', 'delay', 'loss', 'rate', 'cut', 'kill', 'pause', 'exec']
 const PROBE_TIMEOUT_MS = 15_000
 const FIX = 'make docker-engine'
+/** The engine is there, and this user may not speak to it. */
+const JOIN_GROUP = 'sudo usermod -aG docker "$USER", then log in again'
 /** A small testnet's share of the time to listen, and each host's. */
 const BASE_TIMEOUT_MS = 90_000
 const HOST_TIMEOUT_MS = 3000
@@ -52,7 +54,12 @@ export const dockerRuntime: Runtime = {
       asked(['compose', 'version', '--short'])
     ])
     const missing = []
-    if ('failed' in engine) missing.push({ what: 'a Docker engine', why: engine.failed, fix: FIX })
+    if ('failed' in engine)
+      missing.push({
+        what: 'a Docker engine',
+        why: engine.failed,
+        fix: /permission denied/i.test(engine.failed) ? JOIN_GROUP : FIX
+      })
     if ('failed' in compose) missing.push({ what: 'Docker Compose v2', why: compose.failed, fix: FIX })
     else if (Number(compose.said.replace(/^v/, '').split('.')[0]) < COMPOSE_MAJOR)
       missing.push({ what: 'Docker Compose v2', why: `this is version ${compose.said}`, fix: FIX })

@@ -86,6 +86,29 @@ export class UnknownNameError extends HarnessError {
   }
 }
 
+/** Thrown when something stays after a failed or interrupted `up`. */
+export class LeftBehindError extends HarnessError {
+  constructor(cause: Error, left: string[]) {
+    const why = cause instanceof InterruptedError ? 'interrupted' : cause.message
+    super('LEFTOVERS', `${why}\nstill there: ${left.join('; ')}\n\`make testnet-down\` removes it`)
+    this.cause = cause
+  }
+}
+
+/** Thrown when the testnets of this tree were made by another user. */
+export class NotYoursError extends HarnessError {
+  constructor(folder: string) {
+    super('NOT_YOURS', `${folder} belongs to another user: run this as that user (sudo make …)`)
+  }
+}
+
+/** Thrown when another command of this tree is bringing a testnet up at this moment. */
+export class UpUnderWayError extends HarnessError {
+  constructor() {
+    super('UP_UNDER_WAY', 'another `make testnet-up` of this folder is under way: wait for it, or end it with Ctrl-C')
+  }
+}
+
 /** Thrown when a person interrupted (Ctrl-C, SIGTERM). */
 export class InterruptedError extends HarnessError {
   constructor() {

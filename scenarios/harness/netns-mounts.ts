@@ -1,5 +1,5 @@
 /** The file system as a netns testnet sees it: read-only but for its own folder. Only within its own mount namespace. */
-import { readFile } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { type Run, run as runCommand } from '../../netem/index.ts'
 
 /** Not files: the kernel's own trees, and /run, which is a tmpfs of ours. */
@@ -34,9 +34,18 @@ export async function restrictFiles(writable: string[], { run = runCommand }: { 
   const mounts = writableMounts(await readFile('/proc/self/mountinfo', 'utf8'))
   for (const path of writable) await run(['mount', '--bind', path, path])
   for (const { path, options } of mounts) {
+    // Below a folder that is closed to us (a container's root, say): closed to what we start as well.
+    if (!(await reachable(path))) continue
     const kept = options.filter(option => KEPT_OPTIONS.has(option))
     await run(['mount', '-o', ['remount', 'bind', 'ro', ...kept].join(','), path])
   }
+}
+
+async function reachable(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false
+  )
 }
 
 /** mountinfo writes space, tab, newline and backslash as `\040` and the like. */

@@ -55,7 +55,9 @@ async function probeNow(): Promise<NetnsProbe> {
   }
   const [namespaces, reports] = await Promise.all([missingNamespaces(), capabilities()])
   const means = shapingMeans(reports)
-  const needed = reports.filter(({ what, has }) => !has && (what === 'nat' || (means === null && what === 'nfqueue')))
+  const needed = reports.filter(
+    ({ what, has }) => !has && (what === 'nat' || (means === null && (what === 'nfqueue' || what === 'koffi')))
+  )
   return { missing: namespaces.length > 0 ? namespaces : needed, means }
 }
 

@@ -39,16 +39,21 @@ export async function proveLab(testnet: Testnet, signal: AbortSignal): Promise<P
 
 async function proveOnce(testnet: Testnet, signal: AbortSignal): Promise<Proof> {
   const { plan } = testnet
+  const impaired = ({ planned }: Host): boolean => planned.link.up !== null || planned.link.down !== null
+  // Reflectors are not probed themselves, so those without a link of their own come first.
   const reflectors = testnet
     .hosts()
     .filter(({ planned }) => planned.nat === null && planned.role !== 'chain')
+    .sort((a, b) => Number(impaired(a)) - Number(impaired(b)))
     .slice(0, REFLECTORS)
-  const probers = testnet.hosts().filter(({ planned }, index, all) => {
-    const impaired = planned.link.up !== null || planned.link.down !== null
+  const probers = testnet.hosts().filter((host, index, all) => {
+    const { planned } = host
     const firstBehind = planned.nat !== null && all.findIndex(host => host.planned.nat === planned.nat) === index
-    return firstBehind || (impaired && !reflectors.includes(all[index]!))
+    return firstBehind || (impaired(host) && !reflectors.includes(host))
   })
-  if (probers.length === 0 || reflectors.length === 0) return { ok: true, nats: [], links: [] }
+  // Nothing to prove is proved; something that nobody can look at is not.
+  if (probers.length === 0 || reflectors.length === 0)
+    return { ok: probers.length === 0 && !testnet.hosts().some(impaired), nats: [], links: [] }
   const ending = new AbortController()
   const [first] = reflectors
   const programs = reflectors.map(host => ({ host, argv: nodeProgram(reflectUdp, REFLECTOR_PORTS, REFLECT_FOR_MS) }))

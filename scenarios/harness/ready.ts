@@ -42,7 +42,9 @@ export async function waitReady(
   testnet: Testnet,
   options: { progress: Progress; signal: AbortSignal; withinMs?: number }
 ): Promise<void> {
-  const { progress, signal } = options
+  const { progress } = options
+  const failed = new AbortController()
+  const signal = AbortSignal.any([options.signal, failed.signal])
   const hosts = testnet.hosts()
   const withinMs = options.withinMs ?? BASE_TIMEOUT_MS + hosts.length * HOST_TIMEOUT_MS
   const deadline = performance.now() + withinMs
@@ -68,7 +70,13 @@ export async function waitReady(
       await delay(LOOK_EVERY_MS, undefined, { signal })
     }
   }
-  await Promise.all(Array.from({ length: LOOKS_AT_ONCE }, look))
+  try {
+    await Promise.all(Array.from({ length: LOOKS_AT_ONCE }, look))
+  } catch (error) {
+    // The other looks end too: what they look at is about to be removed.
+    failed.abort()
+    throw error
+  }
   ended()
 }
 

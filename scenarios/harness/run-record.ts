@@ -5,6 +5,7 @@
 import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Plan } from '../../netem/index.ts'
+import { NotYoursError } from './errors.ts'
 import { CURRENT_LINK, TESTNET_FOLDER } from './paths.ts'
 import { alive, identify, type ProcessIdentity } from './processes.ts'
 import type { RuntimeName } from './runtime.ts'
@@ -71,7 +72,7 @@ export async function readPlan(run: string): Promise<Plan | null> {
 
 /** Records of this tree, oldest first. Folders without a readable record are not ours. */
 export async function listRecords(): Promise<RunRecord[]> {
-  const names = await readdir(TESTNET_FOLDER).catch(() => [])
+  const names = await readdir(TESTNET_FOLDER).catch(absentOnly(() => []))
   const records = await Promise.all(names.filter(name => name !== basename(CURRENT_LINK)).map(readRecord))
   return records.filter(record => record !== null).sort((a, b) => a.startedAt.localeCompare(b.startedAt))
 }
@@ -85,7 +86,7 @@ export async function abandoned(record: RunRecord): Promise<boolean> {
 
 /** Record of the testnet that `current` points to, or null. */
 export async function currentRecord(): Promise<RunRecord | null> {
-  const target = await readlink(CURRENT_LINK).catch(() => null)
+  const target = await readlink(CURRENT_LINK).catch(absentOnly(() => null))
   return target === null ? null : await readRecord(basename(target))
 }
 
@@ -98,6 +99,15 @@ export async function pointCurrent(run: string): Promise<void> {
 export async function unpointCurrent(run: string): Promise<void> {
   const target = await readlink(CURRENT_LINK).catch(() => null)
   if (target !== null && basename(target) === run) await rm(CURRENT_LINK, { force: true })
+}
+
+/** What is not there is an answer; what may not be read is not. */
+function absentOnly<T>(answer: () => T): (error: NodeJS.ErrnoException) => T {
+  return error => {
+    if (error.code === 'ENOENT') return answer()
+    if (error.code === 'EACCES' || error.code === 'EPERM') throw new NotYoursError(TESTNET_FOLDER)
+    throw error
+  }
 }
 
 async function readJson<T>(file: string): Promise<T | null> {

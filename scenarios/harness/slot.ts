@@ -20,7 +20,7 @@ export async function holdFreeSlot(runtime: Pick<Runtime, 'slotFree'>, taken: Re
   const passed: number[] = []
   for (let slot = 0; slot < SLOTS; slot++) {
     if (!taken.has(slot)) {
-      const release = await hold(slot)
+      const release = await holdName(`slot-${slot}`)
       if (release !== null) {
         if (await runtime.slotFree(slot)) return { slot, passed, release }
         release()
@@ -31,11 +31,12 @@ export async function holdFreeSlot(runtime: Pick<Runtime, 'slotFree'>, taken: Re
   throw new NoFreeSlotError(SLOTS)
 }
 
-async function hold(slot: number): Promise<(() => void) | null> {
+/** Hold a name for the whole machine as long as this process lives; null when another has it. */
+export async function holdName(name: string): Promise<(() => void) | null> {
   const server = net.createServer(socket => socket.destroy())
   const { promise, resolve } = Promise.withResolvers<(() => void) | null>()
   server.once('error', () => resolve(null))
-  server.listen(`\0warren-slot-${slot}`, () => resolve(() => void server.close()))
+  server.listen(`\0warren-${name}`, () => resolve(() => void server.close()))
   server.unref()
   return await promise
 }

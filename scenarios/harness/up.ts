@@ -1,15 +1,16 @@
 /** From a topology to a testnet that works, the same for both runtimes. */
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { type Plan, plan as planOf, type Topology } from '../../netem/index.ts'
 import { removeRun, sweep } from './down.ts'
 import { type Endpoints, endpointsOf, writeEndpoints } from './endpoints.ts'
-import { InterruptedError, TestnetRunningError } from './errors.ts'
+import { InterruptedError, LeftBehindError, TestnetRunningError, UpUnderWayError } from './errors.ts'
+import { TESTNET_FOLDER } from './paths.ts'
 import { prepareBundles } from './prepare.ts'
 import { waitReady } from './ready.ts'
 import { createRun, listRecords, pointCurrent, type RunRecord, runFolder, writeRecord } from './run-record.ts'
 import type { Progress, RuntimeName, Testnet } from './runtime.ts'
 import { chooseRuntime } from './runtimes.ts'
-import { holdFreeSlot } from './slot.ts'
+import { holdFreeSlot, holdName } from './slot.ts'
 
 export interface UpRequest {
   topology: Topology
@@ -32,6 +33,18 @@ export interface Standing {
  * @throws TopologyInvalidError before anything is created; TestnetRunningError; RuntimeMissingError; HarnessError of the stage
  */
 export async function bringUp(request: UpRequest): Promise<Standing> {
+  if (request.bound) return await bringUpAlone(request)
+  // Between the look for a standing testnet and its record lie seconds: nobody else may look meanwhile.
+  const release = await holdName(`up-${createHash('sha256').update(TESTNET_FOLDER).digest('hex').slice(0, 32)}`)
+  if (release === null) throw new UpUnderWayError()
+  try {
+    return await bringUpAlone(request)
+  } finally {
+    release()
+  }
+}
+
+async function bringUpAlone(request: UpRequest): Promise<Standing> {
   const { topology, seed, progress, signal, bound } = request
   planOf(topology, seed)
   await sweep(progress)
@@ -59,8 +72,10 @@ export async function bringUp(request: UpRequest): Promise<Standing> {
       return { testnet, record: { ...record, state: 'up' }, endpoints }
     } catch (error) {
       progress.note('removing what was built')
-      await removeRun(record)
-      throw signal.aborted ? new InterruptedError() : error
+      const left = await removeRun(record).catch((why: Error) => [why.message])
+      const cause = signal.aborted ? new InterruptedError() : (error as Error)
+      if (left.length > 0) throw new LeftBehindError(cause, left)
+      throw cause
     }
   } finally {
     held.release()

@@ -48,7 +48,7 @@ const declared = { ...manifest.dependencies, ...manifest.devDependencies, ...man
 /** Imported by a file that is not a test, or run by a script (mocha), or named as knex's client (sqlite3). */
 function users(name: string): string[] {
   if (name === 'mocha') return Object.values(manifest.scripts).filter(script => script.includes('mocha'))
-  const sources = files('.ts')
+  const sources = files('.ts').filter(file => !file.endsWith('.test.ts'))
   if (name === 'sqlite3') return sources.filter(file => readFileSync(join(ROOT, file), 'utf8').includes("'sqlite3'"))
   return sources.filter(file => importsOf(file).some(at => at === name || at.startsWith(`${name}/`)))
 }

@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { examplesOf, matches } from './readme.ts'
@@ -14,8 +15,15 @@ const run = promisify(execFile)
 const UP_LIMIT_MS = 300_000
 const EXAMPLE_LIMIT_MS = 60_000
 
+/** A folder of its own, so that a testnet that is up stays up. */
+const folder = mkdtempSync(join(tmpdir(), 'warren-readme-'))
+
 const shell = (script: string, timeout: number) =>
-  run('bash', ['-euo', 'pipefail', '-c', script], { cwd: ROOT, timeout, env: { ...process.env, RUNTIME: 'netns' } })
+  run('bash', ['-euo', 'pipefail', '-c', script.replaceAll('.testnet/', `${folder}/`)], {
+    cwd: ROOT,
+    timeout,
+    env: { ...process.env, RUNTIME: 'netns', WARREN_TESTNET_DIR: folder }
+  })
 
 describe('the README’s examples', () => {
   const examples = examplesOf(readFileSync(join(ROOT, 'README.md'), 'utf8'), 'Try it')
@@ -30,6 +38,7 @@ describe('the README’s examples', () => {
   after(async function () {
     this.timeout(UP_LIMIT_MS)
     const { stdout } = await shell('make testnet-down', UP_LIMIT_MS)
+    rmSync(folder, { recursive: true, force: true })
     assert.match(stdout, /nothing (is )?left/i)
   })
 
