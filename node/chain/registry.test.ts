@@ -169,4 +169,30 @@ describe('the registry', function () {
     const reader = open[2]!
     await eventually(() => peers(reader).length === 2, 'both again')
   })
+
+  it('counts the members of a lost chain until they had time to come back, and no longer', async () => {
+    for (const registry of open) await registry.stop()
+    const [stays, leaves] = [await node(5), await node(6)]
+    const hasty = createRegistry({
+      rpcUrl: chain.rpcUrl,
+      address: chain.registry,
+      pollMs: POLL_MS,
+      returnGraceMs: 0,
+      log: silentLog()
+    })
+    hasty.start()
+    open.push(hasty)
+    for (const registry of [stays.registry, hasty]) {
+      await eventually(() => peers(registry).includes(leaves.identity.peerId), 'the one that leaves')
+    }
+    await eventually(() => peers(stays.registry).includes(stays.identity.peerId), 'the one that stays')
+    await leaves.registry.stop()
+    await chain.down()
+    await eventually(() => stays.registry.state().problem !== null, 'the absence was noticed')
+    await chain.up()
+    await eventually(() => stays.registry.state().problem === null && stays.registry.state().registered, 'back')
+    assert.ok(peers(stays.registry).includes(leaves.identity.peerId))
+    await eventually(() => peers(hasty).join() === stays.identity.peerId, 'only who is back')
+    assert.ok(peers(stays.registry).includes(leaves.identity.peerId))
+  })
 })

@@ -17,6 +17,8 @@ const LIVELY_POLL_MS = 2000
 const LIVELY_FOR_MS = 20_000
 const LONGEST_RETRY_MS = 15_000
 const FIRST_RETRY_MS = 250
+/** How long members learnt from the chain before still count after it began anew: time to register again. */
+export const REGISTRY_RETURN_GRACE_MS = 30_000
 
 /** What a node signs so that peers can check its row: the EVM cannot check Ed25519 (P53). */
 export interface RegistryStatement {
@@ -51,17 +53,19 @@ export interface Registry extends MemberSource {
 
 /**
  * @param options.own the node to keep registered; absent for a role that only reads
+ * @param options.returnGraceMs how long members of a lost chain still count; REGISTRY_RETURN_GRACE_MS when absent
  * @param options.onChange called after the list changed
  */
 export function createRegistry(options: {
   rpcUrl: string
   address: Hex
   pollMs?: number
+  returnGraceMs?: number
   own?: { identity: Identity; ownerAddress: Hex; ownerKey: Hex }
   onChange?: (nodes: readonly RegisteredNode[]) => void
   log: Log
 }): Registry {
-  const { own, log, pollMs = DEFAULT_REGISTRY_POLL_MS } = options
+  const { own, log, pollMs = DEFAULT_REGISTRY_POLL_MS, returnGraceMs = REGISTRY_RETURN_GRACE_MS } = options
   const stopping = new AbortController()
   const url = own === undefined ? '' : `/p2p/${own.identity.peerId}`
   let client: RegistryClient | undefined
@@ -72,6 +76,9 @@ export function createRegistry(options: {
   let seen: { number: bigint; hash: string } | null = null
   let registered = false
   let problem: string | null = null
+  /** Members of a chain that is gone who are not back yet; they count until `missedUntilMs`. */
+  let missed: readonly RegisteredNode[] = []
+  let missedUntilMs = 0
   let changedAtMs = performance.now()
   let loop: Promise<void> | undefined
 
@@ -112,6 +119,7 @@ export function createRegistry(options: {
       registered = true
       return false
     }
+    if (registered && row === undefined) expectReturn()
     registered = false
     if (row === undefined) await chain.register({ publicKey: own.identity.publicKey, url, metadataHash })
     else await chain.update({ url, metadataHash })
@@ -122,9 +130,11 @@ export function createRegistry(options: {
   async function poll(): Promise<void> {
     const chain = await connect()
     const head = await chain.head()
-    if (seen !== null && head.hash === seen.hash && (own === undefined || registered)) return
+    const graceOver = missed.length > 0 && performance.now() >= missedUntilMs
+    if (seen !== null && head.hash === seen.hash && (own === undefined || registered) && !graceOver) return
     if (seen !== null && head.number < seen.number) {
       log.warn({ was: Number(seen.number), is: Number(head.number) }, 'the chain began anew')
+      expectReturn()
       registered = false
       statement = null
     }
@@ -138,8 +148,20 @@ export function createRegistry(options: {
     learn(rows)
   }
 
+  /**
+   * The chain began anew: whoever registers first would see nobody else, and take one copy for enough. So the members
+   * known until now count until they had time to come back.
+   */
+  function expectReturn(): void {
+    missed = nodes ?? []
+    missedUntilMs = performance.now() + returnGraceMs
+  }
+
   function learn(rows: readonly RegistryRow[]): void {
-    const learnt = rows.flatMap(row => verified(row, log) ?? [])
+    const listed = rows.flatMap(row => verified(row, log) ?? [])
+    const back = new Set(listed.map(({ nodeId }) => nodeId))
+    missed = performance.now() < missedUntilMs ? missed.filter(({ nodeId }) => !back.has(nodeId)) : []
+    const learnt = [...listed, ...missed]
     const changed = JSON.stringify(learnt) !== JSON.stringify(nodes)
     nodes = learnt
     if (!changed) return
