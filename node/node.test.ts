@@ -92,6 +92,25 @@ describe('node', function () {
     assert.ok([201, 503].includes(unreachable.status))
   })
 
+  it('counts no copy as a replica that is gone from the disk: it is stored anew', async () => {
+    await using peer = await startNode()
+    const bytes = randomBytes(1000)
+    const { cid } = (await (await post(peer, bytes)).json()) as { cid: string }
+    const replica = () =>
+      peer.node.blobs.putReplica(
+        cid,
+        'text/plain',
+        (async function* () {
+          yield bytes
+        })(),
+        {}
+      )
+    assert.deepEqual(await replica(), { alreadyStored: true })
+    await rm(join(peer.dataDir, 'blobs', cid, 'data'))
+    assert.deepEqual(await replica(), { alreadyStored: false })
+    assert.ok((await read(peer, cid)).equals(bytes))
+  })
+
   it('does not acknowledge below the quorum, and keeps the blob for repair', async () => {
     await using nodes = await startNodes(2)
     await know(nodes)

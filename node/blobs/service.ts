@@ -1,6 +1,7 @@
 /** Blobs as the whole node offers them: this disk, the other owners of the shard, and repair between them. */
 import PQueue from 'p-queue'
 import {
+  BlobCorruptError,
   BlobNotFoundError,
   CidMismatchError,
   MembersUnknownError,
@@ -165,11 +166,23 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     return { cid, sizeBytes, existed, replicas: [network.self, ...confirmed] }
   }
 
+  /** Looks at the disk: a copy that is gone or cut short is set aside, and is no replica. */
+  async function isReallyHere(cid: string): Promise<boolean> {
+    try {
+      const blob = await store.open(cid)
+      if (blob) await pulled(blob.read({ length: 0 }))
+      return blob !== null
+    } catch (error) {
+      if (error instanceof BlobCorruptError) return false
+      throw error
+    }
+  }
+
   const putReplica: BlobService['putReplica'] = async (cidText, mimeType, source, { sizeHint, signal }) => {
     if (stopped.aborted) throw new StoppedError()
     const cid = parseCid(cidText)
     requireOwnShard(cid)
-    if (store.has(cid)) {
+    if (await isReallyHere(cid)) {
       await endEarly(source)
       return { alreadyStored: true }
     }
