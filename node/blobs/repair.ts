@@ -83,7 +83,9 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
     if (performance.now() < fullPassAtMs) return
     fullPassAtMs = Number.POSITIVE_INFINITY
     for (const cid of list()) {
-      if (signal.aborted || membership() !== members) return
+      // A change among the members schedules another pass and does not end this one: otherwise one node that comes
+      // and goes would keep the blobs at the end from ever being looked at.
+      if (signal.aborted) return
       if (!waiting.has(cid)) await tryOnce(cid, 0)
     }
   }
