@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { peerIdFromString } from '@libp2p/peer-id'
+import { multiaddr } from '@multiformats/multiaddr'
 import { PeerRefusedError } from '../errors.ts'
+import { ephemeralIdentity } from '../identity.ts'
 import { eventually, memoryHandlers, startPeer, startRelay, type TestPeer } from './testing.ts'
 
 const MIB = 1024 * 1024
@@ -32,6 +37,30 @@ const introduce = (a: TestPeer, b: TestPeer) => a.node.libp2p.dial(b.node.libp2p
 describe('the network', function () {
   this.timeout(60_000)
   const signal = new AbortController().signal
+
+  it('takes a peer for unreachable when the time of its caller ran out, not when the caller lost interest', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as { port: number }
+    const { peerId } = await ephemeralIdentity()
+    const member = { nodeId: 'silent', peerId, owner: '', url: `/p2p/${peerId}` }
+    try {
+      await using a = await startPeer({ members: { nodes: () => [member] } })
+      const reachable = () => a.network.members().find(each => each.peerId === peerId)?.reachable
+      await a.node.libp2p.peerStore.merge(peerIdFromString(peerId), {
+        multiaddrs: [multiaddr(`/ip4/127.0.0.1/tcp/${port}`)]
+      })
+      const lost = new AbortController()
+      const asked = a.network.health(peerId, { signal: lost.signal })
+      lost.abort()
+      await assert.rejects(asked)
+      assert.equal(reachable(), true)
+      await assert.rejects(a.network.health(peerId, { signal: AbortSignal.timeout(200) }))
+      assert.equal(reachable(), false)
+    } finally {
+      silent.close()
+    }
+  })
 
   it('stores, replicates, retrieves ranges and reports health over a direct connection', async () => {
     await using a = await startPeer()

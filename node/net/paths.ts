@@ -68,8 +68,11 @@ export function createPaths(libp2p: Libp2p, anchors: Anchors, connectTimeoutMs: 
       failedAtMs.delete(peerId)
       return connection
     } catch (cause) {
-      options.signal?.throwIfAborted()
-      failedAtMs.set(peerId, performance.now())
+      const given = options.signal
+      // A caller who lost interest says nothing of the peer; one whose time ran out does.
+      const withdrawn = given?.aborted === true && (given.reason as Error | undefined)?.name !== 'TimeoutError'
+      if (!withdrawn) failedAtMs.set(peerId, performance.now())
+      given?.throwIfAborted()
       throw new PeerUnreachableError(peerId, { cause })
     } finally {
       limit.clear()
