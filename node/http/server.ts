@@ -6,6 +6,7 @@ import type { Log } from '../log.ts'
 import { addBlobRoutes, type BlobRoutesOptions } from './blob-routes.ts'
 import { answerFailures } from './failures.ts'
 import { addStatusRoutes, type NodeStatus } from './status-routes.ts'
+import { continueWhenRead } from './upload.ts'
 
 /** Most connections open at once. */
 export const HTTP_MAX_CONNECTIONS = 1024
@@ -63,8 +64,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
   // A client that asks first (curl does, for large bodies) is answered by the same handler; the body is asked for
   // only when somebody begins to read it, so that a refusal comes before the first byte.
   server.on('checkContinue', (req, res) => {
-    const begin = () => res.writeContinue()
-    if (Number(req.headers['content-length'] ?? 0) <= options.maxBlobBytes) begin()
+    continueWhenRead(req, res)
     handle(req, res)
   })
   server.maxConnections = HTTP_MAX_CONNECTIONS

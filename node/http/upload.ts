@@ -1,5 +1,5 @@
 /** A request's body as bytes for the store: never gathered, ended when the client goes away or falls silent. */
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { RequestInvalidError, RequestTimeoutError } from '../errors.ts'
 
 /** Longest silence within a body. */
@@ -14,11 +14,20 @@ export function announcedBytes(req: IncomingMessage): number | undefined {
   return bytes
 }
 
+const waiting = new WeakMap<IncomingMessage, () => void>()
+
+/** The client waits for `100 Continue`: it is sent when `bodyOf` is first read, so that a refusal comes before it. */
+export function continueWhenRead(req: IncomingMessage, res: ServerResponse): void {
+  waiting.set(req, () => res.writeContinue())
+}
+
 /**
  * The body. Stopping to read leaves the connection open, so that an answer can still be sent.
  * @throws RequestTimeoutError, RequestInvalidError when the client goes away
  */
 export async function* bodyOf(req: IncomingMessage, idleMs = BODY_IDLE_MS): AsyncGenerator<Uint8Array> {
+  waiting.get(req)?.()
+  waiting.delete(req)
   let timer: NodeJS.Timeout | undefined
   const pieces = req.iterator({ destroyOnReturn: false })[Symbol.asyncIterator]()
   try {
@@ -41,5 +50,7 @@ export async function* bodyOf(req: IncomingMessage, idleMs = BODY_IDLE_MS): Asyn
     throw error
   } finally {
     clearTimeout(timer)
+    // Its listener would keep what still arrives from being thrown away. Not waited for: a read may be pending.
+    pieces.return?.().catch(() => {})
   }
 }
