@@ -25,6 +25,8 @@ export interface ChainConfig {
 export interface NodeConfig {
   port: number
   dataDir: string
+  /** Whether `GET /blobs` is answered to other machines. */
+  listBlobs: boolean
   /** Empty: derived from the peer id. */
   nodeId: string
   p2p: {
@@ -106,6 +108,7 @@ const hex = (digits: number, what: string) =>
 const schema = z.object({
   PORT: number(5001, 0, PORT_MAX),
   DATA_DIR: text('./data'),
+  HTTP_LIST_BLOBS: flag(false),
   NODE_ID: z
     .string()
     .trim()
@@ -176,6 +179,7 @@ export function readConfig(env: Environment): NodeConfig {
   return {
     port: data.PORT,
     dataDir: data.DATA_DIR,
+    listBlobs: data.HTTP_LIST_BLOBS,
     nodeId: data.NODE_ID,
     p2p: {
       enabled: data.P2P_ENABLED,

@@ -172,6 +172,17 @@ export class BusyError extends WarrenError {
   }
 }
 
+/** Thrown when somebody from another machine asks for the list of all blobs. */
+export class ListForbiddenError extends WarrenError {
+  constructor() {
+    super(
+      'FORBIDDEN',
+      403,
+      'The list of blobs is given to this machine only. Ask from there, or start the node with HTTP_LIST_BLOBS=1.'
+    )
+  }
+}
+
 /** Thrown when the node does not know yet who the owners of shards are. */
 export class MembersUnknownError extends WarrenError {
   constructor() {

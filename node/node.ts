@@ -127,6 +127,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     blobs,
     store,
     maxBlobBytes: config.maxBlobBytes,
+    listBlobs: config.listBlobs,
     status,
     log,
     onAnswer: facts =>

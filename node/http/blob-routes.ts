@@ -1,4 +1,5 @@
 /** `/store`, `/retrieve`, `/blobs` and `/replication`: blobs over HTTP as the ByteCave document has them. */
+import { isIPv4 } from 'node:net'
 import { Readable } from 'node:stream'
 import type Router from '@koa/router'
 import type { Context } from 'koa'
@@ -6,7 +7,14 @@ import { parseCid } from '../blobs/cid.ts'
 import { SEAL_CHUNK_BYTES } from '../blobs/seal.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
-import { BlobEmptyError, BusyError, PayloadTooLargeError, RangeInvalidError, RequestInvalidError } from '../errors.ts'
+import {
+  BlobEmptyError,
+  BusyError,
+  ListForbiddenError,
+  PayloadTooLargeError,
+  RangeInvalidError,
+  RequestInvalidError
+} from '../errors.ts'
 import { parseRange } from './range.ts'
 import { announcedBytes, bodyOf } from './upload.ts'
 
@@ -22,10 +30,12 @@ export interface BlobRoutesOptions {
   blobs: BlobService
   store: BlobStore
   maxBlobBytes: number
+  /** Whether `/blobs` is answered to everybody, not only to this machine: who knows a CID can read the blob. */
+  listBlobs: boolean
 }
 
 /** Add the routes. */
-export function addBlobRoutes(router: Router, { blobs, store, maxBlobBytes }: BlobRoutesOptions): void {
+export function addBlobRoutes(router: Router, { blobs, store, maxBlobBytes, listBlobs }: BlobRoutesOptions): void {
   let uploads = 0
 
   router.post('/store', async ctx => {
@@ -104,6 +114,7 @@ export function addBlobRoutes(router: Router, { blobs, store, maxBlobBytes }: Bl
   })
 
   router.get('/blobs', ctx => {
+    if (!listBlobs && !isLoopback(ctx.req.socket.remoteAddress)) throw new ListForbiddenError()
     const offset = pageNumber(ctx, 'offset', 0, Number.MAX_SAFE_INTEGER)
     const limit = pageNumber(ctx, 'limit', PAGE_DEFAULT, PAGE_MAX)
     const cids: string[] = []
@@ -121,6 +132,12 @@ export function addBlobRoutes(router: Router, { blobs, store, maxBlobBytes }: Bl
     ctx.set('cache-control', 'no-store')
     ctx.body = await blobs.replication(parseCid(ctx.params.cid ?? ''), goneSignal(ctx))
   })
+}
+
+/** Whether a connection comes from this machine itself. */
+export function isLoopback(address = ''): boolean {
+  const plain = address.replace(/^::ffff:/, '')
+  return plain === '::1' || (isIPv4(plain) && plain.startsWith('127.'))
 }
 
 function pageNumber(ctx: Context, name: string, fallback: number, max: number): number {

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { request } from 'node:http'
 import { connect } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { cidOf } from '../blobs/cid.ts'
 import { startNode, type TestNode } from '../testing.ts'
+import { isLoopback } from './blob-routes.ts'
 
 const MIB = 1024 * 1024
 
@@ -106,6 +108,59 @@ describe('http', () => {
     assert.equal(status, 413)
     assert.ok(sent.bytes < 64 * MIB)
     assert.deepEqual(peer.node.store.stats(), before)
+  })
+
+  it('lets a client that goes on writing read the refusal, and throws away what it writes', async () => {
+    const socket = connect(Number(new URL(peer.url).port), '127.0.0.1')
+    const answer = new Promise<string>((resolve, reject) => {
+      let text = ''
+      socket.on('data', data => {
+        text += data
+      })
+      socket.once('end', () => resolve(text)).once('error', reject)
+    })
+    socket.write('POST /store HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n')
+    for (let i = 0; i < 12; i += 1) {
+      socket.write(`${MIB.toString(16)}\r\n`)
+      socket.write(randomBytes(MIB))
+      socket.write('\r\n')
+    }
+    const written = new Promise<void>((resolve, reject) => {
+      socket.write('0\r\n\r\n', error => (error ? reject(error) : resolve()))
+    })
+    await written
+    assert.match(await answer, /^HTTP\/1\.1 413 .*PAYLOAD_TOO_LARGE/s)
+    socket.destroy()
+  })
+
+  it('asks for a body with 100 Continue only when it reads it', async () => {
+    const first = (path: string) =>
+      new Promise<string>((resolve, reject) => {
+        const socket = connect(Number(new URL(peer.url).port), '127.0.0.1')
+        socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n`)
+        socket.once('error', reject).once('data', data => {
+          socket.destroy()
+          resolve(String(data))
+        })
+      })
+    assert.match(await first('/store'), /^HTTP\/1\.1 100 /)
+    assert.match(await first('/nowhere'), /^HTTP\/1\.1 404 /)
+  })
+
+  it('lists its blobs to this machine, and to others only when the operator says so', async () => {
+    const given = { '127.0.0.1': true, '127.9.9.9': true, '::1': true, '::ffff:127.0.0.1': true }
+    const refused = { '11.0.1.1': false, '172.17.0.1': false, '::ffff:10.0.0.1': false, '': false }
+    for (const [address, is] of Object.entries({ ...given, ...refused })) assert.equal(isLoopback(address), is, address)
+    const outside = Object.values(networkInterfaces())
+      .flatMap(list => list ?? [])
+      .find(({ family, internal }) => family === 'IPv4' && !internal)
+    if (outside === undefined) return
+    const path = (node: TestNode) => `http://${outside.address}:${new URL(node.url).port}/blobs`
+    const answer = await fetch(path(peer))
+    assert.equal(answer.status, 403)
+    assert.equal(((await answer.json()) as { error: string }).error, 'FORBIDDEN')
+    await using open = await startNode({ HTTP_LIST_BLOBS: '1' })
+    assert.equal((await fetch(path(open))).status, 200)
   })
 
   it('answers a full quota with 507 and takes more when there is room again', async () => {
