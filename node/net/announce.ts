@@ -10,6 +10,7 @@ import { z } from 'zod'
 import { type Identity, verifyPeerSignature } from '../identity.ts'
 import type { Log } from '../log.ts'
 import { frameReader, sendBytes, sendHeader } from './frames.ts'
+import { createHeard } from './heard.ts'
 import { type NetworkServices, TOPICS } from './libp2p.ts'
 import { parseHeader } from './protocols.ts'
 
@@ -27,6 +28,8 @@ const MAX_ANNOUNCEMENTS = 10_000
 const MAX_CLOCK_SKEW_MS = 10 * 60 * 1000
 /** Longest list one peer hands to another: some ten thousand announcements. */
 const MAX_LIST_BYTES = 8 * 1024 * 1024
+/** Most that is kept of others, so that the list always fits; beyond it newcomers are not heard. */
+const MAX_HEARD_BYTES = MAX_LIST_BYTES / 2
 const LIST_TIMEOUT_MS = 5000
 /** A crowd that starts together is complete a little later. */
 const ASK_AGAIN_MS = [3000, 10_000, 30_000]
@@ -72,7 +75,7 @@ export function createAnnouncements(options: {
 }): Announcements {
   const { libp2p, own, identity, isAnchor, log } = options
   const { pubsub } = libp2p.services
-  const heard = new Map<string, { announcement: SignedAnnouncement; atMs: number }>()
+  const heard = createHeard<SignedAnnouncement>({ maxCount: MAX_ANNOUNCEMENTS, maxBytes: MAX_HEARD_BYTES })
   let said: SignedAnnouncement | undefined
   const again = new Set<NodeJS.Timeout>()
   let interval: NodeJS.Timeout | undefined
@@ -108,10 +111,10 @@ export function createAnnouncements(options: {
     if (announcement === null || announcement.peerId === identity.peerId) return
     const known = heard.get(announcement.peerId)
     if (known !== undefined && known.announcement.timestamp >= announcement.timestamp) return
-    if (known === undefined && heard.size >= MAX_ANNOUNCEMENTS) return
+    if (!heard.fits(announcement.peerId, announcement)) return
     const { signature, ...rest } = announcement
     if (!verifyPeerSignature(announcement.peerId, signedBytes(rest), Buffer.from(signature, 'base64'))) return
-    heard.set(announcement.peerId, { announcement, atMs: performance.now() })
+    heard.keep(announcement.peerId, announcement)
     remember(libp2p, announcement).catch(() => undefined)
   }
 
@@ -125,10 +128,7 @@ export function createAnnouncements(options: {
     const reader = frameReader(stream)
     try {
       await reader.header(frame)
-      const all = [
-        ...(said === undefined ? [] : [said]),
-        ...[...heard.values()].filter(fresh).map(entry => entry.announcement)
-      ]
+      const all = [...(said === undefined ? [] : [said]), ...freshOnes()]
       const json = Buffer.from(JSON.stringify(all))
       await sendHeader(stream, { sizeBytes: json.byteLength }, frame)
       await sendBytes(stream, [json], frame)
@@ -186,13 +186,15 @@ export function createAnnouncements(options: {
   }
 
   const fresh = ({ atMs }: { atMs: number }) => performance.now() - atMs < FORGET_AFTER_MS
+  const freshOnes = (): SignedAnnouncement[] =>
+    [...heard.entries()].flatMap(([, entry]) => (fresh(entry) ? [entry.announcement] : []))
 
   return {
     of(peerId) {
       const entry = heard.get(peerId)
       return entry !== undefined && fresh(entry) ? entry.announcement : null
     },
-    all: () => [...heard.values()].filter(fresh).map(({ announcement }) => announcement),
+    all: freshOnes,
     refresh,
     async start() {
       pubsub.addEventListener('message', onMessage)
@@ -201,7 +203,7 @@ export function createAnnouncements(options: {
       pubsub.addEventListener('subscription-change', onSubscription)
       libp2p.addEventListener('self:peer:update', refresh)
       interval = setInterval(() => {
-        for (const [peerId, entry] of heard) if (!fresh(entry)) heard.delete(peerId)
+        for (const [peerId, entry] of heard.entries()) if (!fresh(entry)) heard.forget(peerId)
         void announce()
       }, ANNOUNCE_INTERVAL_MS)
       refresh()
