@@ -107,6 +107,47 @@ describe('a node among hostile peers', function () {
   })
 })
 
+describe('a reader who leaves before the answer', function () {
+  this.timeout(60_000)
+
+  it('lets go of the blob it asked for', async () => {
+    const asked = Promise.withResolvers<void>()
+    const gone = Promise.withResolvers<void>()
+    let ended = false
+    const bytes = {
+      next: async () => ({ done: false as const, value: randomBytes(1) }),
+      async return() {
+        ended = true
+        return { done: true as const, value: undefined }
+      },
+      [Symbol.asyncIterator]() {
+        return this
+      }
+    }
+    await using node = await startPeer({
+      handlers: blobs => ({
+        ...memoryHandlers(blobs),
+        async get() {
+          asked.resolve()
+          await gone.promise
+          return { sizeBytes: MIB, mimeType: '', bytes }
+        }
+      })
+    })
+    await using peer = await startPeer()
+    await peer.node.libp2p.dial(node.node.libp2p.getMultiaddrs())
+    const stream = await peer.node.libp2p.dialProtocol(node.node.libp2p.peerId, PROTOCOLS.retrieve)
+    await sendHeader(stream, { cid: 'x' }, PATIENT)
+    await asked.promise
+    stream.abort(new Error('left'))
+    const [connection] = node.node.libp2p.getConnections(peer.node.libp2p.peerId)
+    const answering = () => connection?.streams.some(({ protocol }) => protocol === PROTOCOLS.retrieve)
+    await eventually(() => !answering(), 'the stream is gone')
+    gone.resolve()
+    await eventually(() => ended, 'the blob was let go')
+  })
+})
+
 describe('back-pressure', function () {
   this.timeout(60_000)
 

@@ -1,6 +1,7 @@
 /** The answering side of the blob protocols: caps, deadlines, and the blob service behind it. */
 import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import type { BlobHandlers } from '../blobs/network.types.ts'
+import { endEarly } from '../blobs/sources.ts'
 import { BusyError, PeerTimeoutError, StoppedError, WarrenError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { TRANSFER_UNKNOWN, UNKNOWN_SIZE_BYTES } from './ask.ts'
@@ -26,6 +27,8 @@ export interface Handlers extends BlobHandlers {
 
 /** After the answer the asker closes; one that does not is cut. */
 const GOODBYE_MS = 5000
+/** Uploads kept at once, those included that wait for their sender to come back or to ask for the answer again. */
+const MAX_SESSIONS = 10_000
 const FALLBACK_MIME = 'application/octet-stream'
 
 interface Request {
@@ -70,6 +73,7 @@ export async function serveProtocols(options: {
       if (!session.settled) await answer(stream, { offset: session.received })
     } else {
       if (session !== undefined) throw new TransferUnknownError()
+      if (sessions.size >= MAX_SESSIONS) throw new BusyError('uploads')
       session = new UploadSession({
         sizeBytes,
         idleTimeoutMs: timings.idleTimeoutMs,
@@ -111,8 +115,14 @@ export async function serveProtocols(options: {
       const blob = await handlers.get(cid, { ...range, signal: limit.signal, from })
       const sends = Math.max(0, Math.min(length ?? Number.POSITIVE_INFINITY, blob.sizeBytes - offset))
       const reply = { sizeBytes: blob.sizeBytes, mimeType: blob.mimeType || FALLBACK_MIME, offset, length: sends }
-      await answer(stream, reply)
-      if (sends === 0) return
+      try {
+        await answer(stream, reply)
+      } catch (error) {
+        // Nobody will read: the file behind the bytes is closed.
+        await endEarly(blob.bytes)
+        throw error
+      }
+      if (sends === 0) return await endEarly(blob.bytes)
       try {
         await sendBytes(stream, blob.bytes, { idleTimeoutMs: timings.idleTimeoutMs, signal: limit.signal })
       } catch (error) {
