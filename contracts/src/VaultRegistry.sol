@@ -3,8 +3,8 @@ pragma solidity 0.8.37;
 
 /// @title The list of storage nodes and who owns them.
 /// @notice A node registers its Ed25519 public key and how to reach it. `nodeId` is keccak256(publicKey). One active
-/// node per owner. The EVM cannot check an Ed25519 signature cheaply, so a row is a claim: peers trust it only
-/// together with the statement that the node signs with that key (`/info`).
+/// node per owner. The EVM cannot check an Ed25519 signature cheaply, so a row is a claim. The node signs a statement
+/// of it with that key (`/info`, its hash is the row's metadataHash); whoever relies on the owner has to check it.
 contract VaultRegistry {
     uint256 public constant PUBLIC_KEY_BYTES = 32;
     uint256 public constant MAX_URL_BYTES = 256;
