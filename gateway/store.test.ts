@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import knexFactory, { type Knex } from 'knex'
@@ -54,6 +54,23 @@ describe('the store', () => {
       await second.close()
       const file = await readFile(join(folder, 'gateway.sqlite'))
       assert.ok(!file.includes('secret'))
+    }))
+
+  it('is for its own user only, also where an older file was not', () =>
+    withDatabase(async folder => {
+      const dataDir = join(folder, 'new')
+      const modes = async (...names: string[]) =>
+        await Promise.all(names.map(async name => (await stat(join(dataDir, name))).mode & 0o777))
+      const made = await open(dataDir, 'secret:one')
+      assert.deepEqual(
+        await modes('', 'gateway.sqlite', 'gateway.sqlite-wal', 'gateway.sqlite-shm'),
+        [0o700, 0o600, 0o600, 0o600]
+      )
+      await made.close()
+      await chmod(join(dataDir, 'gateway.sqlite'), 0o644)
+      const again = await open(dataDir, 'secret:one')
+      assert.deepEqual(await modes('gateway.sqlite', 'gateway.sqlite-wal'), [0o600, 0o600])
+      await again.close()
     }))
 
   it('is durable by its own settings', () =>

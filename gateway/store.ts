@@ -1,5 +1,5 @@
 /** The gateway's database: the only file of the room that loads knex. SQLite, shared by the gateways of one host. */
-import { mkdir } from 'node:fs/promises'
+import { chmod, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import knexFactory, { type Knex } from 'knex'
 import {
@@ -52,7 +52,8 @@ export interface Store {
  * @throws DatabaseDriverError, DatabaseVersionError, and what a migration throws
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  await mkdir(options.dataDir, { recursive: true })
+  await mkdir(options.dataDir, { recursive: true, mode: 0o700 })
+  await makePrivate(join(options.dataDir, DATABASE_FILE))
   const knex = connect(options)
   try {
     await checkVersion(knex)
@@ -79,6 +80,28 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   } catch (error) {
     await knex.destroy()
     throw error
+  }
+}
+
+/**
+ * Tenants' values and hashes of keys are in it: for this user only. SQLite gives the -wal and -shm the file's mode.
+ * The folder may be another's (a volume), so its mode is left as it is.
+ */
+async function makePrivate(path: string): Promise<void> {
+  try {
+    // Only where there is none: closing a file drops the locks this process holds on it (fcntl).
+    await (await open(path, 'wx', 0o600)).close()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+    try {
+      await chmod(file, 0o600)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      // ENOENT: not there yet. EPERM: made by another user, who shares it with us.
+      if (code !== 'ENOENT' && code !== 'EPERM') throw error
+    }
   }
 }
 
