@@ -20,8 +20,10 @@ export const KEEP_ALIVE_TIMEOUT_MS = 65_000
 export const HEADERS_MAX = 100
 /** Requests under way at once; the next is answered 503. */
 export const REQUESTS_MAX = 1024
+/** Values on their way to the nodes at once, each with a window of 8 MiB for cut connections; the next is answered 503. */
+export const BLOB_PUTS_MAX = 64
 /** After an early refusal this much of the body is still read and thrown away, so that the answer arrives. */
-export const LINGER_MAX_BYTES = MIB
+export const LINGER_MAX_BYTES = 8 * MIB
 export const LINGER_TIMEOUT_MS = 2_000
 /** One step of the network on behalf of a request: finding holders, the first byte. */
 export const BLOB_TIMEOUT_MS = 60_000

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { createServer, request } from 'node:http'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, request } from 'node:http'
 import { bodyOf } from './middleware/limits.ts'
 import { ALICE, eventually, type RunningGateway, startGateway } from './testing/fixtures.ts'
 
@@ -97,6 +98,26 @@ describe('limits on bodies', () => {
       outgoing.flushHeaders()
     })
     assert.deepEqual(answer, { status: 201, continued: true })
+  })
+})
+
+describe('a large value where no node is', () => {
+  it('is refused, and its caller can write all of it', async () => {
+    await using running = await startGateway()
+    const sizeBytes = 8 * 1024 * KIB
+    const outgoing = request(`${running.url}/v1/storage/put?key=big`, {
+      method: 'POST',
+      headers: { 'X-API-Key': ALICE, 'Content-Length': sizeBytes }
+    })
+    const answered = once(outgoing, 'response') as Promise<[IncomingMessage]>
+    // As much as a refusal still reads.
+    const written = new Promise<void>((resolve, reject) => {
+      outgoing.write(Buffer.alloc(sizeBytes), error => (error ? reject(error) : resolve()))
+    })
+    const [[incoming]] = await Promise.all([answered, written])
+    incoming.resume()
+    assert.equal(incoming.statusCode, 503)
+    outgoing.destroy()
   })
 })
 

@@ -59,7 +59,11 @@ export function createStorage({ values, blobs }: { values: Values; blobs: Blobs 
         return { sizeBytes: head.byteLength, cid: null }
       }
       // The blob is durable on its holders before its reference is written.
-      const { cid, sizeBytes } = await blobs.put(joined(head, rest), { sizeHint, signal })
+      const { cid, sizeBytes } = await blobs.put(joined(head, rest), { sizeHint, signal }).finally(() => {
+        // `joined` does so only if it was begun; what a refusal leaves must let go of the request. Not awaited: a
+        // stalled read would hold it up.
+        void rest.return?.().catch(() => {})
+      })
       await values.put(name, { value: null, sizeBytes, cid })
       return { sizeBytes, cid }
     },
