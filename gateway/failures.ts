@@ -26,6 +26,7 @@ const BY_CODE: Readonly<Record<string, (cause: Error) => GatewayError>> = {
   BLOB_NOT_FOUND: cause => new NetworkUnavailableError('no holder of this value answers', cause),
   SHARD_OWNER_UNAVAILABLE: cause => new NetworkUnavailableError('no owner of its shard answers', cause),
   REPLICATION_FAILED: cause => new NetworkUnavailableError('too few replicas were confirmed', cause),
+  CID_MISMATCH: cause => new NetworkUnavailableError('a node gave other bytes than were stored', cause),
   NO_NODE: cause => causedByFull(cause) ?? new NetworkUnavailableError('none could do it', cause),
   PEER_UNREACHABLE: cause => new NetworkUnavailableError('none answers', cause),
   PEER_TIMEOUT: cause => new NetworkUnavailableError('no answer in time', cause),
