@@ -22,7 +22,7 @@ const NAME = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/
 /** Begins to tell that this gateway lives. */
 export async function createSiblings(config: Pick<GatewayConfig, 'dataDir' | 'nodeId'>, log: Log): Promise<Siblings> {
   const own = join(ownFolder(config), ALIVE_FILE)
-  await mkdir(ownFolder(config), { recursive: true })
+  await mkdir(ownFolder(config), { recursive: true, mode: 0o700 })
   await writeFile(own, '')
   const timer = setInterval(() => {
     const now = new Date()
