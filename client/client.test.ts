@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import {
   BlobNotFoundError,
+  cidOf,
   createNetwork,
   createNetworkNode,
   ephemeralIdentity,
@@ -49,7 +50,7 @@ async function host(
         const chunks: Uint8Array[] = []
         for await (const chunk of source) chunks.push(chunk)
         const bytes = Buffer.concat(chunks)
-        const cid = createHash('sha256').update(bytes).digest('hex')
+        const cid = await cidOf([bytes])
         blobs.set(cid, bytes)
         return { cid, sizeBytes: bytes.byteLength }
       },
@@ -127,14 +128,26 @@ describe('the client', function () {
     const good = await start('node')
     const { storage, network } = await client([...bad.addresses(), ...good.addresses()])
     const bytes = randomBytes(MIB)
-    bad.blobs.set('blob', bytes)
-    good.blobs.set('blob', bytes)
+    const cid = await cidOf([bytes])
+    bad.blobs.set(cid, bytes)
+    good.blobs.set(cid, bytes)
     await storage.put(randomBytes(10))
     while (network.status().nodes < 2) await network.nodes()
     for (let i = 0; i < 6; i++) {
-      const { bytes: read } = await storage.get('blob')
+      const { bytes: read } = await storage.get(cid)
       assert.ok(bytes.equals(await collect(read)))
     }
+  })
+
+  it('takes no whole blob of other bytes than its CID names', async () => {
+    const node = await start('node')
+    const { storage } = await client(node.addresses())
+    const { cid } = await storage.put(randomBytes(MIB))
+    node.blobs.set(cid, randomBytes(MIB))
+    const { bytes } = await storage.get(cid)
+    await assert.rejects(collect(bytes), { code: 'CID_MISMATCH' })
+    const part = await storage.get(cid, { offset: 1, length: 10 })
+    assert.equal((await collect(part.bytes)).byteLength, 10)
   })
 
   it('says what is wrong: nobody there, nobody has it, wrong size', async () => {

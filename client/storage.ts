@@ -5,8 +5,10 @@ import {
   PeerRefusedError,
   PeerTimeoutError,
   PeerUnreachableError,
+  parseCid,
   replayable,
-  TransferCutError
+  TransferCutError,
+  verifyCid
 } from '../node/index.ts'
 import { BlobMissingError, NoNodeError, SizeMismatchError } from './errors.ts'
 
@@ -37,7 +39,8 @@ export interface ClientStorage {
     options?: PutOptions
   ) => Promise<{ cid: string; sizeBytes: number; peerId: string }>
   /**
-   * A blob or a range of it. If the node fails in the middle, another one goes on from there.
+   * A blob or a range of it. If the node fails in the middle, another one goes on from there. A whole blob is checked
+   * against its CID: wrong bytes end in a CidMismatchError instead of their last piece. A range cannot be checked.
    * @throws BlobMissingError when no node has it
    * @throws NoNodeError when no node could be asked
    */
@@ -164,7 +167,9 @@ export function createStorage(options: {
       if (found === null) throw new NoNodeError('none is known')
       const { sizeBytes, mimeType, bytes } = found.blob
       const wanted = Math.max(0, Math.min(length ?? Number.POSITIVE_INFINITY, sizeBytes - offset))
-      return { sizeBytes, mimeType, bytes: ranged(cid, bytes, candidates, { offset, length: wanted, signal }) }
+      const read = ranged(cid, bytes, candidates, { offset, length: wanted, signal })
+      const whole = offset === 0 && wanted === sizeBytes && sizeBytes > 0
+      return { sizeBytes, mimeType, bytes: whole ? verifyCid(parseCid(cid), read) : read }
     }
   }
 }
