@@ -6,7 +6,7 @@ export interface GatewayClientOptions {
   url: string
   /** Needed where the gateway asks for one. */
   apiKey?: string
-  /** Longest wait for the beginning of an answer, ms. Default 60 s. */
+  /** Longest wait for the beginning of an answer, or for a piece of a body to be taken, ms. Default 60 s. */
   timeoutMs?: number
 }
 
@@ -41,6 +41,8 @@ type FetchBody = NonNullable<NonNullable<Parameters<typeof fetch>[1]>['body']>
 
 const DEFAULT_TIMEOUT_MS = 60_000
 const MAX_ERROR_BYTES = 64 * 1024
+/** A body goes out in pieces of this size. */
+const PIECE_BYTES = 64 * 1024
 
 export function createGatewayClient(options: GatewayClientOptions): GatewayClient {
   const base = options.url.replace(/\/+$/, '')
@@ -55,20 +57,30 @@ export function createGatewayClient(options: GatewayClientOptions): GatewayClien
     for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value)
     const headers: Record<string, string> = options.apiKey === undefined ? {} : { 'x-api-key': options.apiKey }
     if (body !== undefined) headers['content-type'] = 'application/octet-stream'
-    // Until the answer begins: a long value may then take as long as its reader.
+    // Until the answer begins: a long value may then take as long as its reader. A body that is sent starts it anew
+    // with each piece that is taken, so that a long upload may take as long as its path.
     const late = new AbortController()
     const timer = setTimeout(() => late.abort(), options.timeoutMs ?? DEFAULT_TIMEOUT_MS)
+    let answered = false
+    const moved = () => {
+      if (!answered) timer.refresh()
+    }
+    const sent = body === undefined || typeof body === 'string' ? body : pieces(body, moved)
+    // A length that is known is announced, as fetch does for bytes it is given whole.
+    if (body instanceof Uint8Array) headers['content-length'] = String(body.byteLength)
     let response: Response
     try {
       response = await fetch(url, {
         method,
         headers,
         signal: late.signal,
-        ...(body === undefined ? {} : { body: body as FetchBody, duplex: 'half' })
+        ...(sent === undefined ? {} : { body: sent as FetchBody, duplex: 'half' })
       })
     } catch (cause) {
       throw new GatewayUnreachableError(base, { cause })
     } finally {
+      // An early answer may come while pieces are still taken.
+      answered = true
       clearTimeout(timer)
     }
     if (!response.ok) throw await answerError(response)
@@ -109,6 +121,25 @@ async function answerError(response: Response): Promise<GatewayAnswerError> {
   const code = word(told.code) ?? `HTTP_${response.status}`
   const message = word(told.message) ?? word(told.error) ?? response.statusText
   return new GatewayAnswerError(response.status, code, message)
+}
+
+/** The bytes in pieces, and a word with each that is asked for. */
+async function* pieces(
+  body: Uint8Array | AsyncIterable<Uint8Array>,
+  moved: () => void
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (body instanceof Uint8Array) {
+    for (let at = 0; at < body.byteLength; at += PIECE_BYTES) {
+      moved()
+      yield body.subarray(at, at + PIECE_BYTES)
+    }
+  } else {
+    for await (const chunk of body) {
+      moved()
+      yield chunk
+    }
+  }
+  moved()
 }
 
 async function* emptyBody(): AsyncGenerator<Uint8Array, void, undefined> {}
