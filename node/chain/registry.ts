@@ -6,6 +6,7 @@
 import { type Identity, peerIdOfPublicKey } from '../identity.ts'
 import type { Log } from '../log.ts'
 import type { MemberSource, RegisteredNode } from '../net/network.ts'
+import { pause } from '../net/timings.ts'
 import type { RegistryClient, RegistryRow } from './client.ts'
 
 type Hex = `0x${string}`
@@ -218,17 +219,4 @@ function verified(row: RegistryRow, log: Log): RegisteredNode | null {
 function shortest(error: unknown): string {
   const { shortMessage, message } = error as { shortMessage?: string; message: string }
   return shortMessage ?? message
-}
-
-function pause(ms: number, stop: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const end = () => {
-      clearTimeout(timer)
-      stop.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    stop.addEventListener('abort', end, { once: true })
-    if (stop.aborted) end()
-  })
 }

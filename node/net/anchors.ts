@@ -7,6 +7,7 @@ import type { Connection, Libp2p, Transport } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import type { Log } from '../log.ts'
+import { pause } from './timings.ts'
 
 /** Who speaks it carries circuits. */
 const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
@@ -213,17 +214,5 @@ function lost(node: Libp2p, holds: () => boolean, stop: AbortSignal): Promise<vo
     node.addEventListener('connection:close', check)
     stop.addEventListener('abort', end, { once: true })
     check()
-  })
-}
-
-function pause(ms: number, stop: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const end = () => {
-      clearTimeout(timer)
-      stop.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    stop.addEventListener('abort', end, { once: true })
   })
 }

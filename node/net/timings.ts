@@ -71,3 +71,8 @@ export function wait(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.addEventListener('abort', onAbort, { once: true })
   })
 }
+
+/** Resolves after `ms`, or as soon as `stop` aborts: for loops that look at `stop` themselves. */
+export function pause(ms: number, stop: AbortSignal): Promise<void> {
+  return wait(ms, stop).catch(() => undefined)
+}
