@@ -1,6 +1,7 @@
 /** The gateway's database: the only file of the room that loads knex. SQLite, shared by the gateways of one host. */
 import { chmod, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import knexFactory, { type Knex } from 'knex'
 import {
   type CallbackConnection,
@@ -22,6 +23,8 @@ const BYTES_PER_MB = 1024 * 1024
 const PAGE_BYTES = 4096
 /** Longest wait for the other gateways of the host while a connection is set up: one of them may be migrating. */
 const OPEN_TIMEOUT_MS = 15_000
+/** Between two tries to set a connection up. */
+const OPEN_RETRY_MS = 20
 
 export interface StoreOptions {
   dataDir: string
@@ -108,7 +111,6 @@ async function makePrivate(path: string): Promise<void> {
 /** One knex configuration for both drivers. */
 function connect({ dataDir, client, maxMb, log }: StoreOptions): Knex {
   const settings = [
-    // First: with it, even the switch to WAL waits for the other gateway.
     `PRAGMA busy_timeout = ${OPEN_TIMEOUT_MS}`,
     'PRAGMA journal_mode = WAL',
     // An acknowledged write is on the disk; WAL's default would only be safe from a crash of the process.
@@ -131,13 +133,10 @@ function connect({ dataDir, client, maxMb, log }: StoreOptions): Knex {
       },
       pool: {
         afterCreate: (connection: RawConnection, done: (error: Error | null, connection: RawConnection) => void) => {
-          if (client === 'sqlite3') return connection.exec(settings, error => done(error, connection))
-          try {
-            connection.exec(settings)
-            done(null, connection)
-          } catch (error) {
-            done(error as Error, connection)
-          }
+          setUp(connection, client, settings).then(
+            () => done(null, connection),
+            (error: Error) => done(error, connection)
+          )
         }
       }
     })
@@ -149,6 +148,26 @@ function connect({ dataDir, client, maxMb, log }: StoreOptions): Knex {
 /** What both drivers' connections have in common; `sqlite3` answers by callback. */
 interface RawConnection {
   exec: (sql: string, done?: (error: Error | null) => void) => void
+}
+
+/**
+ * Applies the settings to a new connection. Two gateways that switch a new file to WAL at one time would wait for each other, so
+ * SQLite refuses one of them at once, whatever its busy timeout: that one tries again.
+ */
+async function setUp(connection: RawConnection, client: DbClient, settings: string): Promise<void> {
+  const deadline = performance.now() + OPEN_TIMEOUT_MS
+  for (;;) {
+    try {
+      if (client !== 'sqlite3') return connection.exec(settings)
+      return await new Promise<void>((resolve, reject) => {
+        connection.exec(settings, error => (error === null ? resolve() : reject(error)))
+      })
+    } catch (error) {
+      const { code } = error as { code?: string }
+      if (code !== 'SQLITE_BUSY' || performance.now() > deadline) throw error
+    }
+    await delay(OPEN_RETRY_MS)
+  }
 }
 
 async function migrateAll(knex: Knex, log: Log): Promise<void> {

@@ -45,7 +45,10 @@ async function start(dataDir: string, name: string, inventory: string): Promise<
     stdio: ['ignore', 'pipe', 'inherit']
   })
   processes.push(child)
-  const [line] = (await once(createInterface(child.stdout as NodeJS.ReadableStream), 'line')) as [string]
+  const ended = once(child, 'exit').then(([code]) => assert.fail(`${name} ended with ${code} before it was ready`))
+  const ready = once(createInterface(child.stdout as NodeJS.ReadableStream), 'line')
+  const [line] = (await Promise.race([ready, ended])) as [string]
+  ended.catch(() => undefined)
   assert.equal(JSON.parse(line).ready, true)
   return { process: child, url: `http://127.0.0.1:${port}` }
 }
