@@ -102,6 +102,16 @@ export class NotYoursError extends HarnessError {
   }
 }
 
+/** Thrown when a plan has impaired links and this machine has neither sch_netem nor NFQUEUE to make them. */
+export class ShapingMissingError extends HarnessError {
+  constructor() {
+    super(
+      'SHAPING_MISSING',
+      'links of this topology are impaired and nothing here can do that: `make doctor` names the fix'
+    )
+  }
+}
+
 /** Thrown when another command of this tree is bringing a testnet up at this moment. */
 export class UpUnderWayError extends HarnessError {
   constructor() {

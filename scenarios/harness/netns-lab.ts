@@ -1,6 +1,8 @@
 /** What the supervisor holds of the network: the plan laid out by netem, and why it can no longer be believed. */
+
 import { mkdir } from 'node:fs/promises'
 import { namespaceFile, openLab, type Plan, type ShapingMeans } from '../../netem/index.ts'
+import { ShapingMissingError } from './errors.ts'
 import { restrictFiles } from './netns-mounts.ts'
 
 export interface Lab {
@@ -14,7 +16,8 @@ export interface Lab {
 /**
  * Lay the plan out in this process's namespaces, which must be its own: files but
  * those under `writable` get read-only.
- * @param means null where nothing is impaired
+ * @param means null where this machine can shape nothing
+ * @throws ShapingMissingError when the plan asks for impairments all the same
  */
 export async function layOutLab(
   plan: Plan,
@@ -22,10 +25,13 @@ export async function layOutLab(
   writable: string[],
   onBroken: (why: string) => void
 ): Promise<Lab> {
+  const isImpaired = [...plan.routers, ...plan.hosts].some(({ link }) => link.up !== null || link.down !== null)
+  if (means === null && isImpaired) throw new ShapingMissingError()
   await restrictFiles(writable)
   await mkdir('/run/netns')
   const broken: string[] = []
   const lab = await openLab(plan, {
+    // Without impairments nothing is shaped, so either means does.
     means: means ?? 'netem',
     onShaperDeath(error) {
       broken.push(error.message)
