@@ -26,7 +26,7 @@ interface Host {
 
 async function host(
   role: 'node' | 'relay',
-  options: { relays?: string[]; listen?: string[]; failAfterBytes?: number } = {}
+  options: { relays?: string[]; listen?: string[]; failAfterBytes?: number; silent?: boolean } = {}
 ): Promise<Host> {
   const identity = await ephemeralIdentity()
   const log = silentLog()
@@ -55,7 +55,10 @@ async function host(
         return { cid, sizeBytes: bytes.byteLength }
       },
       putReplica: () => Promise.reject(new Missing()),
-      async get(cid, { offset = 0, length }) {
+      async get(cid, { offset = 0, length, signal }) {
+        if (options.silent) {
+          return await new Promise<never>((_, reject) => signal?.addEventListener('abort', () => reject(new Missing())))
+        }
         const bytes = blobs.get(cid)
         if (bytes === undefined) throw new BlobNotFoundError(cid)
         const range = bytes.subarray(offset, length === undefined ? undefined : offset + length)
@@ -76,6 +79,12 @@ async function host(
   }
   await network.start()
   return { network, blobs, addresses: network.multiaddrs, stop: network.stop }
+}
+
+const POLL_MS = 20
+
+async function known(network: Client['network'], nodes: number): Promise<void> {
+  while (network.status().nodes < nodes) await new Promise(resolve => setTimeout(resolve, POLL_MS))
 }
 
 async function collect(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
@@ -132,11 +141,24 @@ describe('the client', function () {
     bad.blobs.set(cid, bytes)
     good.blobs.set(cid, bytes)
     await storage.put(randomBytes(10))
-    while (network.status().nodes < 2) await network.nodes()
+    await known(network, 2)
     for (let i = 0; i < 6; i++) {
       const { bytes: read } = await storage.get(cid)
       assert.ok(bytes.equals(await collect(read)))
     }
+  })
+
+  it('reads past nodes that take the request and never answer', async () => {
+    const silent = await Promise.all([1, 2, 3].map(async () => await start('node', { silent: true })))
+    const good = await start('node')
+    const { storage, network } = await client([good, ...silent].flatMap(({ addresses }) => addresses()))
+    const bytes = randomBytes(MIB)
+    const cid = await cidOf([bytes])
+    good.blobs.set(cid, bytes)
+    await known(network, 4)
+    // Nodes are asked in a random order: eight reads meet a silent one first, all but surely.
+    const reads = Array.from({ length: 8 }, async () => await collect((await storage.get(cid)).bytes))
+    for (const read of await Promise.all(reads)) assert.ok(bytes.equals(read))
   })
 
   it('takes no whole blob of other bytes than its CID names', async () => {

@@ -6,6 +6,7 @@ import {
   PeerTimeoutError,
   PeerUnreachableError,
   parseCid,
+  race,
   replayable,
   TransferCutError,
   verifyCid
@@ -52,8 +53,13 @@ export interface ClientStorage {
 
 /** A node that does not have a blob has asked the others; some more are asked in case the network was split. */
 const MAX_NODES_ASKED = 8
+/** Another node is asked when nobody answered for this long: one that died holds its connections open for a while. */
+const ASK_STAGGER_MS = 1500
 const NOT_FOUND = 'BLOB_NOT_FOUND'
 const SERVER_FAULT = 500
+
+/** An answer that has begun. */
+type Opened = Awaited<ReturnType<Network['retrieve']>>
 
 /** @param options.wait resolves when nodes are known, or rejects when nobody came in time */
 export function createStorage(options: {
@@ -102,34 +108,51 @@ export function createStorage(options: {
           ? await opened(cid, rest, { ...range, offset: range.offset + got, length: range.length - got })
           : null
         if (next === null) throw error
-        source = next.blob.bytes
+        source = next.bytes
       }
     }
   }
 
-  /** The first of `candidates` that begins to answer; those that were tried are taken off the list. */
+  /** Who of `candidates` answers first; those that were asked are taken off the list. Null when nobody was there to ask. */
   async function opened(
     cid: string,
     candidates: Member[],
     range: { offset: number; length?: number | undefined; signal?: AbortSignal | undefined }
-  ) {
-    const { offset, length } = range
-    const signal = range.signal ?? new AbortController().signal
+  ): Promise<Opened | null> {
+    const { offset, length, signal } = range
+    async function* taken(): AsyncGenerator<Member> {
+      for (let member = candidates.shift(); member !== undefined; member = candidates.shift()) yield member
+    }
     let last: unknown
-    for (let member = candidates.shift(); member !== undefined; member = candidates.shift()) {
-      try {
-        const blob = await network.retrieve(member.peerId, cid, {
-          offset,
-          signal,
-          ...(length === undefined ? {} : { length })
-        })
-        return { blob, member }
-      } catch (error) {
-        signal.throwIfAborted()
-        if (!mayAskAnother(error)) throw error
-        // «Not here» says more than «not reached».
-        if (!isNotFound(last)) last = error
+    const win = await race(
+      taken(),
+      async (member, askSignal): Promise<Opened | { refusal: unknown }> => {
+        try {
+          const part = length === undefined ? {} : { length }
+          return await network.retrieve(member.peerId, cid, { offset, signal: askSignal, ...part })
+        } catch (error) {
+          if (mayAskAnother(error)) throw error
+          // What no other node would do either ends the race like an answer.
+          return { refusal: error }
+        }
+      },
+      {
+        staggerMs: ASK_STAGGER_MS,
+        maxAtOnce: MAX_NODES_ASKED,
+        maxInAll: MAX_NODES_ASKED,
+        signal,
+        dispose: answer => {
+          if ('bytes' in answer) void answer.bytes[Symbol.asyncIterator]().return?.()
+        },
+        onFailure: (_member, error) => {
+          // «Not here» says more than «not reached».
+          if (!isNotFound(last)) last = error
+        }
       }
+    )
+    if (win !== null) {
+      if ('bytes' in win.value) return win.value
+      throw win.value.refusal
     }
     if (last === undefined) return null
     if (isNotFound(last)) throw new BlobMissingError(cid, { cause: last })
@@ -165,7 +188,7 @@ export function createStorage(options: {
       const candidates = await nodes(signal)
       const found = await opened(cid, candidates, { offset, length, signal })
       if (found === null) throw new NoNodeError('none is known')
-      const { sizeBytes, mimeType, bytes } = found.blob
+      const { sizeBytes, mimeType, bytes } = found
       const wanted = Math.max(0, Math.min(length ?? Number.POSITIVE_INFINITY, sizeBytes - offset))
       const read = ranged(cid, bytes, candidates, { offset, length: wanted, signal })
       const whole = offset === 0 && wanted === sizeBytes && sizeBytes > 0

@@ -7,6 +7,7 @@ import type { StorageNode } from './node.ts'
 
 export { CID_CHUNK_BYTES, CidHasher, cidOf, parseCid, verifyCid } from './blobs/cid.ts'
 export { placementOrder } from './blobs/placement.ts'
+export { race } from './blobs/race.ts'
 export type { GetOptions, PutOptions, PutResult, ReplicationStatus } from './blobs/service.types.ts'
 export { ownsShard, parseShards, type ShardRange, shardOf } from './blobs/shards.ts'
 export {

@@ -228,7 +228,10 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
           else stream.abort(new Error('the reader left'))
         }
       }
-      if (length > 0) return { sizeBytes, mimeType, bytes: bytes() }
+      if (length > 0) {
+        const begun = bytes()
+        return { sizeBytes, mimeType, bytes: letGo(begun, () => first.stream.abort(new Error('nobody reads it'))) }
+      }
       await finish(first.stream, first.reader)
       return { sizeBytes, mimeType, bytes: nothing() }
     },
@@ -265,6 +268,22 @@ function mayGoOn(error: unknown): boolean {
 
 function newTransfer(): string {
   return randomBytes(TRANSFER_ID_BYTES).toString('base64url')
+}
+
+/** The same bytes. A generator that was never begun skips its `finally` when it is returned: then `abandon` is called. */
+function letGo(source: AsyncGenerator<Uint8Array, void, undefined>, abandon: () => void): AsyncIterable<Uint8Array> {
+  let isBegun = false
+  const iterator: AsyncIterator<Uint8Array, void, undefined> = {
+    next() {
+      isBegun = true
+      return source.next()
+    },
+    return() {
+      if (!isBegun) abandon()
+      return source.return()
+    }
+  }
+  return { [Symbol.asyncIterator]: () => iterator }
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
