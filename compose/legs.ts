@@ -1,5 +1,12 @@
 /** Environment of the leg program (`dist/leg.js`): a router, or the leg of a host with a network of its own. */
-import { LOOP_SYSCTLS, type PlannedHost, type PlannedLink, type PlannedRouter } from '../netem/index.ts'
+import {
+  behaviourOf,
+  LOOP_SYSCTLS,
+  type NatBehaviour,
+  type PlannedHost,
+  type PlannedLink,
+  type PlannedRouter
+} from '../netem/index.ts'
 
 const links = (list: Array<{ address: string; link: PlannedLink }>): string =>
   JSON.stringify(
@@ -12,14 +19,39 @@ const links = (list: Array<{ address: string; link: PlannedLink }>): string =>
 export function routerEnv(router: PlannedRouter): Record<string, string> {
   const env: Record<string, string> = {
     NAT_KIND: router.kind,
+    ...natWords(router),
     NAT_INSIDE: `${router.inside.address}/${router.inside.prefixLength}`,
     NAT_OUTSIDE: `${router.outside.address}/${router.outside.prefixLength}`,
     NAT_GATEWAY: `${router.insideGateway}/${router.inside.prefixLength}`,
     ROUTES: JSON.stringify(router.routes),
     LINKS: links([{ address: router.outside.address, link: router.link }])
   }
+  if (router.insideHost !== null) env.NAT_HOST = router.insideHost
   if (router.outsideGateway !== null) env.NAT_UPLINK = router.outsideGateway
   return env
+}
+
+const word = (value: string | number | boolean): string =>
+  typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value)
+
+/** What the topology changes of the kind, so that the kind alone stands where nothing is changed. */
+function natWords({ kind, behaviour }: PlannedRouter): Record<string, string> {
+  const preset = behaviourOf(kind)
+  const words = (of: NatBehaviour): Record<string, string | number | boolean> => ({
+    NAT_MAPPING: of.mapping,
+    NAT_FILTERING: of.filtering,
+    NAT_ALLOCATION: of.allocation,
+    NAT_BLOCK_PORTS: of.blockPorts,
+    NAT_HAIRPIN: of.hairpin,
+    NAT_UDP_BLOCKED: of.udpBlocked,
+    NAT_UDP_TIMEOUT_S: of.timeouts.udpS,
+    NAT_UDP_STREAM_TIMEOUT_S: of.timeouts.udpStreamS,
+    NAT_TCP_TIMEOUT_S: of.timeouts.tcpEstablishedS
+  })
+  const usual = words(preset)
+  return Object.fromEntries(
+    Object.entries(words(behaviour)).flatMap(([name, value]) => (value === usual[name] ? [] : [[name, word(value)]]))
+  )
 }
 
 /** A host's leg: the impairments of its own attachment and the ways it needs. */

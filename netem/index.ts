@@ -11,7 +11,20 @@ export { type Lab, type LabOptions, openLab } from './lab.ts'
 export { impairs, readLink } from './links.ts'
 export { routerNameOf } from './names.ts'
 export { argvIn, cut, heal, layOut, leftovers, namespaceFile, tearDown, UnknownHostError } from './namespaces.ts'
-export { type Dependence, NAT_PRESETS, type NatPreset, natRuleset } from './nat.ts'
+export { natRuleset } from './nat.ts'
+export {
+  behaviourOf,
+  type Dependence,
+  kindOf,
+  type MappingTimeouts,
+  NAT_KINDS,
+  NAT_PRESETS,
+  type NatBehaviour,
+  type NatKind,
+  type NatPreset,
+  type NatSpec,
+  type PortAllocation
+} from './nat-kinds.ts'
 export { CHAIN_ID, CHAIN_RPC_PORT, plan } from './plan.ts'
 export type * from './plan.types.ts'
 export { allRouteLookups, type RouteLookup, routeLookups } from './route-proof.ts'
@@ -31,4 +44,4 @@ export {
   UnknownTopologyError
 } from './topologies/index.ts'
 export type * from './topology.ts'
-export { NAT_KINDS, type Problem, ROLES, validate } from './validate.ts'
+export { type Problem, ROLES, validate } from './validate.ts'

@@ -1,10 +1,18 @@
 /** Environment of a leg, checked. Pure. */
 import { z } from 'zod'
 import { formatAddress, parseAddress } from './addresses.ts'
+import {
+  behaviourOf,
+  type Dependence,
+  NAT_KINDS,
+  type NatBehaviour,
+  type NatKind,
+  type NatSpec,
+  type PortAllocation
+} from './nat-kinds.ts'
 import type { PlannedLink, PlannedRoute } from './plan.types.ts'
-import type { NatKind } from './topology.ts'
-import { NAT_KINDS } from './validate.ts'
 import { IMPAIRMENT_LIMITS } from './validate-link.ts'
+import { ALLOCATIONS, BLOCK_PORTS_LIMITS, checkNatWords, DEPENDENCES, TIMEOUT_LIMITS } from './validate-nat.ts'
 
 /** An own address with the length of its network's prefix. */
 export interface LegAddress {
@@ -15,7 +23,8 @@ export interface LegAddress {
 export interface LegConfig {
   /** Null: a host's leg. */
   router: {
-    kind: NatKind
+    behaviour: NatBehaviour
+    insideHost: string | null
     inside: LegAddress
     gateway: LegAddress
     outside: LegAddress
@@ -81,6 +90,12 @@ function json<T extends z.ZodType>(schema: T) {
     .pipe(schema)
 }
 
+const flag = z
+  .enum(['yes', 'no'])
+  .transform(word => word === 'yes')
+  .optional()
+const whole = ({ min, max }: { min: number; max: number }) => z.coerce.number().int().min(min).max(max).optional()
+
 const schema = z
   .object({
     NAT_KIND: z.enum(NAT_KINDS as [NatKind, ...NatKind[]]).optional(),
@@ -88,11 +103,26 @@ const schema = z
     NAT_GATEWAY: attachment.optional(),
     NAT_OUTSIDE: attachment.optional(),
     NAT_UPLINK: address.optional(),
+    NAT_HOST: address.optional(),
+    NAT_MAPPING: z.enum(DEPENDENCES as [Dependence, ...Dependence[]]).optional(),
+    NAT_FILTERING: z.enum(DEPENDENCES as [Dependence, ...Dependence[]]).optional(),
+    NAT_ALLOCATION: z.enum(ALLOCATIONS as [PortAllocation, ...PortAllocation[]]).optional(),
+    NAT_BLOCK_PORTS: whole(BLOCK_PORTS_LIMITS),
+    NAT_HAIRPIN: flag,
+    NAT_UDP_BLOCKED: flag,
+    NAT_UDP_TIMEOUT_S: whole(TIMEOUT_LIMITS.udpS),
+    NAT_UDP_STREAM_TIMEOUT_S: whole(TIMEOUT_LIMITS.udpStreamS),
+    NAT_TCP_TIMEOUT_S: whole(TIMEOUT_LIMITS.tcpEstablishedS),
     ROUTES: json(z.array(z.strictObject({ to: z.string().regex(/^[0-9.]+\/\d+$/, 'is not a subnet'), via: address }))),
     LINKS: json(z.array(z.strictObject({ address, up: impairment, down: impairment }))),
     LEG_READY_FILE: z.string().startsWith('/').default('/run/leg/ready')
   })
   .superRefine((env, context) => {
+    if (env.NAT_KIND !== undefined) {
+      checkNatWords(natOf(env), 'NAT', (path, _code, message) =>
+        context.addIssue({ code: 'custom', path: [path], message })
+      )
+    }
     const parts = ['NAT_KIND', 'NAT_INSIDE', 'NAT_GATEWAY', 'NAT_OUTSIDE'] as const
     const given = parts.filter(part => env[part] !== undefined)
     if (given.length === 0 || given.length === parts.length) return
@@ -105,8 +135,46 @@ const schema = z
     }
   })
 
+/** The environment's NAT as a topology would write it. */
+function natOf(env: NatEnvironment): NatSpec {
+  const given = <T extends object>(words: T): Partial<{ [K in keyof T]: Exclude<T[K], undefined> }> =>
+    Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined)) as never
+  return {
+    kind: env.NAT_KIND!,
+    ...given({
+      mapping: env.NAT_MAPPING,
+      filtering: env.NAT_FILTERING,
+      allocation: env.NAT_ALLOCATION,
+      blockPorts: env.NAT_BLOCK_PORTS,
+      hairpin: env.NAT_HAIRPIN,
+      udpBlocked: env.NAT_UDP_BLOCKED
+    }),
+    timeouts: given({
+      udpS: env.NAT_UDP_TIMEOUT_S,
+      udpStreamS: env.NAT_UDP_STREAM_TIMEOUT_S,
+      tcpEstablishedS: env.NAT_TCP_TIMEOUT_S
+    })
+  }
+}
+
+interface NatEnvironment {
+  NAT_KIND?: NatKind | undefined
+  NAT_MAPPING?: Dependence | undefined
+  NAT_FILTERING?: Dependence | undefined
+  NAT_ALLOCATION?: PortAllocation | undefined
+  NAT_BLOCK_PORTS?: number | undefined
+  NAT_HAIRPIN?: boolean | undefined
+  NAT_UDP_BLOCKED?: boolean | undefined
+  NAT_UDP_TIMEOUT_S?: number | undefined
+  NAT_UDP_STREAM_TIMEOUT_S?: number | undefined
+  NAT_TCP_TIMEOUT_S?: number | undefined
+}
+
 /**
- * Reads `NAT_KIND NAT_INSIDE NAT_GATEWAY NAT_OUTSIDE` (a router has all four) `NAT_UPLINK ROUTES LINKS LEG_READY_FILE`.
+ * Reads `NAT_KIND NAT_INSIDE NAT_GATEWAY NAT_OUTSIDE` (a router has all four), `NAT_MAPPING NAT_FILTERING
+ * NAT_ALLOCATION NAT_BLOCK_PORTS NAT_HAIRPIN NAT_UDP_BLOCKED NAT_UDP_TIMEOUT_S NAT_UDP_STREAM_TIMEOUT_S NAT_TCP_TIMEOUT_S`
+ * (each overrides the kind), `NAT_HOST` (who gets the outer address with one-to-one), `NAT_UPLINK ROUTES LINKS
+ * LEG_READY_FILE`.
  * @throws LegConfigInvalidError with every problem
  */
 export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
@@ -114,11 +182,19 @@ export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
   if (!result.success) {
     throw new LegConfigInvalidError(result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`))
   }
-  const { NAT_KIND, NAT_INSIDE, NAT_GATEWAY, NAT_OUTSIDE, NAT_UPLINK, ROUTES, LINKS, LEG_READY_FILE } = result.data
+  const { NAT_KIND, NAT_INSIDE, NAT_GATEWAY, NAT_OUTSIDE, NAT_UPLINK, NAT_HOST, ROUTES, LINKS, LEG_READY_FILE } =
+    result.data
   return {
     router:
       NAT_KIND && NAT_INSIDE && NAT_GATEWAY && NAT_OUTSIDE
-        ? { kind: NAT_KIND, inside: NAT_INSIDE, gateway: NAT_GATEWAY, outside: NAT_OUTSIDE, uplink: NAT_UPLINK ?? null }
+        ? {
+            behaviour: behaviourOf(natOf(result.data)),
+            insideHost: NAT_HOST ?? null,
+            inside: NAT_INSIDE,
+            gateway: NAT_GATEWAY,
+            outside: NAT_OUTSIDE,
+            uplink: NAT_UPLINK ?? null
+          }
         : null,
     routes: ROUTES,
     links: LINKS,

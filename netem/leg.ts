@@ -86,7 +86,8 @@ async function fitAsRouter(
   const attached = ({ address, prefixLength }: LegAddress) => ({ network: '', address, prefixLength })
   const fitting = fitRouter(
     {
-      kind: router.kind,
+      behaviour: router.behaviour,
+      insideHost: router.insideHost,
       inside: attached(router.inside),
       outside: attached(router.outside),
       insideGateway: router.gateway.address,

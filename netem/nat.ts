@@ -1,73 +1,45 @@
 /**
- * NAT kinds in RFC 4787's terms and the nftables text that makes a Linux network namespace behave so. Pure;
- * the same text serves both runtimes.
+ * The nftables text that makes a Linux network namespace behave like a NAT of `nat-kinds.ts`. Pure; the same text
+ * serves both runtimes, and loading it again replaces it in one step.
+ *
+ * The kernel chooses ports, so that no two flows ever clash in conntrack. Where a mapping must outlive one flow or be
+ * open to others, the port it chose is written down after translation (`record`), and later flows of the same inner
+ * endpoint (`mapped_*`) or from outside (`owner_*`) go by that. Linux alone is address-and-port-dependent in both.
  */
-import type { NatKind } from './topology.ts'
-
-/** RFC 4787 section 4.1, 5: what a mapping, or who may answer through it, depends on. */
-export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
-
-/** One kind of NAT, described as a network engineer would. */
-export interface NatPreset {
-  kind: NatKind
-  /** Whether another destination gets another mapping (4.1). null: nothing is translated. */
-  mapping: Dependence | null
-  /** From whom packets come in through a mapping (5). null: from everybody. */
-  filtering: Dependence | null
-  /** How the outer port is chosen (4.2). */
-  allocation: 'preserving' | 'random' | null
-  /** Whether two hosts inside reach each other by their outer addresses (6). */
-  hairpin: boolean
-  /** What real equipment behaves so. */
-  seenAt: string
-}
-
-export const NAT_PRESETS: Readonly<Record<NatKind, NatPreset>> = {
-  none: {
-    kind: 'none',
-    mapping: null,
-    filtering: null,
-    allocation: null,
-    hairpin: true,
-    seenAt: 'a router between two networks that have routes to each other'
-  },
-  'port-preserving': {
-    kind: 'port-preserving',
-    // Linux keeps the mapping of a source for further destinations while the port is free; where two hosts inside
-    // use the same port, the second gets another.
-    mapping: 'endpoint-independent',
-    filtering: 'address-and-port-dependent',
-    allocation: 'preserving',
-    hairpin: false,
-    seenAt: 'most home routers: Linux masquerade (OpenWrt, Fritz!Box-like boxes, Android tethering)'
-  },
-  symmetric: {
-    kind: 'symmetric',
-    mapping: 'address-and-port-dependent',
-    filtering: 'address-and-port-dependent',
-    allocation: 'random',
-    hairpin: false,
-    seenAt: 'office firewalls and some carriers: pf and OPNsense by default, Cisco ASA, masquerade fully-random'
-  }
-}
+import type { NatBehaviour } from './nat-kinds.ts'
 
 /** Where a router's rules apply. */
 export interface NatAttachment {
-  kind: NatKind
+  behaviour: NatBehaviour
   insideInterface: string
   outsideInterface: string
   /** The router's own address outside: the only source that may leave there when it translates. */
   outsideAddress: string
+  /** Who gets the outer address with `one-to-one`; null: nobody. */
+  insideHost: string | null
 }
 
 /** Name of the one nftables table of a router. */
 export const NAT_TABLE = 'warren_nat'
 
+/** Ports that a NAT gives out, RFC 4787 REQ-3: none of the well-known ones. */
+const FIRST_PORT = 1024
+const LAST_PORT = 65_535
+/** Where `sequential` and `deterministic` begin, and how many ports they go round. */
+const RING_FIRST_PORT = 20_000
+const RING_PORTS = 40_000
+/** Entries of each table: what a NAT holds at once. The kernel frees the oldest by their timeouts. */
+const TABLE_ENTRIES = 131_072
+/** A source whose first port belonged to another gets a random one; remembered until its next packet. */
+const CLASH_MEMORY_S = 60
+
+type Protocol = 'tcp' | 'udp'
+const PROTOCOLS: readonly Protocol[] = ['udp', 'tcp']
+
 /**
- * The rule set of a router as `nft -f` reads it; loading it again replaces it in one step.
- * What nobody inside asked for is dropped without a word on input and forward (a RST or ICMP error would tell the
- * outside that something is there, and kills a hole being punched), the router says nothing outside by itself, and
- * nothing leaves untranslated, packets that conntrack calls invalid included.
+ * The rule set of a router as `nft -f` reads it. What nobody inside asked for is dropped without a word on input and
+ * forward (a RST or ICMP error would tell the outside that something is there, and kills a hole being punched), the
+ * router says nothing outside by itself, and nothing leaves untranslated, packets that conntrack calls invalid included.
  */
 export function natRuleset(router: NatAttachment): string {
   return [
@@ -75,42 +47,318 @@ export function natRuleset(router: NatAttachment): string {
     `table ip ${NAT_TABLE}`,
     `delete table ip ${NAT_TABLE}`,
     `table ip ${NAT_TABLE} {`,
-    ...(router.kind === 'none' ? routing(router) : translation(router)),
+    ...contents(router),
     '}',
     ''
   ].join('\n')
 }
 
-function routing({ insideInterface, outsideInterface }: NatAttachment): string[] {
+function contents(router: NatAttachment): string[] {
+  const { behaviour } = router
+  const parts = [...ageing(behaviour), ...input(router)]
+  switch (behaviour.translation) {
+    case 'none':
+      return [...input(router), ...forward(router, ['inside', 'outside'])]
+    case 'firewall':
+      return [...parts, ...forward(router, ['inside', 'answers']), ...silence(router)]
+    case 'one-to-one':
+      return [...parts, ...oneToOne(router)]
+    case 'napt':
+      return [...parts, ...(isPlain(behaviour) ? plain(router) : recorded(router))]
+  }
+}
+
+/** Whether conntrack alone does it: each flow has its own mapping, and only its own answers come in. */
+function isPlain({ mapping, filtering, allocation, hairpin }: NatBehaviour): boolean {
+  if (filtering !== 'address-and-port-dependent' || hairpin) return false
+  // Linux keeps the inner port while it is free, which makes preserving mappings independent in effect.
+  return mapping === 'address-and-port-dependent' || (mapping === 'endpoint-independent' && allocation === 'preserving')
+}
+
+/** What the router itself takes: echo requests from inside, nothing from outside. */
+function input({ insideInterface }: NatAttachment): string[] {
+  return chain('input', 'filter', 'input', 'filter', 'drop', [
+    'iifname "lo" accept',
+    `iifname "${insideInterface}" icmp type echo-request accept`
+  ])
+}
+
+type Way = 'inside' | 'outside' | 'answers' | 'opened'
+
+/** What crosses, by who began it. `opened`: what came in through a mapping that is open to it. */
+function forward({ behaviour, insideInterface, outsideInterface }: NatAttachment, ways: Way[], more: string[] = []) {
+  const inward = `iifname "${outsideInterface}" oifname "${insideInterface}"`
+  const rules: Record<Way, string> = {
+    inside: `iifname "${insideInterface}" oifname "${outsideInterface}" accept`,
+    outside: `${inward} accept`,
+    answers: `${inward} ct state established,related accept`,
+    opened: `${inward} ct status dnat accept`
+  }
+  return chain('forward', 'filter', 'forward', 'filter', 'drop', [
+    ...(behaviour.translation === 'none' ? [] : ['ct state invalid drop']),
+    ...(behaviour.udpBlocked ? ['meta l4proto udp drop'] : []),
+    ...ways.map(way => rules[way]),
+    ...more
+  ])
+}
+
+/** The router says nothing outside by itself: no RST, no ICMP error. */
+function silence({ outsideInterface }: NatAttachment): string[] {
+  return chain('output', 'filter', 'output', 'filter', 'accept', [`oifname "${outsideInterface}" drop`])
+}
+
+/** Nothing leaves with any source but the router's own. */
+function guard({ outsideInterface, outsideAddress }: NatAttachment): string[] {
+  return chain('guard', 'filter', 'postrouting', 'srcnat + 50', 'accept', [
+    `oifname "${outsideInterface}" ip saddr != ${outsideAddress} drop`
+  ])
+}
+
+/** How long conntrack keeps what is silent, for this router's flows alone. */
+function ageing({ timeouts: { udpS, udpStreamS, tcpEstablishedS } }: NatBehaviour): string[] {
   return [
-    ...chain('input', 'filter', 'input', 'filter', 'drop', [
-      'iifname "lo" accept',
-      `iifname "${insideInterface}" icmp type echo-request accept`
-    ]),
-    ...chain('forward', 'filter', 'forward', 'filter', 'drop', [
-      `iifname "${insideInterface}" oifname "${outsideInterface}" accept`,
-      `iifname "${outsideInterface}" oifname "${insideInterface}" accept`
+    '  ct timeout age_udp {',
+    '    protocol udp; l3proto ip',
+    `    policy = { unreplied : ${udpS}, replied : ${udpStreamS} }`,
+    '  }',
+    '  ct timeout age_tcp {',
+    '    protocol tcp; l3proto ip',
+    `    policy = { established : ${tcpEstablishedS} }`,
+    '  }',
+    ...chain('ageing', 'filter', 'prerouting', 'raw + 10', 'accept', [
+      'meta l4proto udp ct timeout set "age_udp"',
+      'meta l4proto tcp ct timeout set "age_tcp"'
     ])
   ]
 }
 
-function translation({ kind, insideInterface, outsideInterface, outsideAddress }: NatAttachment): string[] {
-  const masquerade = NAT_PRESETS[kind].allocation === 'random' ? 'masquerade fully-random' : 'masquerade persistent'
+function oneToOne(router: NatAttachment): string[] {
+  const { insideHost, outsideInterface, outsideAddress } = router
+  const to = insideHost === null ? [] : [`ip daddr ${outsideAddress} dnat to ${insideHost}`]
   return [
-    ...chain('input', 'filter', 'input', 'filter', 'drop', [
-      'iifname "lo" accept',
-      `iifname "${insideInterface}" icmp type echo-request accept`
+    ...forward(router, ['inside', 'answers', 'opened'], hairpinForward(router)),
+    ...silence(router),
+    ...chain('inwards', 'nat', 'prerouting', 'dstnat', 'accept', to),
+    ...chain('translate', 'nat', 'postrouting', 'srcnat', 'accept', [
+      `oifname "${outsideInterface}" snat to ${outsideAddress}`,
+      ...hairpinTranslate(router, [`snat to ${outsideAddress}`])
     ]),
-    ...chain('forward', 'filter', 'forward', 'filter', 'drop', [
-      'ct state invalid drop',
-      `iifname "${insideInterface}" oifname "${outsideInterface}" accept`,
-      `iifname "${outsideInterface}" oifname "${insideInterface}" ct state established,related accept`
+    ...guard(router)
+  ]
+}
+
+function plain(router: NatAttachment): string[] {
+  const { behaviour, outsideInterface, outsideAddress } = router
+  const out = `oifname "${outsideInterface}"`
+  return [
+    ...forward(router, ['inside', 'answers']),
+    ...silence(router),
+    ...chain('translate', 'nat', 'postrouting', 'srcnat', 'accept', [
+      ...PROTOCOLS.map(protocol => `${out} meta l4proto ${protocol} ${allocate(behaviour, protocol, outsideAddress)}`),
+      `${out} masquerade`
     ]),
-    ...chain('output', 'filter', 'output', 'filter', 'accept', [`oifname "${outsideInterface}" drop`]),
-    ...chain('translate', 'nat', 'postrouting', 'srcnat', 'accept', [`oifname "${outsideInterface}" ${masquerade}`]),
-    ...chain('guard', 'filter', 'postrouting', 'srcnat + 50', 'accept', [
-      `oifname "${outsideInterface}" ip saddr != ${outsideAddress} drop`
-    ])
+    ...guard(router)
+  ]
+}
+
+/** The statement that lets the kernel choose a port for a new flow. */
+function allocate({ mapping, allocation, blockPorts }: NatBehaviour, protocol: Protocol, address: string): string {
+  const ring = `offset ${RING_FIRST_PORT}`
+  switch (allocation) {
+    case 'preserving':
+      return `snat to ${address}`
+    case 'random':
+      return anyPort(address)
+    case 'sequential':
+      return `snat to ${address} : numgen inc mod ${RING_PORTS} ${ring}`
+    case 'deterministic': {
+      const source = `ip saddr . ${protocol} sport`
+      const hashed = {
+        'endpoint-independent': source,
+        'address-dependent': `${source} . ip daddr`,
+        'address-and-port-dependent': `ip daddr . ${protocol} dport`
+      }[mapping]
+      return `snat to ${address} : jhash ${hashed} mod ${RING_PORTS} seed 0x57415252 ${ring}`
+    }
+    case 'block':
+      return `snat to ${address} : ip saddr & ${blockMask(blockPorts)} map { ${blocks(blockPorts).join(', ')} } fully-random`
+  }
+}
+
+const anyPort = (address: string): string => `snat to ${address} : ${FIRST_PORT}-${LAST_PORT} fully-random`
+
+/** Subscribers share blocks beyond this many; a power of two, taken from the end of the inner address. */
+function subscribers(blockPorts: number): number {
+  return 2 ** Math.floor(Math.log2((LAST_PORT + 1 - FIRST_PORT) / blockPorts))
+}
+
+function blockMask(blockPorts: number): string {
+  const mask = subscribers(blockPorts) - 1
+  return [24, 16, 8, 0].map(shift => (mask >> shift) & 255).join('.')
+}
+
+function blocks(blockPorts: number): string[] {
+  return Array.from({ length: subscribers(blockPorts) }, (_, n) => {
+    const first = FIRST_PORT + n * blockPorts
+    return `0.0.${n >> 8}.${n & 255} : ${first}-${first + blockPorts - 1}`
+  })
+}
+
+/** A NAT whose mappings outlive a flow or are open to others than those they were made for. */
+function recorded(router: NatAttachment): string[] {
+  const { behaviour, insideInterface, outsideInterface, outsideAddress } = router
+  const out = `oifname "${outsideInterface}"`
+  const translate = PROTOCOLS.flatMap(protocol => recall(behaviour, protocol, outsideAddress))
+  return [
+    ...PROTOCOLS.flatMap(protocol => tables(behaviour, protocol)),
+    ...(behaviour.filtering === 'address-and-port-dependent'
+      ? []
+      : chain('permit', 'filter', 'prerouting', 'mangle', 'accept', permit(behaviour, insideInterface))),
+    ...chain('inwards', 'nat', 'prerouting', 'dstnat', 'accept', inwards(router)),
+    ...forward(router, ['inside', 'answers'], [...admit(router), ...hairpinForward(router)]),
+    ...silence(router),
+    ...chain('translate', 'nat', 'postrouting', 'srcnat', 'accept', [
+      ...translate.map(rule => `${out} ${rule}`),
+      `${out} masquerade`,
+      ...(behaviour.hairpin ? hairpinTranslate(router, translate) : [])
+    ]),
+    ...PROTOCOLS.flatMap(protocol => record(behaviour, protocol)),
+    ...chain('record', 'filter', 'postrouting', 'srcnat + 10', 'accept', [
+      ...PROTOCOLS.map(protocol => `ip saddr ${outsideAddress} meta l4proto ${protocol} jump record_${protocol}`)
+    ]),
+    ...guard(router)
+  ]
+}
+
+/** What a mapping is remembered by. */
+function keyTypes({ mapping }: NatBehaviour): string {
+  return {
+    'endpoint-independent': 'ipv4_addr . inet_service',
+    'address-dependent': 'ipv4_addr . inet_service . ipv4_addr',
+    'address-and-port-dependent': 'ipv4_addr . inet_service . ipv4_addr . inet_service'
+  }[mapping]
+}
+
+function key({ mapping }: NatBehaviour, source: string, address: string, port: string): string {
+  return {
+    'endpoint-independent': source,
+    'address-dependent': `${source} . ${address}`,
+    'address-and-port-dependent': `${source} . ${address} . ${port}`
+  }[mapping]
+}
+
+const ORIGINAL_SOURCE = 'ct original ip saddr . ct original proto-src'
+
+function tables(behaviour: NatBehaviour, protocol: Protocol): string[] {
+  const { filtering } = behaviour
+  const flags = `flags dynamic,timeout; size ${TABLE_ENTRIES};`
+  return [
+    // Inner endpoint (and destination) to outer port, outer port to inner endpoint, and who holds a port.
+    `  map mapped_${protocol} { type ${keyTypes(behaviour)} : inet_service; ${flags} }`,
+    `  map owner_${protocol} { type inet_service : ipv4_addr . inet_service; ${flags} }`,
+    `  set held_${protocol} { type inet_service . ipv4_addr . inet_service; ${flags} }`,
+    `  set clashed_${protocol} { type ipv4_addr . inet_service; ${flags} }`,
+    ...(filtering === 'address-dependent'
+      ? [`  set permitted_${protocol} { type ipv4_addr . inet_service . ipv4_addr; ${flags} }`]
+      : [])
+  ]
+}
+
+/** Seconds a mapping stays after its last packet out. */
+const lifetimes = ({ timeouts }: NatBehaviour, protocol: Protocol): { fresh: number; answered: number } =>
+  protocol === 'udp'
+    ? { fresh: timeouts.udpS, answered: timeouts.udpStreamS }
+    : { fresh: timeouts.tcpEstablishedS, answered: timeouts.tcpEstablishedS }
+
+/** Whom an inner endpoint has sent to may come in. */
+function permit(behaviour: NatBehaviour, insideInterface: string): string[] {
+  if (behaviour.filtering !== 'address-dependent') return []
+  return PROTOCOLS.map(protocol => {
+    const { answered } = lifetimes(behaviour, protocol)
+    const entry = `ip saddr . ${protocol} sport . ip daddr timeout ${answered}s`
+    return `iifname "${insideInterface}" meta l4proto ${protocol} update @permitted_${protocol} { ${entry} }`
+  })
+}
+
+/** New flows towards the outer address: from outside where the filter is open, from inside for hairpins. */
+function inwards({ behaviour, insideInterface, outsideInterface, outsideAddress }: NatAttachment): string[] {
+  const from = [
+    ...(behaviour.filtering === 'address-and-port-dependent' ? [] : [outsideInterface]),
+    ...(behaviour.hairpin ? [insideInterface] : [])
+  ]
+  return from.flatMap(interfaceName =>
+    PROTOCOLS.map(
+      protocol =>
+        `iifname "${interfaceName}" ip daddr ${outsideAddress} meta l4proto ${protocol} dnat ip to ${protocol} dport map @owner_${protocol}`
+    )
+  )
+}
+
+/** Which of the translated flows from outside pass. */
+function admit({ behaviour, insideInterface, outsideInterface }: NatAttachment): string[] {
+  const inward = `iifname "${outsideInterface}" oifname "${insideInterface}" ct status dnat`
+  if (behaviour.filtering === 'endpoint-independent') return [`${inward} accept`]
+  if (behaviour.filtering === 'address-and-port-dependent') return []
+  return PROTOCOLS.map(
+    protocol =>
+      `${inward} meta l4proto ${protocol} ip daddr . ${protocol} dport . ip saddr @permitted_${protocol} accept`
+  )
+}
+
+/** What may turn round at the router: flows that were translated towards a host inside. */
+function hairpinForward({ behaviour, insideInterface }: NatAttachment): string[] {
+  return behaviour.hairpin ? [`iifname "${insideInterface}" oifname "${insideInterface}" ct status dnat accept`] : []
+}
+
+/** Hairpinned flows leave with the sender's outer endpoint (RFC 4787 REQ-9 a). */
+function hairpinTranslate({ insideInterface }: NatAttachment, translate: string[]): string[] {
+  return translate.map(rule => `iifname "${insideInterface}" oifname "${insideInterface}" ct status dnat ${rule}`)
+}
+
+/** The port this endpoint has already, else one that is nobody's. */
+function recall(behaviour: NatBehaviour, protocol: Protocol, address: string): string[] {
+  const source = `ip saddr . ${protocol} sport`
+  const known = key(behaviour, source, 'ct original ip daddr', 'ct original proto-dst')
+  const inProtocol = `meta l4proto ${protocol}`
+  return [
+    `${inProtocol} snat ip to ${address} : ${known} map @mapped_${protocol}`,
+    ...(behaviour.allocation === 'random' ? [] : [`${inProtocol} ${source} @clashed_${protocol} ${anyPort(address)}`]),
+    ...(behaviour.allocation === 'preserving'
+      ? [`${inProtocol} ${protocol} sport @owner_${protocol} ${anyPort(address)}`]
+      : []),
+    `${inProtocol} ${allocate(behaviour, protocol, address)}`
+  ]
+}
+
+/** After translation: who has which port. A port that is another's is not given: that packet is lost, the next gets another. */
+function record(behaviour: NatBehaviour, protocol: Protocol): string[] {
+  const { fresh, answered } = lifetimes(behaviour, protocol)
+  const inProtocol = `meta l4proto ${protocol}`
+  const holder = `${protocol} sport . ${ORIGINAL_SOURCE}`
+  const mapped = key(behaviour, ORIGINAL_SOURCE, 'ct original ip daddr', 'ct original proto-dst')
+  const write = (verb: string, seconds: number) => [
+    `${verb} @owner_${protocol} { ${protocol} sport timeout ${seconds}s : ${ORIGINAL_SOURCE} }`,
+    `${verb} @held_${protocol} { ${holder} timeout ${seconds}s }`,
+    `${verb} @mapped_${protocol} { ${mapped} timeout ${seconds}s : ${protocol} sport }`
+  ]
+  // Answers to flows from outside keep the mapping too, but their "original source" is the other side's.
+  return [
+    `  chain record_${protocol} {`,
+    '    ct direction reply return',
+    `    ${inProtocol} ${holder} @held_${protocol} jump refresh_${protocol}`,
+    `    ${inProtocol} ${protocol} sport @owner_${protocol} jump clash_${protocol}`,
+    ...write('update', fresh).map(rule => `    ${inProtocol} ${rule}`),
+    '  }',
+    `  chain refresh_${protocol} {`,
+    ...write('update', answered).map(rule => `    ${inProtocol} ct status seen-reply ${rule}`),
+    '    ct status seen-reply accept',
+    ...write('update', fresh).map(rule => `    ${inProtocol} ${rule}`),
+    '    accept',
+    '  }',
+    `  chain clash_${protocol} {`,
+    `    ${inProtocol} update @clashed_${protocol} { ${ORIGINAL_SOURCE} timeout ${CLASH_MEMORY_S}s }`,
+    '    drop',
+    '  }'
   ]
 }
 

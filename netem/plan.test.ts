@@ -3,12 +3,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { contains, parseAddress, parseCidr } from './addresses.ts'
 import { TopologyInvalidError } from './errors.ts'
+import { NAT_KINDS, type NatKind } from './nat-kinds.ts'
 import { plan } from './plan.ts'
 import type { Plan } from './plan.types.ts'
 import { SLOTS } from './slots.ts'
 import { many, TOPOLOGY_NAMES, topologyNamed } from './topologies/index.ts'
-import type { HostSpec, NatKind, NetworkSpec, Topology } from './topology.ts'
-import { NAT_KINDS } from './validate.ts'
+import type { HostSpec, NetworkSpec, Topology } from './topology.ts'
 
 const GOLDEN_NODES = 12
 

@@ -15,6 +15,7 @@ import { SlotOutOfRangeError, TopologyInvalidError } from './errors.ts'
 import { accountOf, apiKeyOf, identityOf, registryOf } from './keys.ts'
 import { readLink } from './links.ts'
 import { routerNameOf } from './names.ts'
+import { behaviourOf, kindOf } from './nat-kinds.ts'
 import type { Plan, PlannedChain, PlannedHost, PlannedNetwork, PlannedRoute, PlannedRouter } from './plan.types.ts'
 import { CONTROL_PORT_BASE, PORTS_PER_SLOT, SLOTS, subnetsOf } from './slots.ts'
 import type { Topology } from './topology.ts'
@@ -87,7 +88,8 @@ function planRouters(topology: Topology, spaces: Map<string, AddressSpace>): Pla
     routers.push({
       name: routerNameOf(name),
       nat: name,
-      kind: network.nat,
+      kind: kindOf(network.nat),
+      behaviour: behaviourOf(network.nat),
       inside: {
         network: name,
         address: formatAddress(inner.subnet.base + ROUTER_OFFSET),
@@ -99,6 +101,7 @@ function planRouters(topology: Topology, spaces: Map<string, AddressSpace>): Pla
         prefixLength: outer.subnet.prefixLength
       },
       insideSubnet: formatCidr(inner.subnet),
+      insideHost: Object.values(topology.hosts).some(({ on }) => on === name) ? formatAddress(inner.host(0, 0)!) : null,
       insideGateway: formatAddress(inner.gateway),
       outsideGateway: topology.networks[network.behind]!.behind === undefined ? null : formatAddress(outer.gateway),
       routes: [],
@@ -117,12 +120,17 @@ function planRouters(topology: Topology, spaces: Map<string, AddressSpace>): Pla
 /** Ways that whoever is attached to a network has to networks which routers of kind `none` there route to. */
 function routesOn(network: string, routers: PlannedRouter[], self: string | null): PlannedRoute[] {
   return routers
-    .filter(router => router.outside.network === network && router.kind === 'none' && router.name !== self)
+    .filter(router => router.outside.network === network && isRouted(router) && router.name !== self)
     .flatMap(router => routedBehind(router, routers).map(to => ({ to, via: router.outside.address })))
 }
 
+/** Whether those outside can address its hosts themselves. */
+function isRouted({ behaviour }: PlannedRouter): boolean {
+  return behaviour.translation === 'none' || behaviour.translation === 'firewall'
+}
+
 function routedBehind(router: PlannedRouter, routers: PlannedRouter[]): string[] {
-  const deeper = routers.filter(other => other.outside.network === router.nat && other.kind === 'none')
+  const deeper = routers.filter(other => other.outside.network === router.nat && isRouted(other))
   return [router.insideSubnet, ...deeper.flatMap(other => routedBehind(other, routers))]
 }
 
@@ -153,7 +161,7 @@ function planHosts(
       },
       defaultGateway: isLan ? formatAddress(space.gateway) : null,
       nat: isLan ? host.on : null,
-      natKind: isLan ? network.nat! : null,
+      natKind: isLan ? kindOf(network.nat!) : null,
       link,
       routes,
       leg: link.up !== null || link.down !== null || routes.length > 0,

@@ -2,7 +2,8 @@
  * The shape of a plan: a topology and a seed worked out. Everything a runtime needs is here, so a runtime
  * decides nothing but the first free slot.
  */
-import type { Impairment, NatKind, Role } from './topology.ts'
+import type { NatBehaviour, NatKind } from './nat-kinds.ts'
+import type { Impairment, Role } from './topology.ts'
 
 export interface PlannedNetwork {
   name: string
@@ -44,11 +45,16 @@ export interface PlannedRouter {
   name: string
   /** The inner network it serves: the NAT's name. */
   nat: string
+  /** The preset it is made from. */
   kind: NatKind
+  /** What it does, overrides included. */
+  behaviour: NatBehaviour
   inside: PlannedAttachment
   outside: PlannedAttachment
   /** Inner subnet in CIDR, what is translated. */
   insideSubnet: string
+  /** The first host inside, which `one-to-one` gives the outer address; null when there is none. */
+  insideHost: string | null
   /** The address its hosts use as default gateway; the router holds it beside `inside.address`. */
   insideGateway: string
   /** Where it sends what its networks do not hold: the outer router, or null when outside is the internet. */

@@ -1,12 +1,14 @@
 import { deepEqual, equal } from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cutRuleset, healRuleset } from './cut.ts'
+import { behaviourOf } from './nat-kinds.ts'
 import { bufferPackets, netemOnIngress, queueRules, type ShapingMeans } from './shape.ts'
 import { fitHost, fitRouter, scriptOf } from './steps.ts'
 
 const link = { up: { delayMs: 20, jitterMs: 5, lossPct: 1 }, down: { delayMs: 10, rateKbit: 50_000 } }
 const router = {
-  kind: 'symmetric' as const,
+  behaviour: behaviourOf('symmetric'),
+  insideHost: null,
   inside: { network: 'home', address: '10.40.1.2', prefixLength: 24 },
   outside: { network: 'internet', address: '11.0.1.1', prefixLength: 16 },
   insideGateway: '10.40.1.254',

@@ -36,16 +36,20 @@ export interface RouterInterfaces {
 
 /** Rules, gateway address, routes and link of a router whose interfaces have their own addresses already. */
 export function fitRouter(
-  router: Pick<PlannedRouter, 'kind' | 'inside' | 'outside' | 'insideGateway' | 'outsideGateway' | 'routes' | 'link'>,
+  router: Pick<
+    PlannedRouter,
+    'behaviour' | 'insideHost' | 'inside' | 'outside' | 'insideGateway' | 'outsideGateway' | 'routes' | 'link'
+  >,
   interfaces: RouterInterfaces,
   means: ShapingMeans
 ): Fitting {
   const shape = shapeRouter(router.link, means, interfaces)
   const rules = natRuleset({
-    kind: router.kind,
+    behaviour: router.behaviour,
     insideInterface: interfaces.inside,
     outsideInterface: interfaces.outside,
-    outsideAddress: router.outside.address
+    outsideAddress: router.outside.address,
+    insideHost: router.insideHost
   })
   const gateway = `${router.insideGateway}/${router.inside.prefixLength}`
   return {

@@ -3,11 +3,10 @@
  * Plain data. `plan()` works it out; nothing here runs anything.
  */
 
+import type { NatSpec } from './nat-kinds.ts'
+
 /** Which process a host runs. */
 export type Role = 'node' | 'relay' | 'gateway' | 'chain'
-
-/** Named NAT kinds of the first cut; `netem/nat.ts` says what each is in RFC 4787's terms. */
-export type NatKind = 'none' | 'port-preserving' | 'symmetric'
 
 /**
  * What a link does to packets while it holds, one direction. The same words and meaning as `tc netem`.
@@ -32,8 +31,8 @@ export interface LinkSpec {
 export interface NetworkSpec {
   /** The network this one reaches the world through. Absent: this is the internet, on routable-looking space. */
   behind?: string
-  /** The NAT at its edge. Needed exactly when `behind` is given. */
-  nat?: NatKind
+  /** The NAT at its edge: a preset's name, or `{ kind, … }` with words of it changed. Needed exactly when `behind` is given. */
+  nat?: NatSpec
   /** The router's own attachment to the outer network (an access line). */
   link?: Impairment | LinkSpec
   /**

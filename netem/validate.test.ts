@@ -1,7 +1,8 @@
 import { deepEqual, ok } from 'node:assert/strict'
 import fc from 'fast-check'
+import type { NatKind } from './nat-kinds.ts'
 import { many, TOPOLOGY_NAMES, topologyNamed } from './topologies/index.ts'
-import type { Impairment, NatKind, NetworkSpec, Role, Topology } from './topology.ts'
+import type { Impairment, NetworkSpec, Role, Topology } from './topology.ts'
 import { validate } from './validate.ts'
 
 const base = (): Topology => structuredClone(topologyNamed('nat-pair'))

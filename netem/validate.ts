@@ -2,8 +2,9 @@
 import { type Cidr, formatCidr, internetSpace, lanSpace, overlap, parseCidr } from './addresses.ts'
 import { has, isName, NAME_RULE, routerNameOf, shown } from './names.ts'
 import { MAX_LANS, PORTS_PER_SLOT, subnetsOf } from './slots.ts'
-import type { HostSpec, NatKind, NetworkSpec, Role, Topology } from './topology.ts'
+import type { HostSpec, NetworkSpec, Role, Topology } from './topology.ts'
 import { validateLink } from './validate-link.ts'
+import { checkNat } from './validate-nat.ts'
 import { checkRoles, checkVolumes } from './validate-roles.ts'
 
 /** One thing that is wrong. */
@@ -20,7 +21,6 @@ export interface Problem {
 export type Report = (path: string, code: string, message: string) => void
 
 export const ROLES: readonly Role[] = ['node', 'relay', 'gateway', 'chain']
-export const NAT_KINDS: readonly NatKind[] = ['none', 'port-preserving', 'symmetric']
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 const TOPOLOGY_KEYS = ['name', 'description', 'networks', 'hosts']
 const NETWORK_KEYS = ['behind', 'nat', 'link', 'subnet']
@@ -62,13 +62,7 @@ function checkNetworks(topology: Topology, report: Report): void {
   for (const [name, network] of entries) {
     const path = `networks.${name}`
     unknownKeys(network, NETWORK_KEYS, path, report)
-    if (network.nat !== undefined && !NAT_KINDS.includes(network.nat)) {
-      report(
-        `${path}.nat`,
-        'UNKNOWN_NAT',
-        `there is no NAT kind ${shown(network.nat)}; the kinds are ${NAT_KINDS.join(', ')}`
-      )
-    }
+    if (network.nat !== undefined) checkNat(topology, name, network.nat, `${path}.nat`, report)
     if (network.behind === undefined && network.nat !== undefined) {
       report(`${path}.nat`, 'NAT_WITHOUT_BEHIND', 'a NAT stands between two networks; say which one this is `behind`')
     }

@@ -4,6 +4,19 @@ nft -f - <<'WARREN_END_OF_INPUT'
 table ip warren_nat
 delete table ip warren_nat
 table ip warren_nat {
+  ct timeout age_udp {
+    protocol udp; l3proto ip
+    policy = { unreplied : 30, replied : 120 }
+  }
+  ct timeout age_tcp {
+    protocol tcp; l3proto ip
+    policy = { established : 432000 }
+  }
+  chain ageing {
+    type filter hook prerouting priority raw + 10; policy accept;
+    meta l4proto udp ct timeout set "age_udp"
+    meta l4proto tcp ct timeout set "age_tcp"
+  }
   chain input {
     type filter hook input priority filter; policy drop;
     iifname "lo" accept
@@ -21,7 +34,9 @@ table ip warren_nat {
   }
   chain translate {
     type nat hook postrouting priority srcnat; policy accept;
-    oifname "outside" masquerade fully-random
+    oifname "outside" meta l4proto udp snat to 11.0.1.1 : 1024-65535 fully-random
+    oifname "outside" meta l4proto tcp snat to 11.0.1.1 : 1024-65535 fully-random
+    oifname "outside" masquerade
   }
   chain guard {
     type filter hook postrouting priority srcnat + 50; policy accept;

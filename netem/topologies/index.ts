@@ -1,5 +1,6 @@
 /** The topologies that come with Warren, by name. */
-import type { NatKind, Topology } from '../topology.ts'
+import type { NatKind } from '../nat-kinds.ts'
+import type { Topology } from '../topology.ts'
 import { lan } from './lan.ts'
 import { many } from './many.ts'
 import { natPair } from './nat-pair.ts'

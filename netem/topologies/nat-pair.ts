@@ -1,4 +1,5 @@
-import type { NatKind, Topology } from '../topology.ts'
+import type { NatKind } from '../nat-kinds.ts'
+import type { Topology } from '../topology.ts'
 
 /** Two nodes, each behind a NAT of its own, and a relay: the smallest place where a direct connection must be won. */
 export function natPair(a: NatKind = 'port-preserving', b: NatKind = 'symmetric'): Topology {
