@@ -22,7 +22,10 @@ export const PROGRAMS = {
 
 /** Worker of the leg's shaper; found beside the bundle by name. */
 const WORKERS: Partial<Record<Program, Array<[name: string, path: string]>>> = {
-  leg: [['shaper-worker', 'netem/shaper-worker.ts']]
+  leg: [
+    ['shaper-worker', 'netem/shaper-worker.ts'],
+    ['dns64-server', 'netem/dns64-server.ts']
+  ]
 }
 
 /** Programs whose lazily imported parts are files of their own, shared between them. The others are one file each. */

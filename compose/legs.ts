@@ -2,8 +2,11 @@
 import {
   behaviourOf,
   LOOP_SYSCTLS,
+  labNames,
   type NatBehaviour,
+  type Plan,
   type PlannedHost,
+  type PlannedIpv6Edge,
   type PlannedLink,
   type PlannedRouter
 } from '../netem/index.ts'
@@ -16,19 +19,33 @@ const links = (list: Array<{ address: string; link: PlannedLink }>): string =>
   )
 
 /** A router: its NAT kind, its two attachments, and the impairments of its access line. */
-export function routerEnv(router: PlannedRouter): Record<string, string> {
+export function routerEnv(plan: Plan, router: PlannedRouter): Record<string, string> {
   const env: Record<string, string> = {
     NAT_KIND: router.kind,
     ...natWords(router),
     NAT_INSIDE: `${router.inside.address}/${router.inside.prefixLength}`,
     NAT_OUTSIDE: `${router.outside.address}/${router.outside.prefixLength}`,
     NAT_GATEWAY: `${router.insideGateway}/${router.inside.prefixLength}`,
-    ROUTES: JSON.stringify(router.routes),
+    ROUTES: JSON.stringify([...router.routes, ...(router.ipv6?.routes ?? [])]),
     LINKS: links([{ address: router.outside.address, link: router.link }])
   }
   if (router.insideHost !== null) env.NAT_HOST = router.insideHost
+  if (router.ipv6 !== undefined) Object.assign(env, ipv6Env(plan, router.name, router.ipv6))
   if (router.outsideGateway !== null) env.NAT_UPLINK = router.outsideGateway
   return env
+}
+
+function ipv6Env(plan: Plan, name: string, edge: PlannedIpv6Edge): Record<string, string> {
+  return {
+    NODE_ID: name,
+    IPV6_SUBNET: edge.subnet,
+    IPV6_INSIDE: edge.inside,
+    IPV6_OUTSIDE: edge.outside,
+    IPV6_GATEWAY: edge.gateway,
+    IPV6_FILTER: edge.filter,
+    ...(edge.uplink === null ? {} : { IPV6_UPLINK: edge.uplink }),
+    ...(edge.nat64 === null ? {} : { NAT64_ADDRESS: edge.nat64, LAB_NAMES: JSON.stringify(labNames(plan)) })
+  }
 }
 
 const word = (value: string | number | boolean): string =>
@@ -57,13 +74,16 @@ function natWords({ kind, behaviour }: PlannedRouter): Record<string, string> {
 /** A host's leg: the impairments of its own attachment and the ways it needs. */
 export function legEnv(host: PlannedHost): Record<string, string> {
   return {
-    ROUTES: JSON.stringify(host.routes),
+    ROUTES: JSON.stringify([...host.routes, ...(host.ipv6?.routes ?? [])]),
     LINKS: JSON.stringify([{ address: host.attachment.address, up: host.link.up, down: host.link.down }])
   }
 }
 
 /** What a leg's network must be set to before it starts: it cannot do so itself. */
-export const routerSysctls: Readonly<Record<string, string>> = { 'net.ipv4.ip_forward': '1' }
+export const routerSysctls = (router: PlannedRouter): Record<string, string> => ({
+  'net.ipv4.ip_forward': '1',
+  ...(router.ipv6 === undefined ? {} : { 'net.ipv6.conf.all.forwarding': '1', 'net.ipv6.conf.all.disable_ipv6': '0' })
+})
 
 /** The same for a host's leg: what it sends is shaped on a detour through its own loopback. */
 export const legSysctls = (host: PlannedHost): Record<string, string> =>

@@ -2,7 +2,7 @@
  * Plan → Compose document. Pure: no clock, no randomness, a stable order, so that the same plan gives the same bytes.
  * The document works by itself: `docker compose -f … up` needs no Node and no harness.
  */
-import type { Plan, PlannedHost, PlannedNetwork, PlannedRouter, Role } from '../netem/index.ts'
+import type { Plan, PlannedAttachment, PlannedHost, PlannedNetwork, PlannedRouter, Role } from '../netem/index.ts'
 import { IN_CONTAINER } from './files.ts'
 import { legEnv, legSysctls, routerEnv, routerSysctls } from './legs.ts'
 import { roleProcess, roles } from './roles.ts'
@@ -111,11 +111,16 @@ const legBase: Fields = {
   }
 }
 
+const fixedAddresses = ({ address, ipv6 }: PlannedAttachment): Fields => ({
+  ipv4_address: address,
+  ...(ipv6 === undefined ? {} : { ipv6_address: ipv6 })
+})
+
 /** Attachment, name resolution and the one published port: what belongs to whoever owns the host's network. */
 const attachment = (host: PlannedHost): Fields => ({
-  networks: { [host.attachment.network]: { ipv4_address: host.attachment.address } },
-  // Docker's resolver would carry questions out of the lab; here nobody answers them.
-  dns: [host.attachment.address],
+  networks: { [host.attachment.network]: fixedAddresses(host.attachment) },
+  // Docker's resolver would carry questions out of the lab; here nobody answers them, but a NAT64 router's DNS64.
+  dns: [host.isIpv6Only && host.ipv6?.defaultGateway != null ? host.ipv6.defaultGateway : host.attachment.address],
   dns_opt: DNS_OPTIONS,
   ports: [`127.0.0.1:${host.controlPort}:${roles[host.role].httpPort}`]
 })
@@ -136,7 +141,7 @@ const without = (env: Record<string, string>, common: Record<string, string>): R
   Object.fromEntries(Object.entries(env).filter(([name]) => !(name in common)))
 
 function routerService(plan: Plan, router: PlannedRouter, options: RenderOptions): Fields {
-  const { NAT_KIND, ...rest } = routerEnv(router)
+  const { NAT_KIND, ...rest } = routerEnv(plan, router)
   const variable = options.natVariables?.[router.name]
   return {
     '<<': '*leg',
@@ -144,10 +149,12 @@ function routerService(plan: Plan, router: PlannedRouter, options: RenderOptions
       NAT_KIND: variable === undefined ? NAT_KIND! : `\${${variable}:-${NAT_KIND}}`,
       ...plain(rest)
     },
-    sysctls: { ...routerSysctls },
+    sysctls: routerSysctls(router),
+    // The translator of NAT64 is a program behind a TUN interface.
+    ...(router.ipv6?.nat64 == null ? {} : { devices: ['/dev/net/tun:/dev/net/tun'] }),
     networks: {
-      [router.outside.network]: { ipv4_address: router.outside.address },
-      [router.inside.network]: { ipv4_address: router.inside.address }
+      [router.outside.network]: fixedAddresses(router.outside),
+      [router.inside.network]: fixedAddresses(router.inside)
     },
     dns: [router.inside.address],
     dns_opt: DNS_OPTIONS,
@@ -197,6 +204,7 @@ function hostServices(plan: Plan, host: PlannedHost, common: Record<string, stri
 function networkFields(plan: Plan, network: PlannedNetwork, run: string | undefined): Fields {
   return {
     driver: 'bridge',
+    ...(network.ipv6 === undefined ? {} : { enable_ipv6: true }),
     driver_opts: {
       'com.docker.network.bridge.name': network.bridge,
       'com.docker.network.bridge.enable_ip_masquerade': 'false',
@@ -208,7 +216,16 @@ function networkFields(plan: Plan, network: PlannedNetwork, run: string | undefi
           subnet: network.subnet,
           gateway: network.bridgeAddress,
           aux_addresses: { DefaultGatewayIPv4: network.defaultGateway }
-        }
+        },
+        ...(network.ipv6 === undefined
+          ? []
+          : [
+              {
+                subnet: network.ipv6.subnet,
+                gateway: network.ipv6.bridgeAddress,
+                aux_addresses: { DefaultGatewayIPv6: network.ipv6.defaultGateway }
+              }
+            ])
       ]
     },
     labels: labels(plan, run)

@@ -110,10 +110,11 @@ export interface RoleProcess {
 }
 
 /** Multiaddrs at which a host on the internet is reached directly, without the peer id. */
-const publicAddresses = (host: PlannedHost, tcpPort: number, wsPort: number): string[] => [
-  `/ip4/${host.attachment.address}/tcp/${tcpPort}`,
-  `/ip4/${host.attachment.address}/tcp/${wsPort}/ws`
-]
+const publicAddresses = (host: PlannedHost, tcpPort: number, wsPort: number): string[] => {
+  const { address, ipv6 } = host.attachment
+  const at = [`/ip4/${address}`, ...(ipv6 === undefined ? [] : [`/ip6/${ipv6}`])]
+  return at.flatMap(prefix => [`${prefix}/tcp/${tcpPort}`, `${prefix}/tcp/${wsPort}/ws`])
+}
 
 const withPeerId = (host: PlannedHost, addresses: string[]): string[] =>
   host.identity === null ? [] : addresses.map(address => `${address}/p2p/${host.identity!.peerId}`)
@@ -147,12 +148,22 @@ export function inventory(plan: Plan): Array<Record<string, string | null>> {
   }))
 }
 
-const listen = (tcpPort: number, wsPort: number): string => `/ip4/0.0.0.0/tcp/${tcpPort},/ip4/0.0.0.0/tcp/${wsPort}/ws`
+/** Every address of the families the host has. Docker gives all an IPv4 address, its control port is on it. */
+const listen = (host: PlannedHost, tcpPort: number, wsPort: number): string =>
+  [...(host.isIpv6Only ? [] : ['/ip4/0.0.0.0']), ...(host.ipv6 === undefined ? [] : ['/ip6/::'])]
+    .flatMap(prefix => [`${prefix}/tcp/${tcpPort}`, `${prefix}/tcp/${wsPort}/ws`])
+    .join(',')
 
-const chainEnv = (plan: Plan): Record<string, string> =>
+/** The chain's URL in a family that the host has. */
+const rpcUrl = (plan: Plan, host: PlannedHost): string => {
+  const ipv6 = plan.hosts.find(({ name }) => name === plan.chain?.host)?.attachment.ipv6
+  return host.isIpv6Only && ipv6 !== undefined ? `http://[${ipv6}]:${CHAIN_RPC_PORT}` : plan.chain!.rpcUrl
+}
+
+const chainEnv = (plan: Plan, host: PlannedHost): Record<string, string> =>
   plan.chain === null
     ? { WARREN_OFFLINE: '1' }
-    : { RPC_URL: plan.chain.rpcUrl, VAULT_REGISTRY_ADDRESS: plan.chain.registry }
+    : { RPC_URL: rpcUrl(plan, host), VAULT_REGISTRY_ADDRESS: plan.chain.registry }
 
 type RoleSetup = (plan: Plan, host: PlannedHost, places: Places) => { env: Record<string, string>; files: RoleFile[] }
 
@@ -162,7 +173,7 @@ const setups: Record<Role, RoleSetup> = {
     const others = publicNodeAddresses(plan).filter(address => !address.endsWith(`/${host.identity?.peerId}`))
     const env: Record<string, string> = {
       P2P_ENABLED: 'true',
-      P2P_LISTEN_ADDRESSES: listen(NODE_TCP_PORT, NODE_WS_PORT),
+      P2P_LISTEN_ADDRESSES: listen(host, NODE_TCP_PORT, NODE_WS_PORT),
       P2P_RELAY_PEERS: relays.join(','),
       P2P_BOOTSTRAP_PEERS: [...relays, ...others].join(','),
       P2P_ENABLE_RELAY: 'true',
@@ -175,7 +186,7 @@ const setups: Record<Role, RoleSetup> = {
       REPLICATION_FACTOR: '3',
       REPLICATION_QUORUM: '2',
       FAILURE_GROUP: host.nat ?? host.name,
-      ...chainEnv(plan)
+      ...chainEnv(plan, host)
     }
     if (isPublic(host)) env.P2P_ANNOUNCE_ADDRESSES = publicAddresses(host, NODE_TCP_PORT, NODE_WS_PORT).join(',')
     const files: RoleFile[] = [{ name: 'identity.key', content: `${host.identity?.privateKey ?? ''}\n` }]
@@ -190,7 +201,7 @@ const setups: Record<Role, RoleSetup> = {
   relay(plan, host, places) {
     const own = `/${host.identity?.peerId}`
     const env: Record<string, string> = {
-      RELAY_LISTEN_ADDRESSES: listen(RELAY_TCP_PORT, RELAY_WS_PORT),
+      RELAY_LISTEN_ADDRESSES: listen(host, RELAY_TCP_PORT, RELAY_WS_PORT),
       RELAY_PRIVATE_KEY_PATH: `${places.files}/relay-key.json`,
       RELAY_BOOTSTRAP_PEERS: relayAddresses(plan)
         .filter(address => !address.endsWith(own))
@@ -210,7 +221,7 @@ const setups: Record<Role, RoleSetup> = {
         GATEWAY_INVENTORY_FILE: `${places.files}/inventory.json`,
         P2P_PRIVATE_KEY_FILE: `${places.files}/identity.key`,
         DB_CLIENT: 'better-sqlite3',
-        ...chainEnv(plan)
+        ...chainEnv(plan, host)
       },
       files: [
         { name: 'identity.key', content: `${host.identity?.privateKey ?? ''}\n` },
@@ -219,12 +230,13 @@ const setups: Record<Role, RoleSetup> = {
     }
   },
 
-  chain(plan, _host, places) {
+  chain(plan, host, places) {
     const owners = plan.hosts.flatMap(({ account }) => (account === null ? [] : [account]))
     const accounts = plan.chain === null ? owners : [plan.chain.deployer, ...owners]
     return {
       env: {
         CHAIN_RPC_PORT: String(CHAIN_RPC_PORT),
+        ...(host.ipv6 === undefined ? {} : { CHAIN_RPC_HOST: '::' }),
         CHAIN_ID: String(plan.chain?.chainId ?? 31337),
         CHAIN_ACCOUNTS_FILE: `${places.files}/accounts.json`
       },

@@ -30,7 +30,15 @@ describe("the chain's configuration", () => {
     const config = readConfig({ CHAIN_ACCOUNTS_FILE: file, PORT: '', CHAIN_ID: '', DATA_DIR: folder })
     const { accounts, ...rest } = config
     assert.deepEqual(rest, {
-      ...{ port: 9545, rpcPort: 8545, chainId: 31337, dataDir: folder, allowDevRpc: false, logLevel: 'info' }
+      ...{
+        port: 9545,
+        rpcPort: 8545,
+        rpcHost: '0.0.0.0',
+        chainId: 31337,
+        dataDir: folder,
+        allowDevRpc: false,
+        logLevel: 'info'
+      }
     })
     assert.deepEqual(accounts[1], { address: testAccount(2).address, privateKey: testKey(2) })
   })

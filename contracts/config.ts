@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { ConfigurationError } from './errors.ts'
@@ -13,6 +14,8 @@ export interface ChainAccount {
 export interface ChainConfig {
   port: number
   rpcPort: number
+  /** Address the RPC port listens on; `::` takes both families. */
+  rpcHost: string
   chainId: number
   /** All are funded; the first deploys the registry. */
   accounts: readonly ChainAccount[]
@@ -31,6 +34,10 @@ const flag = z.enum(['0', '1', 'true', 'false'], 'must be 0 or 1').transform(tex
 const environment = z.object({
   PORT: port.default(9545),
   CHAIN_RPC_PORT: port.default(8545),
+  CHAIN_RPC_HOST: z
+    .string()
+    .refine(text => isIP(text) !== 0, 'must be an IP address')
+    .default('0.0.0.0'),
   CHAIN_ID: z.coerce.number('must be a number').int().min(1).max(Number.MAX_SAFE_INTEGER).default(31337),
   CHAIN_ACCOUNTS_FILE: z.string('is required: a JSON file [{"address", "privateKey"}], the first one deploys'),
   DATA_DIR: z.string().default('data'),
@@ -64,6 +71,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   return {
     port: parsed.data.PORT,
     rpcPort: parsed.data.CHAIN_RPC_PORT,
+    rpcHost: parsed.data.CHAIN_RPC_HOST,
     chainId: parsed.data.CHAIN_ID,
     accounts,
     dataDir: resolve(parsed.data.DATA_DIR),

@@ -16,7 +16,7 @@ async function main(): Promise<void> {
   const handler = createHandler({ chain: () => chain, metrics, allowDevRpc: config.allowDevRpc })
   const servers = [
     await listen(handler, hasInheritedSocket(process.env) ? { fd: LISTEN_FDS_START } : { port: config.port }),
-    await listen(handler, { port: config.rpcPort })
+    await listen(handler, { port: config.rpcPort, host: config.rpcHost })
   ]
   const watch = new AbortController()
   const stop = async (signal: string) => {

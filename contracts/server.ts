@@ -85,12 +85,12 @@ export function createHandler(options: HandlerOptions): (req: IncomingMessage, r
 }
 
 /**
- * Listens on a port of all interfaces, or on an inherited socket.
+ * Listens on a port (of all interfaces with IPv4 unless a host is named), or on an inherited socket.
  * @throws ListenError
  */
 export async function listen(
   handler: (req: IncomingMessage, res: ServerResponse) => void,
-  where: { port: number } | { fd: number }
+  where: { port: number; host?: string } | { fd: number }
 ): Promise<Server> {
   const server = createServer(
     { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS },
@@ -98,7 +98,7 @@ export async function listen(
   )
   server.maxConnections = MAX_CONNECTIONS
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  server.once('error', reject).listen('fd' in where ? where : { ...where, host: '0.0.0.0' }, resolve)
+  server.once('error', reject).listen('fd' in where ? where : { host: '0.0.0.0', ...where }, resolve)
   await promise.catch((cause: Error) => {
     const hint = 'port' in where ? 'end what uses the port or set PORT and CHAIN_RPC_PORT' : 'check LISTEN_FDS'
     throw new ListenError(`The chain cannot listen (${cause.message}); ${hint}`, { cause })

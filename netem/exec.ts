@@ -7,7 +7,7 @@ const DEFAULT_TIMEOUT_MS = 60_000
 const OUTPUT_LIMIT_BYTES = 4 * 1024 * 1024
 
 /** An ordinary user's PATH on Debian has no sbin, where `nft` and `tc` are. */
-const SBIN = '/usr/sbin:/sbin'
+export const SBIN = '/usr/sbin:/sbin'
 
 export interface CommandOptions {
   /** Given to its standard input. Default: none. */

@@ -4,8 +4,16 @@
  */
 export { type CapabilityName, type CapabilityReport, capabilities, shapingMeans } from './capabilities.ts'
 export { cutRuleset, healRuleset } from './cut.ts'
+export { DaemonDiedError } from './daemons.ts'
 export { SlotOutOfRangeError, TopologyInvalidError } from './errors.ts'
 export { CommandFailedError, type CommandOptions, type CommandOutput, type Run, run } from './exec.ts'
+export {
+  LAB_ZONE,
+  NAT64_PREFIX,
+  NAT64_PREFIX_LENGTH,
+  nat64Address,
+  type PlannedIpv6Edge
+} from './ipv6.ts'
 export { accountOf, apiKeyOf, identityOf, registryOf } from './keys.ts'
 export { type Lab, type LabOptions, openLab } from './lab.ts'
 export { impairs, readLink } from './links.ts'
@@ -25,6 +33,7 @@ export {
   type NatSpec,
   type PortAllocation
 } from './nat-kinds.ts'
+export { labNames, NAT64_PROGRAM } from './nat64.ts'
 export { CHAIN_ID, CHAIN_RPC_PORT, plan } from './plan.ts'
 export type * from './plan.types.ts'
 export { allRouteLookups, type RouteLookup, routeLookups } from './route-proof.ts'

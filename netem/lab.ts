@@ -1,4 +1,5 @@
 /** A plan that stands in network namespaces, links included: what the netns runtime holds while a testnet runs. */
+import { type DaemonDiedError, type Daemons, startDaemons } from './daemons.ts'
 import { type Run, run as runCommand } from './exec.ts'
 import { cut, heal, layOut, leftovers, tearDown } from './namespaces.ts'
 import type { Plan } from './plan.types.ts'
@@ -11,6 +12,8 @@ export interface LabOptions {
   means: ShapingMeans
   /** Told once when the shaper is gone: its links drop everything, and nothing measured from then on is valid. */
   onShaperDeath: (error: ShaperDiedError) => void
+  /** Told when a router's program is gone: that router is not what it claims any more. */
+  onDaemonDeath: (error: DaemonDiedError) => void
   signal?: AbortSignal
   run?: Run
 }
@@ -32,16 +35,19 @@ export interface Lab {
  * @throws CommandFailedError, ShaperDiedError
  */
 export async function openLab(plan: Plan, options: LabOptions): Promise<Lab> {
-  const { means, onShaperDeath, signal, run = runCommand } = options
+  const { means, onShaperDeath, onDaemonDeath, signal, run = runCommand } = options
   let shaper: Shaper | null = null
+  let daemons: Daemons | null = null
   const close = async () => {
+    await daemons?.stop()
     await shaper?.stop()
     await tearDown(plan, { run })
     return leftovers(plan, { run })
   }
   try {
-    const { queues } = await layOut(plan, { means, run, ...(signal === undefined ? {} : { signal }) })
-    if (queues.length > 0) shaper = await startShaper(queues, { onDeath: onShaperDeath })
+    const laidOut = await layOut(plan, { means, run, ...(signal === undefined ? {} : { signal }) })
+    if (laidOut.queues.length > 0) shaper = await startShaper(laidOut.queues, { onDeath: onShaperDeath })
+    daemons = await startDaemons(laidOut.daemons, { onDeath: onDaemonDeath })
     signal?.throwIfAborted()
   } catch (error) {
     await close()

@@ -1,6 +1,8 @@
 /** Environment of a leg, checked. Pure. */
+import { isIPv6 } from 'node:net'
 import { z } from 'zod'
 import { formatAddress, parseAddress } from './addresses.ts'
+import type { PlannedIpv6Edge } from './ipv6.ts'
 import {
   behaviourOf,
   type Dependence,
@@ -10,6 +12,7 @@ import {
   type NatSpec,
   type PortAllocation
 } from './nat-kinds.ts'
+import type { LabNames } from './nat64.ts'
 import type { PlannedLink, PlannedRoute } from './plan.types.ts'
 import { IMPAIRMENT_LIMITS } from './validate-link.ts'
 import { ALLOCATIONS, BLOCK_PORTS_LIMITS, checkNatWords, DEPENDENCES, TIMEOUT_LIMITS } from './validate-nat.ts'
@@ -23,14 +26,19 @@ export interface LegAddress {
 export interface LegConfig {
   /** Null: a host's leg. */
   router: {
+    name: string
     behaviour: NatBehaviour
+    ipv6: PlannedIpv6Edge | null
     insideHost: string | null
     inside: LegAddress
     gateway: LegAddress
     outside: LegAddress
     uplink: string | null
   } | null
+  /** Of either family. */
   routes: PlannedRoute[]
+  /** What a NAT64 router's DNS64 answers. */
+  names: LabNames
   /** Links by own address. A router's is that of its outer address. */
   links: Array<{ address: string } & PlannedLink>
   readyFile: string
@@ -49,6 +57,7 @@ export class LegConfigInvalidError extends Error {
 }
 
 const address = z.string().refine(text => parseAddress(text) !== null, 'is not an IPv4 address')
+const ipv6Address = z.string().refine(isIPv6, 'is not an IPv6 address')
 const attachment = z.string().transform((text, context): LegAddress => {
   const [own = '', prefix = ''] = text.split('/')
   const prefixLength = Number(prefix)
@@ -75,10 +84,10 @@ const impairment = z
   .nullable()
   .default(null)
 
-function json<T extends z.ZodType>(schema: T) {
+function json<T extends z.ZodType>(schema: T, absent = '[]') {
   return z
     .string()
-    .default('[]')
+    .default(absent)
     .transform((text, context): unknown => {
       try {
         return JSON.parse(text)
@@ -104,6 +113,17 @@ const schema = z
     NAT_OUTSIDE: attachment.optional(),
     NAT_UPLINK: address.optional(),
     NAT_HOST: address.optional(),
+    IPV6_SUBNET: z.string().optional(),
+    IPV6_INSIDE: ipv6Address.optional(),
+    IPV6_OUTSIDE: ipv6Address.optional(),
+    IPV6_GATEWAY: ipv6Address.optional(),
+    IPV6_UPLINK: ipv6Address.optional(),
+    IPV6_FILTER: z.enum(['firewall', 'none']).default('firewall'),
+    NAT64_ADDRESS: ipv6Address.optional(),
+    LAB_NAMES: json(
+      z.record(z.string(), z.strictObject({ ipv4: address.nullable(), ipv6: ipv6Address.nullable() })),
+      '{}'
+    ),
     NAT_MAPPING: z.enum(DEPENDENCES as [Dependence, ...Dependence[]]).optional(),
     NAT_FILTERING: z.enum(DEPENDENCES as [Dependence, ...Dependence[]]).optional(),
     NAT_ALLOCATION: z.enum(ALLOCATIONS as [PortAllocation, ...PortAllocation[]]).optional(),
@@ -113,8 +133,16 @@ const schema = z
     NAT_UDP_TIMEOUT_S: whole(TIMEOUT_LIMITS.udpS),
     NAT_UDP_STREAM_TIMEOUT_S: whole(TIMEOUT_LIMITS.udpStreamS),
     NAT_TCP_TIMEOUT_S: whole(TIMEOUT_LIMITS.tcpEstablishedS),
-    ROUTES: json(z.array(z.strictObject({ to: z.string().regex(/^[0-9.]+\/\d+$/, 'is not a subnet'), via: address }))),
+    ROUTES: json(
+      z.array(
+        z.strictObject({
+          to: z.string().regex(/^[0-9a-f.:]+\/\d+$/, 'is not a subnet'),
+          via: z.union([address, ipv6Address])
+        })
+      )
+    ),
     LINKS: json(z.array(z.strictObject({ address, up: impairment, down: impairment }))),
+    NODE_ID: z.string().min(1).default('router'),
     LEG_READY_FILE: z.string().startsWith('/').default('/run/leg/ready')
   })
   .superRefine((env, context) => {
@@ -125,6 +153,12 @@ const schema = z
     }
     const parts = ['NAT_KIND', 'NAT_INSIDE', 'NAT_GATEWAY', 'NAT_OUTSIDE'] as const
     const given = parts.filter(part => env[part] !== undefined)
+    const ipv6Parts = ['IPV6_SUBNET', 'IPV6_INSIDE', 'IPV6_OUTSIDE', 'IPV6_GATEWAY'] as const
+    const ipv6Given = ipv6Parts.filter(part => env[part] !== undefined)
+    for (const part of ipv6Given.length === 0 ? [] : ipv6Parts.filter(name => env[name] === undefined)) {
+      const message = `is needed where ${ipv6Given.join(', ')} is given: a router with IPv6 has all`
+      context.addIssue({ code: 'custom', path: [part], message })
+    }
     if (given.length === 0 || given.length === parts.length) return
     for (const part of parts.filter(name => env[name] === undefined)) {
       context.addIssue({
@@ -157,6 +191,33 @@ function natOf(env: NatEnvironment): NatSpec {
   }
 }
 
+/** The environment's IPv6 side, or null when it has none. */
+function edgeOf(env: Ipv6Environment): PlannedIpv6Edge | null {
+  const { IPV6_SUBNET, IPV6_INSIDE, IPV6_OUTSIDE, IPV6_GATEWAY, IPV6_UPLINK, IPV6_FILTER, NAT64_ADDRESS, ROUTES } = env
+  if (!IPV6_SUBNET || !IPV6_INSIDE || !IPV6_OUTSIDE || !IPV6_GATEWAY) return null
+  return {
+    subnet: IPV6_SUBNET,
+    inside: IPV6_INSIDE,
+    outside: IPV6_OUTSIDE,
+    gateway: IPV6_GATEWAY,
+    uplink: IPV6_UPLINK ?? null,
+    routes: ROUTES.filter(({ to }) => to.includes(':')),
+    filter: IPV6_FILTER,
+    nat64: NAT64_ADDRESS ?? null
+  }
+}
+
+interface Ipv6Environment {
+  IPV6_SUBNET?: string | undefined
+  IPV6_INSIDE?: string | undefined
+  IPV6_OUTSIDE?: string | undefined
+  IPV6_GATEWAY?: string | undefined
+  IPV6_UPLINK?: string | undefined
+  IPV6_FILTER: 'firewall' | 'none'
+  NAT64_ADDRESS?: string | undefined
+  ROUTES: PlannedRoute[]
+}
+
 interface NatEnvironment {
   NAT_KIND?: NatKind | undefined
   NAT_MAPPING?: Dependence | undefined
@@ -174,7 +235,8 @@ interface NatEnvironment {
  * Reads `NAT_KIND NAT_INSIDE NAT_GATEWAY NAT_OUTSIDE` (a router has all four), `NAT_MAPPING NAT_FILTERING
  * NAT_ALLOCATION NAT_BLOCK_PORTS NAT_HAIRPIN NAT_UDP_BLOCKED NAT_UDP_TIMEOUT_S NAT_UDP_STREAM_TIMEOUT_S NAT_TCP_TIMEOUT_S`
  * (each overrides the kind), `NAT_HOST` (who gets the outer address with one-to-one), `NAT_UPLINK ROUTES LINKS
- * LEG_READY_FILE`.
+ * LEG_READY_FILE`, and for IPv6 `IPV6_SUBNET IPV6_INSIDE IPV6_OUTSIDE IPV6_GATEWAY` (all four) `IPV6_UPLINK IPV6_FILTER
+ * NAT64_ADDRESS LAB_NAMES`.
  * @throws LegConfigInvalidError with every problem
  */
 export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
@@ -188,7 +250,9 @@ export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
     router:
       NAT_KIND && NAT_INSIDE && NAT_GATEWAY && NAT_OUTSIDE
         ? {
+            name: result.data.NODE_ID,
             behaviour: behaviourOf(natOf(result.data)),
+            ipv6: edgeOf(result.data),
             insideHost: NAT_HOST ?? null,
             inside: NAT_INSIDE,
             gateway: NAT_GATEWAY,
@@ -197,6 +261,7 @@ export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
           }
         : null,
     routes: ROUTES,
+    names: result.data.LAB_NAMES,
     links: LINKS,
     readyFile: LEG_READY_FILE
   }

@@ -7,10 +7,13 @@ import { readFileSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { startDaemons } from './daemons.ts'
 import { CommandFailedError, run } from './exec.ts'
 import { bridgeOf, type LegAddress, type LegConfig, networkOf, readLegConfig } from './leg-config.ts'
+import { nat64Daemons } from './nat64.ts'
+import type { PlannedRoute } from './plan.types.ts'
 import type { ShapingMeans } from './shape.ts'
-import { type Shaper, startShaper } from './shaper.ts'
+import { startShaper } from './shaper.ts'
 import { type Fitting, fitHost, fitRouter } from './steps.ts'
 
 /** An engine attaches all networks before the start; an older Compose may be a moment late. */
@@ -76,6 +79,8 @@ async function currentDefaultGateway(): Promise<string | null> {
   return (JSON.parse(stdout || '[]') as Array<{ gateway?: string }>)[0]?.gateway ?? null
 }
 
+const isIpv4 = ({ to }: PlannedRoute): boolean => !to.includes(':')
+
 async function fitAsRouter(
   config: LegConfig,
   router: NonNullable<LegConfig['router']>,
@@ -86,13 +91,15 @@ async function fitAsRouter(
   const attached = ({ address, prefixLength }: LegAddress) => ({ network: '', address, prefixLength })
   const fitting = fitRouter(
     {
+      name: router.name,
       behaviour: router.behaviour,
+      ...(router.ipv6 === null ? {} : { ipv6: router.ipv6 }),
       insideHost: router.insideHost,
       inside: attached(router.inside),
       outside: attached(router.outside),
       insideGateway: router.gateway.address,
       outsideGateway: router.uplink,
-      routes: config.routes,
+      routes: config.routes.filter(isIpv4),
       link
     },
     { inside: inside.name, outside: outside.name },
@@ -100,6 +107,7 @@ async function fitAsRouter(
   )
   // Whatever default route the engine chose among two networks, a router has one only behind another router.
   if ((await currentDefaultGateway()) !== null) await run(['ip', 'route', 'del', 'default'])
+  if (router.ipv6 !== null) await run(['ip', '-6', 'route', 'flush', 'default'])
   return fitting
 }
 
@@ -110,7 +118,12 @@ async function fitAsHost(config: LegConfig, means: ShapingMeans): Promise<Fittin
       const { name, prefixLength } = await interfaceWith(address)
       const own = { address, prefixLength }
       return fitHost(
-        { defaultGateway, routes: config.routes, link: { up, down } },
+        {
+          defaultGateway,
+          routes: config.routes.filter(isIpv4),
+          ipv6: { defaultGateway: null, routes: config.routes.filter(route => !isIpv4(route)) },
+          link: { up, down }
+        },
         { interfaceName: name, address, subnet: networkOf(own), control: bridgeOf(own) },
         means
       )
@@ -129,7 +142,7 @@ function log(level: string, msg: string, details: object = {}): void {
   process.stderr.write(`${JSON.stringify({ level, time: Date.now(), name: 'leg', msg, ...details })}\n`)
 }
 
-async function start(config: LegConfig): Promise<Shaper | null> {
+async function start(config: LegConfig): Promise<{ stop: () => Promise<void> }> {
   await rm(config.readyFile, { force: true })
   const means = await findMeans()
   const fittings =
@@ -138,6 +151,10 @@ async function start(config: LegConfig): Promise<Shaper | null> {
     checkSysctls(sysctls)
     for (const { argv, input } of steps) await run(argv, input === undefined ? {} : { input })
   }
+  const isBroken = (error: Error & { code: string }): void => {
+    log('error', error.message, { code: error.code })
+    void rm(config.readyFile, { force: true })
+  }
   const queues = fittings.flatMap(fitting =>
     fitting.queues.map(({ queue, impairment }) => ({ name: String(queue), namespace: null, queue, impairment }))
   )
@@ -145,15 +162,26 @@ async function start(config: LegConfig): Promise<Shaper | null> {
     queues.length === 0
       ? null
       : await startShaper(queues, {
-          onDeath: error => {
-            log('error', error.message, { code: error.code })
-            void rm(config.readyFile, { force: true })
-          }
+          onDeath: isBroken
         })
+  const router = config.router
+  const own =
+    router?.ipv6 == null
+      ? []
+      : nat64Daemons(router.name, router.ipv6, config.names).map(daemon => ({
+          ...daemon,
+          enter: (argv: string[]) => argv
+        }))
+  const daemons = await startDaemons(own, { onDeath: isBroken })
   await mkdir(dirname(config.readyFile), { recursive: true })
   await writeFile(config.readyFile, `${JSON.stringify({ means, queues: queues.length })}\n`)
   log('info', 'ready', { means, queues: queues.length })
-  return shaper
+  return {
+    async stop() {
+      await daemons.stop()
+      await shaper?.stop()
+    }
+  }
 }
 
 /** Reads the environment, makes the network, and stays until SIGTERM or SIGINT. */
@@ -165,10 +193,10 @@ async function main(): Promise<void> {
   const stay = setInterval(() => {}, 2 ** 30)
   try {
     const config = readLegConfig(process.env)
-    const shaper = await start(config)
+    const running = await start(config)
     await ended.promise
     await rm(config.readyFile, { force: true })
-    await shaper?.stop()
+    await running.stop()
   } catch (error) {
     const { message, code } = error as Error & { code?: string }
     log('fatal', message, { code })

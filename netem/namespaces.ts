@@ -5,7 +5,10 @@
  * caller ends everything. This file is the only caller of `ip netns`.
  */
 import { availableParallelism } from 'node:os'
+import type { PlacedDaemon } from './daemons.ts'
 import { CommandFailedError, type Run, run as runCommand } from './exec.ts'
+import { IPV6_PREFIX_LENGTH } from './ipv6.ts'
+import { labNames, nat64Daemons } from './nat64.ts'
 import type { Plan, PlannedAttachment, PlannedHost, PlannedNetwork, PlannedRouter } from './plan.types.ts'
 import type { ShapingMeans } from './shape.ts'
 import type { ShaperQueue } from './shaper.types.ts'
@@ -31,6 +34,8 @@ export interface LayOutOptions {
 export interface LaidOut {
   /** To be served by a shaper (`startShaper`) before anything is measured; until then these links drop everything. */
   queues: ShaperQueue[]
+  /** To be started before anything is measured. */
+  daemons: PlacedDaemon[]
 }
 
 /** Thrown when someone asks for a host that the plan does not have. */
@@ -75,6 +80,11 @@ export async function layOut(plan: Plan, { means, run = runCommand, signal }: La
         queue,
         impairment
       }))
+    ),
+    daemons: plan.routers.flatMap(({ name, ipv6 }) =>
+      ipv6 === undefined
+        ? []
+        : nat64Daemons(name, ipv6, labNames(plan)).map(daemon => ({ ...daemon, enter: argv => argvIn(name, argv) }))
     )
   }
 }
@@ -180,18 +190,28 @@ function fabricCommands(plan: Plan): string[] {
   ]
 }
 
-/** No lab network has IPv6 yet, so nothing may speak it by itself. */
-const NO_IPV6: Step = {
-  argv: [
-    'sh',
-    '-c',
-    'for f in all default; do f=/proc/sys/net/ipv6/conf/$f/disable_ipv6; test ! -e $f || echo 1 > $f; done'
-  ]
+const forEachIpv6 = (word: string, value: number): string =>
+  `for d in /proc/sys/net/ipv6/conf/*; do test ! -e $d/${word} || echo ${value} > $d/${word}; done`
+
+/** Where a network has no IPv6, nothing may speak it by itself. */
+const NO_IPV6: Step = { argv: ['sh', '-c', forEachIpv6('disable_ipv6', 1)] }
+/** Addresses are the plan's alone: no router advertises any, and a lab looks for no duplicates (a second each). */
+const PLANNED_IPV6: Step = {
+  argv: ['sh', '-c', ['accept_ra', 'autoconf', 'accept_dad'].map(word => forEachIpv6(word, 0)).join('; ')]
 }
 
-function addressSteps(interfaceName: string, { address, prefixLength }: PlannedAttachment): Step[] {
+/** @param isIpv6Only the network has no IPv4 */
+function addressSteps(
+  interfaceName: string,
+  { address, prefixLength, ipv6 }: PlannedAttachment,
+  isIpv6Only = false
+): Step[] {
+  const add = (cidr: string, ...more: string[]): Step => ({
+    argv: ['ip', 'address', 'add', cidr, 'dev', interfaceName, ...more]
+  })
   return [
-    { argv: ['ip', 'address', 'add', `${address}/${prefixLength}`, 'dev', interfaceName] },
+    ...(isIpv6Only ? [] : [add(`${address}/${prefixLength}`)]),
+    ...(ipv6 === undefined ? [] : [add(`${ipv6}/${IPV6_PREFIX_LENGTH}`, 'nodad')]),
     { argv: ['ip', 'link', 'set', interfaceName, 'up'] }
   ]
 }
@@ -203,7 +223,7 @@ function fitRouterNamespace(router: PlannedRouter, means: ShapingMeans): Fitting
   return {
     ...fitting,
     steps: [
-      NO_IPV6,
+      router.ipv6 === undefined ? NO_IPV6 : PLANNED_IPV6,
       LO_UP,
       ...addressSteps(ROUTER_INTERFACES.inside, router.inside),
       ...addressSteps(ROUTER_INTERFACES.outside, router.outside),
@@ -215,7 +235,12 @@ function fitRouterNamespace(router: PlannedRouter, means: ShapingMeans): Fitting
 function fitHostNamespace(host: PlannedHost, { subnet }: PlannedNetwork, means: ShapingMeans): Fitting {
   const at = { interfaceName: HOST_INTERFACE, address: host.attachment.address, subnet, control: null }
   const fitting = fitHost(host, at, means)
-  return { ...fitting, steps: [NO_IPV6, LO_UP, ...addressSteps(HOST_INTERFACE, host.attachment), ...fitting.steps] }
+  const steps = [
+    host.ipv6 === undefined ? NO_IPV6 : PLANNED_IPV6,
+    LO_UP,
+    ...addressSteps(HOST_INTERFACE, host.attachment, host.isIpv6Only)
+  ]
+  return { ...fitting, steps: [...steps, ...fitting.steps] }
 }
 
 function networkOf(plan: Plan, host: PlannedHost): PlannedNetwork {

@@ -12,6 +12,14 @@ import {
   ROUTER_OFFSET
 } from './addresses.ts'
 import { SlotOutOfRangeError, TopologyInvalidError } from './errors.ts'
+import {
+  hasIpv6,
+  IPV6_PREFIX_LENGTH,
+  ipv6Address,
+  ipv6Prefix,
+  type PlannedIpv6Edge,
+  translatorAddress
+} from './ipv6.ts'
 import { accountOf, apiKeyOf, identityOf, registryOf } from './keys.ts'
 import { readLink } from './links.ts'
 import { routerNameOf } from './names.ts'
@@ -38,7 +46,7 @@ export function plan(topology: Topology, seed: string, slot = 0): Plan {
   const problems = validate(topology, slot)
   if (problems.length > 0) throw new TopologyInvalidError(String(topology?.name), problems)
   const spaces = spacesOf(topology, slot)
-  const routers = planRouters(topology, spaces)
+  const routers = planRouters(topology, slot, spaces)
   const hosts = planHosts(topology, seed, slot, spaces, routers)
   return {
     topology: topology.name,
@@ -63,7 +71,9 @@ function spacesOf(topology: Topology, slot: number): Map<string, AddressSpace> {
 
 function planNetworks(topology: Topology, slot: number, spaces: Map<string, AddressSpace>): PlannedNetwork[] {
   return Object.entries(topology.networks).map(([name, network], index) => {
-    const { subnet, gateway } = spaces.get(name)!
+    const space = spaces.get(name)!
+    const { subnet, gateway } = space
+    const prefix = ipv6Prefix(topology, name, slot)
     return {
       name,
       subnet: formatCidr(subnet),
@@ -71,12 +81,22 @@ function planNetworks(topology: Topology, slot: number, spaces: Map<string, Addr
       bridge: `wn${slot}-${index}-${name}`.slice(0, BRIDGE_NAME_LENGTH).replace(/-+$/, ''),
       bridgeAddress: formatAddress(subnet.base + BRIDGE_OFFSET),
       defaultGateway: formatAddress(gateway),
+      ...(hasIpv6(network)
+        ? {
+            ipv6: {
+              subnet: `${prefix}/${IPV6_PREFIX_LENGTH}`,
+              bridgeAddress: ipv6Address(prefix, space, subnet.base + BRIDGE_OFFSET),
+              defaultGateway: ipv6Address(prefix, space, gateway)
+            }
+          }
+        : {}),
+      ...(network.ipv6 === 'only' ? { isIpv6Only: true } : {}),
       router: network.behind === undefined ? null : routerNameOf(name)
     }
   })
 }
 
-function planRouters(topology: Topology, spaces: Map<string, AddressSpace>): PlannedRouter[] {
+function planRouters(topology: Topology, slot: number, spaces: Map<string, AddressSpace>): PlannedRouter[] {
   const taken = new Map<string, number>()
   const routers: PlannedRouter[] = []
   for (const [name, network] of Object.entries(topology.networks)) {
@@ -85,6 +105,7 @@ function planRouters(topology: Topology, spaces: Map<string, AddressSpace>): Pla
     const outer = spaces.get(network.behind)!
     const nth = taken.get(network.behind) ?? 0
     taken.set(network.behind, nth + 1)
+    const edge = planEdge(topology, slot, name, spaces, nth)
     routers.push({
       name: routerNameOf(name),
       nat: name,
@@ -93,18 +114,21 @@ function planRouters(topology: Topology, spaces: Map<string, AddressSpace>): Pla
       inside: {
         network: name,
         address: formatAddress(inner.subnet.base + ROUTER_OFFSET),
-        prefixLength: inner.subnet.prefixLength
+        prefixLength: inner.subnet.prefixLength,
+        ...(edge === null ? {} : { ipv6: edge.inside })
       },
       outside: {
         network: network.behind,
         address: formatAddress(outer.outerRouter(nth)!),
-        prefixLength: outer.subnet.prefixLength
+        prefixLength: outer.subnet.prefixLength,
+        ...(edge === null ? {} : { ipv6: edge.outside })
       },
       insideSubnet: formatCidr(inner.subnet),
       insideHost: Object.values(topology.hosts).some(({ on }) => on === name) ? formatAddress(inner.host(0, 0)!) : null,
       insideGateway: formatAddress(inner.gateway),
       outsideGateway: topology.networks[network.behind]!.behind === undefined ? null : formatAddress(outer.gateway),
       routes: [],
+      ...(edge === null ? {} : { ipv6: edge }),
       link: readLink(network.link)
     })
   }
@@ -112,6 +136,11 @@ function planRouters(topology: Topology, spaces: Map<string, AddressSpace>): Pla
     router.routes = [
       ...routesOn(router.outside.network, routers, router.name),
       ...routesOn(router.inside.network, routers, router.name)
+    ]
+    if (router.ipv6 === undefined) continue
+    router.ipv6.routes = [
+      ...ipv6RoutesOn(router.outside.network, routers, router.name),
+      ...ipv6RoutesOn(router.inside.network, routers, router.name)
     ]
   }
   return routers
@@ -122,6 +151,42 @@ function routesOn(network: string, routers: PlannedRouter[], self: string | null
   return routers
     .filter(router => router.outside.network === network && isRouted(router) && router.name !== self)
     .flatMap(router => routedBehind(router, routers).map(to => ({ to, via: router.outside.address })))
+}
+
+/** What the router before a network does for IPv6, or null when the network has none. */
+function planEdge(
+  topology: Topology,
+  slot: number,
+  name: string,
+  spaces: Map<string, AddressSpace>,
+  nth: number
+): PlannedIpv6Edge | null {
+  const network = topology.networks[name]!
+  const outerName = network.behind!
+  if (!hasIpv6(network)) return null
+  const [inner, outer] = [spaces.get(name)!, spaces.get(outerName)!]
+  const [prefix, outerPrefix] = [ipv6Prefix(topology, name, slot), ipv6Prefix(topology, outerName, slot)]
+  return {
+    subnet: `${prefix}/${IPV6_PREFIX_LENGTH}`,
+    inside: ipv6Address(prefix, inner, inner.subnet.base + ROUTER_OFFSET),
+    outside: ipv6Address(outerPrefix, outer, outer.outerRouter(nth)!),
+    gateway: ipv6Address(prefix, inner, inner.gateway),
+    uplink: topology.networks[outerName]!.behind === undefined ? null : ipv6Address(outerPrefix, outer, outer.gateway),
+    routes: [],
+    filter: network.ipv6Filter ?? 'firewall',
+    nat64: network.ipv6 === 'only' ? translatorAddress(prefix) : null
+  }
+}
+
+/** Every inner IPv6 network is routed: ways that whoever is attached to a network has to those next to it. */
+function ipv6RoutesOn(network: string, routers: PlannedRouter[], self: string | null): PlannedRoute[] {
+  const behind = (router: PlannedRouter): string[] =>
+    router.ipv6 === undefined
+      ? []
+      : [router.ipv6.subnet, ...routers.filter(other => other.outside.network === router.nat).flatMap(behind)]
+  return routers
+    .filter(router => router.outside.network === network && router.name !== self && router.ipv6 !== undefined)
+    .flatMap(router => behind(router).map(to => ({ to, via: router.ipv6!.outside })))
 }
 
 /** Whether those outside can address its hosts themselves. */
@@ -151,20 +216,31 @@ function planHosts(
     const isLan = network.behind !== undefined
     const link = readLink(host.link)
     const routes = routesOn(host.on, routers, null)
+    const address = space.host(nth, besides)!
+    const prefix = ipv6Prefix(topology, host.on, slot)
+    const ipv6 = hasIpv6(network)
+      ? {
+          defaultGateway: isLan ? ipv6Address(prefix, space, space.gateway) : null,
+          routes: ipv6RoutesOn(host.on, routers, null)
+        }
+      : null
     return {
       name,
       role: host.role,
       attachment: {
         network: host.on,
-        address: formatAddress(space.host(nth, besides)!),
-        prefixLength: space.subnet.prefixLength
+        address: formatAddress(address),
+        prefixLength: space.subnet.prefixLength,
+        ...(ipv6 === null ? {} : { ipv6: ipv6Address(prefix, space, address) })
       },
-      defaultGateway: isLan ? formatAddress(space.gateway) : null,
+      defaultGateway: isLan && network.ipv6 !== 'only' ? formatAddress(space.gateway) : null,
       nat: isLan ? host.on : null,
       natKind: isLan ? kindOf(network.nat!) : null,
       link,
       routes,
-      leg: link.up !== null || link.down !== null || routes.length > 0,
+      ...(ipv6 === null ? {} : { ipv6 }),
+      ...(network.ipv6 === 'only' ? { isIpv6Only: true } : {}),
+      leg: link.up !== null || link.down !== null || routes.length > 0 || (ipv6?.routes.length ?? 0) > 0,
       volume: host.volume ?? name,
       env: Object.fromEntries(Object.entries(host.env ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))),
       controlPort: CONTROL_PORT_BASE + PORTS_PER_SLOT * slot + index,

@@ -2,6 +2,7 @@
  * The shape of a plan: a topology and a seed worked out. Everything a runtime needs is here, so a runtime
  * decides nothing but the first free slot.
  */
+import type { PlannedIpv6Edge } from './ipv6.ts'
 import type { NatBehaviour, NatKind } from './nat-kinds.ts'
 import type { Impairment, Role } from './topology.ts'
 
@@ -16,6 +17,10 @@ export interface PlannedNetwork {
   bridgeAddress: string
   /** Default route of its hosts: the router's inner address on a LAN, an address nobody has on the internet. */
   defaultGateway: string
+  /** Where the network has IPv6: its /64, Docker's own address there, and the default route of its hosts. */
+  ipv6?: { subnet: string; bridgeAddress: string; defaultGateway: string }
+  /** Its hosts have no IPv4. Docker gives them an address all the same, which leads nowhere. */
+  isIpv6Only?: true
   /** Name of the router at its edge, or null on the internet. */
   router: string | null
 }
@@ -24,6 +29,8 @@ export interface PlannedAttachment {
   network: string
   address: string
   prefixLength: number
+  /** Its address in the network's /64, where the network has IPv6. */
+  ipv6?: string
 }
 
 /** A way to a routed (not translated) network: behind a NAT of kind `none`. */
@@ -61,6 +68,8 @@ export interface PlannedRouter {
   outsideGateway: string | null
   /** Ways to networks behind routers of kind `none` next to it. */
   routes: PlannedRoute[]
+  /** What it does for IPv6, where the inner network has it. */
+  ipv6?: PlannedIpv6Edge
   link: PlannedLink
 }
 
@@ -90,6 +99,10 @@ export interface PlannedHost {
   link: PlannedLink
   /** Ways to networks behind routers of kind `none` next to it. */
   routes: PlannedRoute[]
+  /** Where its network has IPv6: its default route there (null: none beyond the routes) and ways to routed networks. */
+  ipv6?: { defaultGateway: string | null; routes: PlannedRoute[] }
+  /** It has no IPv4: whoever reaches it does so by `attachment.ipv6`. */
+  isIpv6Only?: true
   /** Whether it needs a leg in Docker: it has impairments or routes of its own. */
   leg: boolean
   /** Name of the data volume. */

@@ -5,6 +5,9 @@ import { LOOP_BACK_INTERFACE, LOOP_OUT_INTERFACE } from './shape.ts'
 /** Addresses of no lab network, public and private; none is ever sent a packet, a look-up only asks the routing table. */
 const OUTSIDE = ['1.1.1.1', '192.0.2.1', '172.16.0.1', '192.168.255.254'] as const
 
+/** The same for IPv6: what is routed on the internet, and a private prefix. */
+const OUTSIDE_IPV6 = ['2001:4860::1', 'fd00::1'] as const
+
 /** One question to one routing table. */
 export interface RouteLookup {
   /** Host or router in whose network to ask. */
@@ -20,18 +23,18 @@ export interface RouteLookup {
 
 /** The look-ups for one host or router: every one must give null. @param where a name of the plan's hosts or routers */
 export function routeLookups(plan: Plan, where: string): RouteLookup[] {
-  const allowed = allowedNextHop(plan, where)
+  const allowed = allowedNextHops(plan, where)
   const host = plan.hosts.find(({ name }) => name === where)
   const isLooped = host !== undefined && host.link.up !== null
   const lookups = isLooped ? [[], ['from', host.attachment.address, 'iif', LOOP_BACK_INTERFACE]] : [[]]
-  return OUTSIDE.flatMap(address =>
-    lookups.map(words => ({
+  return [...OUTSIDE, ...OUTSIDE_IPV6].flatMap(address =>
+    (address.includes(':') ? [[]] : lookups).map(words => ({
       where,
       argv: ['ip', 'route', 'get', address, ...words],
       verdict: ({ code, stdout }: { code: number; stdout: string }) => {
         if (code !== 0) return null
         const via = / via (\S+)/.exec(stdout)?.[1]
-        if (via !== undefined && via === allowed) return null
+        if (via !== undefined && allowed.includes(via)) return null
         // Into its own shaper; where it goes from there is the second look-up.
         if (isLooped && words.length === 0 && stdout.includes(` dev ${LOOP_OUT_INTERFACE} `)) return null
         const way = via === undefined ? 'directly' : `to ${via}`
@@ -47,10 +50,11 @@ export function allRouteLookups(plan: Plan): RouteLookup[] {
 }
 
 /** The only next hop that does not lead out: one's own router, or the address on the internet that nobody holds. */
-function allowedNextHop(plan: Plan, where: string): string | undefined {
+function allowedNextHops(plan: Plan, where: string): string[] {
   const network = [
     ...plan.hosts.map(({ name, attachment }) => [name, attachment.network]),
     ...plan.routers.map(({ name, outside }) => [name, outside.network])
   ].find(([name]) => name === where)?.[1]
-  return plan.networks.find(({ name }) => name === network)?.defaultGateway
+  const found = plan.networks.find(({ name }) => name === network)
+  return found === undefined ? [] : [found.defaultGateway, ...(found.ipv6 ? [found.ipv6.defaultGateway] : [])]
 }

@@ -7,6 +7,7 @@ import { fitHost, fitRouter, scriptOf } from './steps.ts'
 
 const link = { up: { delayMs: 20, jitterMs: 5, lossPct: 1 }, down: { delayMs: 10, rateKbit: 50_000 } }
 const router = {
+  name: 'home-nat',
   behaviour: behaviourOf('symmetric'),
   insideHost: null,
   inside: { network: 'home', address: '10.40.1.2', prefixLength: 24 },

@@ -2,7 +2,10 @@
  * What must be done inside a network namespace to make it a host or a router of the plan. Pure: both runtimes run
  * these steps, one through a shell in a namespace, one in a container.
  */
+import { IPV6_PREFIX_LENGTH, type PlannedIpv6Edge } from './ipv6.ts'
+import { ipv6Ruleset, NAT64_INTERFACE } from './ipv6-rules.ts'
 import { natRuleset } from './nat.ts'
+import { nat64Steps } from './nat64.ts'
 import type { PlannedHost, PlannedRoute, PlannedRouter } from './plan.types.ts'
 import {
   type HostAttachment,
@@ -38,7 +41,16 @@ export interface RouterInterfaces {
 export function fitRouter(
   router: Pick<
     PlannedRouter,
-    'behaviour' | 'insideHost' | 'inside' | 'outside' | 'insideGateway' | 'outsideGateway' | 'routes' | 'link'
+    | 'name'
+    | 'behaviour'
+    | 'insideHost'
+    | 'ipv6'
+    | 'inside'
+    | 'outside'
+    | 'insideGateway'
+    | 'outsideGateway'
+    | 'routes'
+    | 'link'
   >,
   interfaces: RouterInterfaces,
   means: ShapingMeans
@@ -46,7 +58,8 @@ export function fitRouter(
   const shape = shapeRouter(router.link, means, interfaces)
   const rules = natRuleset({
     behaviour: router.behaviour,
-    insideInterface: interfaces.inside,
+    // With NAT64 the inner side of the IPv4 translation is the translator.
+    insideInterface: router.ipv6?.nat64 == null ? interfaces.inside : NAT64_INTERFACE,
     outsideInterface: interfaces.outside,
     outsideAddress: router.outside.address,
     insideHost: router.insideHost
@@ -56,10 +69,24 @@ export function fitRouter(
     sysctls: {},
     steps: [
       { argv: ['nft', '-f', '-'], input: rules },
+      ...(router.ipv6 === undefined
+        ? []
+        : [
+            {
+              argv: ['nft', '-f', '-'],
+              input: ipv6Ruleset({
+                edge: router.ipv6,
+                behaviour: router.behaviour,
+                insideInterface: interfaces.inside,
+                outsideInterface: interfaces.outside
+              })
+            }
+          ]),
       ...shapeSteps(shape),
       { argv: ['ip', 'address', 'replace', gateway, 'dev', interfaces.inside] },
       ...(router.outsideGateway === null ? [] : [defaultRoute(router.outsideGateway)]),
       ...router.routes.map(routeStep),
+      ...(router.ipv6 === undefined ? [] : ipv6RouterSteps(router.name, router.ipv6, interfaces)),
       // Last: nothing is forwarded before the rules are there.
       {
         argv: ['sh', '-c', 'test "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 || echo 1 > /proc/sys/net/ipv4/ip_forward']
@@ -69,9 +96,22 @@ export function fitRouter(
   }
 }
 
+function ipv6RouterSteps(name: string, edge: PlannedIpv6Edge, interfaces: RouterInterfaces): Step[] {
+  const gateway = `${edge.gateway}/${IPV6_PREFIX_LENGTH}`
+  return [
+    { argv: ['ip', 'address', 'replace', gateway, 'dev', interfaces.inside, 'nodad'] },
+    ...(edge.uplink === null ? [] : [defaultRoute(edge.uplink)]),
+    ...edge.routes.map(routeStep),
+    ...nat64Steps(name, edge),
+    {
+      argv: ['sh', '-c', 'f=/proc/sys/net/ipv6/conf/all/forwarding; test "$(cat $f)" = 1 || echo 1 > $f']
+    }
+  ]
+}
+
 /** Routes and link of a host whose interface has its address already. */
 export function fitHost(
-  host: Pick<PlannedHost, 'defaultGateway' | 'routes' | 'link'>,
+  host: Pick<PlannedHost, 'defaultGateway' | 'routes' | 'ipv6' | 'link'>,
   at: Pick<HostAttachment, 'interfaceName' | 'address' | 'subnet' | 'control'>,
   means: ShapingMeans
 ): Fitting {
@@ -82,6 +122,8 @@ export function fitHost(
     steps: [
       ...(defaultGateway === null ? [] : [defaultRoute(defaultGateway)]),
       ...host.routes.map(routeStep),
+      ...(host.ipv6?.defaultGateway == null ? [] : [defaultRoute(host.ipv6.defaultGateway)]),
+      ...(host.ipv6?.routes ?? []).map(routeStep),
       ...shapeSteps(shape)
     ],
     queues: shape.queues

@@ -9,6 +9,7 @@ need iptables iptables
 need unshare util-linux
 need nsenter util-linux
 need setpriv util-linux
+need tayga tayga
 need curl curl
 [ ${#missing[@]} -eq 0 ] && exit 0
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

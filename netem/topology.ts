@@ -33,6 +33,13 @@ export interface NetworkSpec {
   behind?: string
   /** The NAT at its edge: a preset's name, or `{ kind, … }` with words of it changed. Needed exactly when `behind` is given. */
   nat?: NatSpec
+  /**
+   * `dual`: IPv6 beside IPv4. `only`: IPv6 alone; its router translates to the IPv4 world (NAT64 with DNS64), its `nat`
+   * standing behind the translator. Default: IPv4 alone. A network behind another needs the other to have IPv6.
+   */
+  ipv6?: 'dual' | 'only'
+  /** What its router does with IPv6 from outside that nobody inside asked for. Default `firewall`: drop it. */
+  ipv6Filter?: 'firewall' | 'none'
   /** The router's own attachment to the outer network (an access line). */
   link?: Impairment | LinkSpec
   /**

@@ -23,7 +23,7 @@ export type Report = (path: string, code: string, message: string) => void
 export const ROLES: readonly Role[] = ['node', 'relay', 'gateway', 'chain']
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 const TOPOLOGY_KEYS = ['name', 'description', 'networks', 'hosts']
-const NETWORK_KEYS = ['behind', 'nat', 'link', 'subnet']
+const NETWORK_KEYS = ['behind', 'nat', 'ipv6', 'ipv6Filter', 'link', 'subnet']
 const HOST_KEYS = ['role', 'on', 'link', 'volume', 'env']
 /** Prefix lengths an author may fix: internet, and NATed networks. */
 const FIXED_INTERNET_PREFIXES = [8, 20] as const
@@ -82,6 +82,7 @@ function checkNetworks(topology: Topology, report: Report): void {
       report(`${path}.behind`, 'CYCLIC_BEHIND', `'${name}' is behind itself: ${chainOf(topology, name).join(' → ')}`)
     }
     if (network.link !== undefined) validateLink(network.link, `${path}.link`, report)
+    checkIpv6(topology, network, path, report)
   }
   const internets = entries.filter(([, network]) => network.behind === undefined).map(([name]) => name)
   if (internets.length === 0)
@@ -96,6 +97,39 @@ function checkNetworks(topology: Topology, report: Report): void {
   const lans = entries.length - internets.length
   if (lans > MAX_LANS)
     report('networks', 'TOO_MANY_NETWORKS', `${lans} networks are behind NATs; a slot has subnets for ${MAX_LANS}`)
+}
+
+function checkIpv6(topology: Topology, network: NetworkSpec, path: string, report: Report): void {
+  const { ipv6, ipv6Filter, behind, nat } = network
+  if (ipv6 !== undefined && ipv6 !== 'dual' && ipv6 !== 'only') {
+    report(`${path}.ipv6`, 'BAD_IPV6', `${shown(ipv6)} is neither 'dual' nor 'only'`)
+    return
+  }
+  if (ipv6Filter !== undefined && ipv6Filter !== 'firewall' && ipv6Filter !== 'none') {
+    report(`${path}.ipv6Filter`, 'BAD_IPV6', `${shown(ipv6Filter)} is neither 'firewall' nor 'none'`)
+  }
+  if (ipv6Filter !== undefined && (ipv6 === undefined || behind === undefined)) {
+    const why = 'only a network with IPv6 behind another has a filter for it; say ipv6 too, or leave it out'
+    report(`${path}.ipv6Filter`, 'IPV6_CONTRADICTION', why)
+  }
+  if (ipv6 === undefined) return
+  if (behind === undefined) {
+    if (ipv6 === 'only') {
+      report(`${path}.ipv6`, 'IPV6_CONTRADICTION', "the internet keeps IPv4, which NAT64 translates to; say 'dual'")
+    }
+    return
+  }
+  const outer = has(topology.networks, behind) ? topology.networks[behind] : undefined
+  if (outer !== undefined && outer.ipv6 === undefined) {
+    report(`${path}.ipv6`, 'IPV6_WITHOUT_UPLINK', `'${behind}' has no IPv6; say ipv6: 'dual' there`)
+  } else if (outer?.ipv6 === 'only') {
+    report(`${path}.behind`, 'IPV6_CONTRADICTION', `'${behind}' has no IPv4 for a router behind it; say 'dual' there`)
+  }
+  const kind = typeof nat === 'object' && nat !== null ? nat.kind : nat
+  if (ipv6 === 'only' && (kind === 'none' || kind === 'firewall' || kind === 'one-to-one')) {
+    const why = `its IPv6 hosts share the outer IPv4 address; '${kind}' does not translate ports, take another kind`
+    report(`${path}.nat`, 'IPV6_CONTRADICTION', why)
+  }
 }
 
 function checkSubnets(topology: Topology, slot: number, report: Report): void {

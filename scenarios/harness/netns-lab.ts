@@ -30,13 +30,15 @@ export async function layOutLab(
   await restrictFiles(writable)
   await mkdir('/run/netns')
   const broken: string[] = []
+  const isBroken = ({ message }: Error): void => {
+    broken.push(message)
+    onBroken(message)
+  }
   const lab = await openLab(plan, {
     // Without impairments nothing is shaped, so either means does.
     means: means ?? 'netem',
-    onShaperDeath(error) {
-      broken.push(error.message)
-      onBroken(error.message)
-    }
+    onShaperDeath: isBroken,
+    onDaemonDeath: isBroken
   })
   return { namespaceOf: namespaceFile, cut: lab.cut, heal: lab.heal, broken }
 }

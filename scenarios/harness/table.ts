@@ -27,7 +27,7 @@ export function hostTable(plan: Plan): string {
       host.name,
       host.role,
       host.attachment.network,
-      host.attachment.address,
+      host.isIpv6Only ? host.attachment.ipv6! : host.attachment.address,
       natOf(host),
       urlOf(host)
     ])
