@@ -41,7 +41,7 @@ export { LOOP_SYSCTLS, type ShapingMeans } from './shape.ts'
 export { type Shaper, ShaperDiedError, startShaper, UnknownLinkError } from './shaper.ts'
 export type { ShaperQueue } from './shaper.types.ts'
 export type { LinkStats } from './shaper-queue.ts'
-export { CONTROL_PORT_BASE, PORTS_PER_SLOT, SLOTS } from './slots.ts'
+export { CONTROL_PORT_BASE, PORTS_PER_SLOT, prefixesOf, SLOTS } from './slots.ts'
 export {
   lan,
   many,

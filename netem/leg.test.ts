@@ -129,7 +129,7 @@ describe('a leg', function () {
     ])
 
   it('is a NAT with the gateway address and without a way out', async () => {
-    match((await inside('nft', 'list', 'ruleset')).stdout, /masquerade fully-random/)
+    match((await inside('nft', 'list', 'ruleset')).stdout, /snat to \S+:1024-65535 fully-random/)
     match((await inside('ip', 'address', 'show', 'eth1')).stdout, /10\.40\.1\.254/)
     equal((await inside('ip', 'route', 'show', 'default')).stdout, '')
     equal((await inside('cat', '/proc/sys/net/ipv4/ip_forward')).stdout.trim(), '1')

@@ -53,7 +53,7 @@ describe('a plan in network namespaces', function () {
   })
 
   it('routes without translation where the NAT is none', () => {
-    deepEqual(facts.seen.rita, Array(3).fill('10.40.6.10:40000'))
+    deepEqual(facts.seen.rita, Array(3).fill('11.64.6.10:40000'))
   })
 
   it('drops what nobody asked for without a word', () => {

@@ -1,6 +1,6 @@
 /** What a slot decides: subnets and ports. Pure; tolerates topologies that are not valid. */
 import { type Cidr, parseCidr } from './addresses.ts'
-import type { Topology } from './topology.ts'
+import type { NetworkSpec, Topology } from './topology.ts'
 
 /** How many testnets can live side by side on one machine. */
 export const SLOTS = 16
@@ -8,8 +8,15 @@ export const SLOTS = 16
 export const CONTROL_PORT_BASE = 28_000
 /** Control ports of one slot, so hosts of one testnet. */
 export const PORTS_PER_SLOT = 256
-/** Second octet of slot 0's LANs: 10.40.0.0/16. */
-const LAN_SECOND_OCTET = 40
+/** The first two octets of a slot's networks behind another, by what stands at their edge. */
+const LAN_OCTETS = {
+  /** RFC 1918: 10.40.0.0/16 in slot 0. */
+  private: (slot: number): [number, number] => [10, 40 + slot],
+  /** RFC 6598, shared between a carrier and its customers: 100.64.0.0/16 in slot 0. */
+  shared: (slot: number): [number, number] => [100, 64 + slot],
+  /** Addresses of their own, which everyone reaches: 11.64.0.0/16 in slot 0. */
+  routed: (slot: number): [number, number] => [11, 64 + slot]
+}
 const LAN_PREFIX_LENGTH = 24
 const INTERNET_PREFIX_LENGTH = 16
 /** LANs of one slot: third octets 1 to 254. */
@@ -28,10 +35,21 @@ export function subnetsOf(topology: Topology, slot: number): Map<string, Cidr> {
     } else if (!isLan) {
       subnets.set(name, { base: octets(11, slot, 0), prefixLength: INTERNET_PREFIX_LENGTH })
     } else if (lan <= MAX_LANS) {
-      subnets.set(name, { base: octets(10, LAN_SECOND_OCTET + slot, lan), prefixLength: LAN_PREFIX_LENGTH })
+      subnets.set(name, { base: octets(...LAN_OCTETS[edgeOf(network)](slot), lan), prefixLength: LAN_PREFIX_LENGTH })
     }
   }
   return subnets
+}
+
+function edgeOf({ nat }: NetworkSpec): keyof typeof LAN_OCTETS {
+  const kind = typeof nat === 'object' ? nat?.kind : nat
+  if (kind === 'none' || kind === 'firewall') return 'routed'
+  return kind === 'carrier' || kind === 'carrier-strict' ? 'shared' : 'private'
+}
+
+/** What the addresses of a slot begin with: whoever uses one of them is in its way. */
+export function prefixesOf(slot: number): string[] {
+  return [[11, slot], ...Object.values(LAN_OCTETS).map(of => of(slot))].map(([a, b]) => `${a}.${b}.`)
 }
 
 function octets(a: number, b: number, c: number): number {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { ensureImages, projectName, renderCompose, writeHostFiles } from '../../compose/index.ts'
-import { CONTROL_PORT_BASE, type Plan, PORTS_PER_SLOT } from '../../netem/index.ts'
+import { CONTROL_PORT_BASE, type Plan, PORTS_PER_SLOT, prefixesOf } from '../../netem/index.ts'
 import { composeEnvironment, dockerClient, logsOf } from './docker-client.ts'
 import { COMPOSE_FILE, KEYS_FOLDER, keepLogs, removeDocker } from './docker-down.ts'
 import { EngineError } from './docker-errors.ts'
@@ -70,7 +70,7 @@ export const dockerRuntime: Runtime = {
     const listening = await listeningPorts()
     const first = CONTROL_PORT_BASE + PORTS_PER_SLOT * slot
     if (Array.from({ length: PORTS_PER_SLOT }, (_, n) => first + n).some(port => listening.has(port))) return false
-    const own = [`11.${slot}.`, `10.${40 + slot}.`]
+    const own = prefixesOf(slot)
     const interfaces = Object.values(networkInterfaces()).flatMap(list => list ?? [])
     if (interfaces.some(({ address }) => own.some(prefix => address.startsWith(prefix)))) return false
     const client = await dockerClient()
