@@ -1,6 +1,8 @@
-/** Thrown when a topology cannot be planned; `problems` lists every reason with its path. */
+/** What can go wrong in this room beside a command that fails. */
+import type { Plan } from './plan.types.ts'
 import type { Problem } from './validate.ts'
 
+/** Thrown when a topology cannot be planned; `problems` lists every reason with its path. */
 export class TopologyInvalidError extends Error {
   override readonly name = 'TopologyInvalidError'
   readonly code = 'TOPOLOGY_INVALID'
@@ -20,5 +22,51 @@ export class SlotOutOfRangeError extends Error {
 
   constructor(slot: number, slots: number) {
     super(`slot ${slot} does not exist; use a whole number from 0 to ${slots - 1}`)
+  }
+}
+
+/** Thrown when someone asks for a network that the plan does not have. */
+export class UnknownNetworkError extends Error {
+  override readonly name = 'UnknownNetworkError'
+  readonly code = 'UNKNOWN_NETWORK'
+
+  constructor(network: string, known: string[]) {
+    super(`there is no network '${network}'; there are ${known.join(', ')}`)
+  }
+}
+
+/** Thrown when someone asks for a router that the plan does not have. */
+export class UnknownRouterError extends Error {
+  override readonly name = 'UnknownRouterError'
+  readonly code = 'UNKNOWN_ROUTER'
+
+  constructor(router: string, known: string[]) {
+    super(`there is no router '${router}'; there are ${known.join(', ') || 'none'}`)
+  }
+}
+
+/** Thrown when a network has no address for one more. */
+export class NoAddressLeftError extends Error {
+  override readonly name = 'NoAddressLeftError'
+  readonly code = 'NO_ADDRESS_LEFT'
+
+  constructor(network: string, subnet: string) {
+    super(`${subnet} of '${network}' has no address for a visitor; take a network with fewer hosts or a wider subnet`)
+  }
+}
+
+/** Thrown when a change of a running network cannot be made; says why and what can. */
+export class ChangeRefusedError extends Error {
+  override readonly name = 'ChangeRefusedError'
+  readonly code = 'CHANGE_REFUSED'
+}
+
+/** Thrown when someone asks for a host that the plan does not have. */
+export class UnknownHostError extends Error {
+  override readonly name = 'UnknownHostError'
+  readonly code = 'UNKNOWN_HOST'
+
+  constructor(host: string, plan: Plan) {
+    super(`the plan '${plan.topology}' has no host '${host}'; it has ${plan.hosts.map(({ name }) => name).join(', ')}`)
   }
 }

@@ -3,9 +3,29 @@
  * Nothing else in Warren calls `ip`, `nft`, `tc` or NFQUEUE. It knows nothing of what the hosts run.
  */
 export { type CapabilityName, type CapabilityReport, capabilities, shapingMeans } from './capabilities.ts'
+export {
+  interfaceHolding,
+  plannedState,
+  type RouterState,
+  rebindSteps,
+  refuseMove,
+  routerSteps,
+  waySteps,
+  withNat,
+  withNextAddress
+} from './changes.ts'
 export { cutRuleset, healRuleset } from './cut.ts'
 export { DaemonDiedError } from './daemons.ts'
-export { SlotOutOfRangeError, TopologyInvalidError } from './errors.ts'
+export { type DirectedPair, dropRulesets, noDrops } from './drops.ts'
+export {
+  ChangeRefusedError,
+  NoAddressLeftError,
+  SlotOutOfRangeError,
+  TopologyInvalidError,
+  UnknownHostError,
+  UnknownNetworkError,
+  UnknownRouterError
+} from './errors.ts'
 export { CommandFailedError, type CommandOptions, type CommandOutput, type Run, run } from './exec.ts'
 export {
   LAB_ZONE,
@@ -18,7 +38,7 @@ export { accountOf, apiKeyOf, identityOf, registryOf } from './keys.ts'
 export { type Lab, type LabOptions, openLab } from './lab.ts'
 export { impairs, readLink } from './links.ts'
 export { routerNameOf } from './names.ts'
-export { argvIn, cut, heal, layOut, leftovers, namespaceFile, tearDown, UnknownHostError } from './namespaces.ts'
+export { argvIn, layOut, leftovers, namespaceFile, tearDown } from './namespaces.ts'
 export { natRuleset } from './nat.ts'
 export {
   behaviourOf,
@@ -34,6 +54,7 @@ export {
   type PortAllocation
 } from './nat-kinds.ts'
 export { labNames, NAT64_PROGRAM } from './nat64.ts'
+export { networkNamed, outerAddresses, type Place, placeOn, routersAbove } from './places.ts'
 export { CHAIN_ID, CHAIN_RPC_PORT, plan } from './plan.ts'
 export type * from './plan.types.ts'
 export { allRouteLookups, type RouteLookup, routeLookups } from './route-proof.ts'
@@ -42,6 +63,7 @@ export { type Shaper, ShaperDiedError, startShaper, UnknownLinkError } from './s
 export type { ShaperQueue } from './shaper.types.ts'
 export type { LinkStats } from './shaper-queue.ts'
 export { CONTROL_PORT_BASE, PORTS_PER_SLOT, prefixesOf, SLOTS } from './slots.ts'
+export { type RouterInterfaces, type Step, scriptOf } from './steps.ts'
 export {
   lan,
   many,

@@ -1,7 +1,8 @@
 /** A plan that stands in network namespaces, links included: what the netns runtime holds while a testnet runs. */
 import { type DaemonDiedError, type Daemons, startDaemons } from './daemons.ts'
 import { type Run, run as runCommand } from './exec.ts'
-import { cut, heal, layOut, leftovers, tearDown } from './namespaces.ts'
+import { type LabChanges, labChanges } from './lab-changes.ts'
+import { layOut, leftovers, tearDown } from './namespaces.ts'
 import type { Plan } from './plan.types.ts'
 import type { ShapingMeans } from './shape.ts'
 import { type Shaper, type ShaperDiedError, startShaper } from './shaper.ts'
@@ -18,12 +19,8 @@ export interface LabOptions {
   run?: Run
 }
 
-export interface Lab {
+export interface Lab extends LabChanges {
   readonly plan: Plan
-  /** Drop every packet from and to a host. */
-  cut: (host: string) => Promise<void>
-  /** Undo `cut`. */
-  heal: (host: string) => Promise<void>
   /** Counters of the shaped links by name, `home-1-nat up`; empty with netem. */
   linkStats: () => Record<string, LinkStats>
   /** Remove everything; answers what is still there, in plain words. Idempotent. */
@@ -55,8 +52,7 @@ export async function openLab(plan: Plan, options: LabOptions): Promise<Lab> {
   }
   return {
     plan,
-    cut: host => cut(plan, host, { run }),
-    heal: host => heal(plan, host, { run }),
+    ...labChanges(plan, run),
     linkStats: () => shaper?.stats() ?? {},
     tearDown: close
   }

@@ -6,6 +6,7 @@
  */
 import { availableParallelism } from 'node:os'
 import type { PlacedDaemon } from './daemons.ts'
+import { UnknownHostError } from './errors.ts'
 import { CommandFailedError, type Run, run as runCommand } from './exec.ts'
 import { IPV6_PREFIX_LENGTH } from './ipv6.ts'
 import { labNames, nat64Daemons } from './nat64.ts'
@@ -17,8 +18,8 @@ import { type Fitting, fitHost, fitRouter, type Step, scriptOf } from './steps.t
 /** Where `ip netns` keeps its names. */
 const NAMESPACES_FOLDER = '/run/netns'
 /** Interface of a host. */
-const HOST_INTERFACE = 'eth0'
-const ROUTER_INTERFACES = { inside: 'inside', outside: 'outside' } as const
+export const HOST_INTERFACE = 'eth0'
+export const ROUTER_INTERFACES = { inside: 'inside', outside: 'outside' } as const
 /** Scripts that run at a time. */
 const PARALLEL = 2 * availableParallelism()
 
@@ -36,16 +37,6 @@ export interface LaidOut {
   queues: ShaperQueue[]
   /** To be started before anything is measured. */
   daemons: PlacedDaemon[]
-}
-
-/** Thrown when someone asks for a host that the plan does not have. */
-export class UnknownHostError extends Error {
-  override readonly name = 'UnknownHostError'
-  readonly code = 'UNKNOWN_HOST'
-
-  constructor(host: string, plan: Plan) {
-    super(`the plan '${plan.topology}' has no host '${host}'; it has ${plan.hosts.map(({ name }) => name).join(', ')}`)
-  }
 }
 
 /** File of a host's or router's network namespace. */
@@ -92,17 +83,6 @@ export async function layOut(plan: Plan, { means, run = runCommand, signal }: La
 /** Name of one direction of a host's or router's link, as the shaper calls it: `home-1-nat up`. */
 function linkName(owner: string, queue: number): string {
   return `${owner} ${queue === 1 ? 'up' : 'down'}`
-}
-
-/** Drop every packet from and to a host, at once and without a word; its interface keeps its carrier. */
-export async function cut(plan: Plan, host: string, { run = runCommand }: { run?: Run } = {}): Promise<void> {
-  await run(['ip', 'link', 'set', portOf(plan, host).port, 'nomaster'])
-}
-
-/** Undo `cut`. */
-export async function heal(plan: Plan, host: string, { run = runCommand }: { run?: Run } = {}): Promise<void> {
-  const { port, bridge } = portOf(plan, host)
-  await run(['ip', 'link', 'set', port, 'master', bridge])
 }
 
 /** Remove everything of the plan, whatever of it is there. Idempotent. */
@@ -173,9 +153,10 @@ function attachmentsOf(plan: Plan): Attachment[] {
   }))
 }
 
-function portOf(plan: Plan, host: string): Attachment {
+/** Bridge port of a host's interface. @throws UnknownHostError */
+export function portOf(plan: Plan, host: string): string {
   if (!plan.hosts.some(({ name }) => name === host)) throw new UnknownHostError(host, plan)
-  return attachmentsOf(plan).find(({ owner }) => owner === host)!
+  return attachmentsOf(plan).find(({ owner }) => owner === host)!.port
 }
 
 /** Bridges get no address: the caller's namespace is no place a packet can be sent to or come from. */

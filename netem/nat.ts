@@ -53,6 +53,20 @@ export function natRuleset(router: NatAttachment): string {
   ].join('\n')
 }
 
+/**
+ * Input of `nft -f` that forgets every mapping a router's rules have written down; its counters go on. Connection
+ * tracking remembers flows besides and must be emptied too.
+ */
+export function forgetRuleset(behaviour: NatBehaviour): string {
+  if (behaviour.translation !== 'napt' || isPlain(behaviour)) return ''
+  return PROTOCOLS.flatMap(protocol => [
+    ...['mapped', 'owner'].map(name => `flush map ip ${NAT_TABLE} ${name}_${protocol}\n`),
+    ...['held', 'clashed', ...(behaviour.filtering === 'address-dependent' ? ['permitted'] : [])].map(
+      name => `flush set ip ${NAT_TABLE} ${name}_${protocol}\n`
+    )
+  ]).join('')
+}
+
 function contents(router: NatAttachment): string[] {
   const { behaviour } = router
   const parts = [...ageing(behaviour), ...input(router)]

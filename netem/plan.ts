@@ -147,7 +147,7 @@ function planRouters(topology: Topology, slot: number, spaces: Map<string, Addre
 }
 
 /** Ways that whoever is attached to a network has to networks which routers of kind `none` there route to. */
-function routesOn(network: string, routers: PlannedRouter[], self: string | null): PlannedRoute[] {
+export function routesOn(network: string, routers: PlannedRouter[], self: string | null): PlannedRoute[] {
   return routers
     .filter(router => router.outside.network === network && isRouted(router) && router.name !== self)
     .flatMap(router => routedBehind(router, routers).map(to => ({ to, via: router.outside.address })))
@@ -179,7 +179,7 @@ function planEdge(
 }
 
 /** Every inner IPv6 network is routed: ways that whoever is attached to a network has to those next to it. */
-function ipv6RoutesOn(network: string, routers: PlannedRouter[], self: string | null): PlannedRoute[] {
+export function ipv6RoutesOn(network: string, routers: PlannedRouter[], self: string | null): PlannedRoute[] {
   const behind = (router: PlannedRouter): string[] =>
     router.ipv6 === undefined
       ? []
@@ -190,7 +190,7 @@ function ipv6RoutesOn(network: string, routers: PlannedRouter[], self: string | 
 }
 
 /** Whether those outside can address its hosts themselves. */
-function isRouted({ behaviour }: PlannedRouter): boolean {
+export function isRouted({ behaviour }: Pick<PlannedRouter, 'behaviour'>): boolean {
   return behaviour.translation === 'none' || behaviour.translation === 'firewall'
 }
 

@@ -37,6 +37,33 @@ export interface RouterInterfaces {
   outside: string
 }
 
+/** The rule sets of a router. Loading them again replaces each in one step. */
+export function routerRules(
+  router: Pick<PlannedRouter, 'behaviour' | 'insideHost' | 'ipv6' | 'outside'>,
+  interfaces: RouterInterfaces
+): Step[] {
+  const rules = natRuleset({
+    behaviour: router.behaviour,
+    // With NAT64 the inner side of the IPv4 translation is the translator.
+    insideInterface: router.ipv6?.nat64 == null ? interfaces.inside : NAT64_INTERFACE,
+    outsideInterface: interfaces.outside,
+    outsideAddress: router.outside.address,
+    insideHost: router.insideHost
+  })
+  const ipv6 =
+    router.ipv6 === undefined
+      ? []
+      : [
+          ipv6Ruleset({
+            edge: router.ipv6,
+            behaviour: router.behaviour,
+            insideInterface: interfaces.inside,
+            outsideInterface: interfaces.outside
+          })
+        ]
+  return [rules, ...ipv6].map(input => ({ argv: ['nft', '-f', '-'], input }))
+}
+
 /** Rules, gateway address, routes and link of a router whose interfaces have their own addresses already. */
 export function fitRouter(
   router: Pick<
@@ -56,32 +83,11 @@ export function fitRouter(
   means: ShapingMeans
 ): Fitting {
   const shape = shapeRouter(router.link, means, interfaces)
-  const rules = natRuleset({
-    behaviour: router.behaviour,
-    // With NAT64 the inner side of the IPv4 translation is the translator.
-    insideInterface: router.ipv6?.nat64 == null ? interfaces.inside : NAT64_INTERFACE,
-    outsideInterface: interfaces.outside,
-    outsideAddress: router.outside.address,
-    insideHost: router.insideHost
-  })
   const gateway = `${router.insideGateway}/${router.inside.prefixLength}`
   return {
     sysctls: {},
     steps: [
-      { argv: ['nft', '-f', '-'], input: rules },
-      ...(router.ipv6 === undefined
-        ? []
-        : [
-            {
-              argv: ['nft', '-f', '-'],
-              input: ipv6Ruleset({
-                edge: router.ipv6,
-                behaviour: router.behaviour,
-                insideInterface: interfaces.inside,
-                outsideInterface: interfaces.outside
-              })
-            }
-          ]),
+      ...routerRules(router, interfaces),
       ...shapeSteps(shape),
       { argv: ['ip', 'address', 'replace', gateway, 'dev', interfaces.inside] },
       ...(router.outsideGateway === null ? [] : [defaultRoute(router.outsideGateway)]),
@@ -136,11 +142,11 @@ function shapeSteps({ commands, queues }: Shape): Step[] {
   return [...rules, ...commands.map(argv => ({ argv }))]
 }
 
-function defaultRoute(via: string): Step {
+export function defaultRoute(via: string): Step {
   return { argv: ['ip', 'route', 'replace', 'default', 'via', via] }
 }
 
-function routeStep({ to, via }: PlannedRoute): Step {
+export function routeStep({ to, via }: PlannedRoute): Step {
   return { argv: ['ip', 'route', 'replace', to, 'via', via] }
 }
 
