@@ -1,4 +1,4 @@
-# Routers and host legs: the tools of the network (Debian's iproute2, nftables, iptables), fetched on the host into
+# Routers and host legs: the tools of the network (Debian's iproute2, nftables, iptables, conntrack), fetched on the host into
 # root/, and the leg program. It is given NET_ADMIN and nothing else when it runs.
 ARG BASE_IMAGE=node:24-bookworm-slim
 FROM ${BASE_IMAGE}

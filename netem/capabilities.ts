@@ -45,8 +45,8 @@ export async function capabilities({ run = runCommand }: { run?: Run } = {}): Pr
     ],
     [
       'nftables',
-      `${INSTALL} nftables iptables`,
-      () => attempt(run, ['sh', '-c', 'command -v nft && command -v iptables-restore'])
+      `${INSTALL} nftables iptables conntrack`,
+      () => attempt(run, ['sh', '-c', 'command -v nft && command -v iptables-restore && command -v conntrack'])
     ],
     [
       'user-namespaces',

@@ -157,6 +157,22 @@ function speaksIpv6(interfaceName: string, speaks: boolean): string {
   return `test ! -e ${folder} || { ${lines.join(' && ')}; }`
 }
 
+/**
+ * Take the carrier of an interface, or give it back with what went with it: routes, and addresses of IPv6. For a
+ * runtime that can reach one end of the link only. The interface is found by its IPv4 address, which stays.
+ */
+export function plugSteps(place: Place, isPlugged: boolean): Step[] {
+  const { address, ipv6 } = place.attachment
+  const found = `"$(ip -o -4 address show to ${address} | cut -d' ' -f2)"`
+  const shell = (command: string): Step => ({ argv: ['sh', '-c', command] })
+  if (!isPlugged) return [shell(`ip link set ${found} down`)]
+  return [
+    shell(`ip link set ${found} up`),
+    ...(ipv6 === undefined ? [] : [shell(`ip address replace ${ipv6}/${IPV6_PREFIX_LENGTH} dev ${found} nodad`)]),
+    ...waySteps(place)
+  ]
+}
+
 /** The ways of a place, once its interface has its addresses. */
 export function waySteps({ defaultGateway, routes, ipv6 }: Omit<Place, 'attachment'>): Step[] {
   const gateways = [defaultGateway, ipv6?.defaultGateway ?? null].filter(gateway => gateway !== null)

@@ -6,6 +6,7 @@ export { type CapabilityName, type CapabilityReport, capabilities, shapingMeans 
 export {
   interfaceHolding,
   plannedState,
+  plugSteps,
   type RouterState,
   rebindSteps,
   refuseMove,
@@ -36,6 +37,7 @@ export {
 } from './ipv6.ts'
 export { accountOf, apiKeyOf, identityOf, registryOf } from './keys.ts'
 export { type Lab, type LabOptions, openLab } from './lab.ts'
+export type { LabChanges } from './lab-changes.ts'
 export { impairs, readLink } from './links.ts'
 export { routerNameOf } from './names.ts'
 export { argvIn, layOut, leftovers, namespaceFile, tearDown } from './namespaces.ts'

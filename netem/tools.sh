@@ -6,6 +6,7 @@ need() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing+=("$2"
 need ip iproute2
 need nft nftables
 need iptables iptables
+need conntrack conntrack
 need unshare util-linux
 need nsenter util-linux
 need setpriv util-linux

@@ -17,7 +17,20 @@ import { listeningPorts } from './processes.ts'
 import type { Capability, Runtime, UpOptions } from './runtime.ts'
 
 const run = promisify(execFile)
-const CAPABILITIES: Capability[] = ['nat', 'delay', 'loss', 'rate', 'cut', 'kill', 'pause', 'exec']
+const CAPABILITIES: Capability[] = [
+  'nat',
+  'delay',
+  'loss',
+  'rate',
+  'cut',
+  'kill',
+  'pause',
+  'exec',
+  'router-change',
+  'unplug',
+  'move',
+  'partition'
+]
 const PROBE_TIMEOUT_MS = 15_000
 const FIX = 'make docker-engine'
 /** The engine is there, and this user may not speak to it. */

@@ -3,12 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { LEG_IMAGE, legName, roles } from '../../compose/index.ts'
 import { cutRuleset, healRuleset, type Plan, type PlannedHost } from '../../netem/index.ts'
 import { note, readActs } from './docker-acts.ts'
+import { type DockerChanges, dockerChanges, networkOwner } from './docker-changes.ts'
 import { dockerClient, execIn, logsOf, runBeside } from './docker-client.ts'
 import { removeDocker } from './docker-down.ts'
 import { EngineError } from './docker-errors.ts'
 import { containerFinder, containersOf, type Project, runLabels } from './docker-project.ts'
-import { HostDiedError, UnknownHostError } from './errors.ts'
+import { HostDiedError, UnknownHostError, UnknownRouterError } from './errors.ts'
 import type { Host, HostState, HostStatus, Testnet, TestnetStatus, Undo } from './runtime.ts'
+import { once } from './undo.ts'
 
 /** Tools of the network are in the leg image only; from there they look into the same network. */
 const NETWORK_TOOLS = new Set(['ip', 'ss', 'tc', 'nft', 'iptables'])
@@ -24,9 +26,6 @@ const LOG_TAIL = 12
 
 type Finder = ReturnType<typeof containerFinder>
 
-/** Service whose container owns the host's network. */
-const networkOwner = (host: PlannedHost): string => (host.leg ? legName(host) : host.name)
-
 const ignoring =
   (...codes: number[]) =>
   (error: { statusCode?: number }) => {
@@ -35,7 +34,9 @@ const ignoring =
 
 export function dockerTestnet(plan: Plan, project: Project): Testnet {
   const find = containerFinder(project.run)
-  const hosts = new Map(plan.hosts.map(planned => [planned.name, dockerHost(plan, planned, project, find)]))
+  const changes = dockerChanges(plan, project, find)
+  const hosts = new Map(plan.hosts.map(planned => [planned.name, dockerHost(planned, project, find, changes)]))
+  const routers = new Map(plan.routers.map(planned => [planned.name, changes.router(planned)]))
   return {
     plan,
     runtime: 'docker',
@@ -46,12 +47,19 @@ export function dockerTestnet(plan: Plan, project: Project): Testnet {
       return host
     },
     hosts: () => [...hosts.values()],
+    router(name) {
+      const router = routers.get(name)
+      if (router === undefined) throw new UnknownRouterError(name, [...routers.keys()])
+      return router
+    },
+    routers: () => [...routers.values()],
+    dropBetween: changes.dropBetween,
     status: async () => await statusOf(plan, project, find),
     down: async (how = {}) => await removeDocker(project, how.progress)
   }
 }
 
-function dockerHost(plan: Plan, planned: PlannedHost, project: Project, find: Finder): Host {
+function dockerHost(planned: PlannedHost, project: Project, find: Finder, changes: DockerChanges): Host {
   const { folder, run } = project
   const { name } = planned
   const control = `http://127.0.0.1:${planned.controlPort}`
@@ -66,11 +74,14 @@ function dockerHost(plan: Plan, planned: PlannedHost, project: Project, find: Fi
     const { code, stderr } = await inNetwork(['nft', ruleset], true)
     if (code !== 0) throw new EngineError(`nft in ${name}: ${stderr}`)
   }
-  const bridge = plan.networks.find(network => network.name === planned.attachment.network)!.bridgeAddress
-  /** A network that came back with its container knows nothing of the cut. */
+  const cutOff = async (): Promise<void> => await loadRules(cutRuleset(await changes.controlOf(planned)))
+  /** A network that came back with its container knows nothing of what was done to it. */
   const started = async (): Promise<void> => {
-    if (!planned.leg && (await readActs(folder)).cut.includes(name)) await loadRules(cutRuleset(bridge))
-    await listen([planned], find)
+    const { cut, unplugged } = await readActs(folder)
+    if (!planned.leg && cut.includes(name)) await cutOff()
+    if (!planned.leg) await changes.again(planned)
+    // Nobody can ask it before it is plugged in again.
+    if (!unplugged.includes(name)) await listen([planned], find)
   }
   const start = async (): Promise<void> => {
     const { container } = await find(name)
@@ -107,22 +118,25 @@ function dockerHost(plan: Plan, planned: PlannedHost, project: Project, find: Fi
     },
     async cut(): Promise<Undo> {
       await note(folder, 'cut', name, true)
-      await loadRules(cutRuleset(bridge))
+      await cutOff()
       return once(async () => {
         await note(folder, 'cut', name, false)
         // A network that is gone took its rules along.
         const { container } = await find(networkOwner(planned))
         if ((await container.inspect()).State.Running) await loadRules(healRuleset())
       })
+    },
+    unplug: async () => await changes.unplug(planned),
+    async move(network) {
+      const move = await changes.move(planned, network)
+      const isCut = async (): Promise<boolean> => (await readActs(folder)).cut.includes(name)
+      // Control comes from another address now.
+      if (await isCut()) await cutOff()
+      return once(async () => {
+        await move()
+        if (await isCut()) await cutOff()
+      })
     }
-  }
-}
-
-function once(act: () => Promise<void>): Undo {
-  let done: Promise<void> | null = null
-  return async () => {
-    done ??= act()
-    await done
   }
 }
 
@@ -191,14 +205,19 @@ async function statusOf(plan: Plan, { run, folder }: Project, find: Finder): Pro
   const client = await dockerClient()
   const [containers, acts] = await Promise.all([containersOf(client, run), readActs(folder)])
   const hosts = await Promise.all(
-    plan.hosts.map(async ({ name }): Promise<[string, HostStatus]> => {
+    plan.hosts.map(async ({ name, attachment }): Promise<[string, HostStatus]> => {
       const container = containers.get(name)
       const state = STATES[container?.State ?? ''] ?? 'dead'
-      const cut = acts.cut.includes(name)
-      if (state !== 'dead' || acts.killed.includes(name)) return [name, { state, cut, deaths: [] }]
-      if (container === undefined) return [name, { state, cut, deaths: ['its container is gone'] }]
+      const now = {
+        state,
+        cut: acts.cut.includes(name),
+        unplugged: acts.unplugged.includes(name),
+        network: acts.moved[name] ?? attachment.network
+      }
+      if (state !== 'dead' || acts.killed.includes(name)) return [name, { ...now, deaths: [] }]
+      if (container === undefined) return [name, { ...now, deaths: ['its container is gone'] }]
       const { State } = await client.container.getById(container.Id).inspect()
-      return [name, { state, cut, deaths: [howEnded(State)] }]
+      return [name, { ...now, deaths: [howEnded(State)] }]
     })
   )
   return { hosts: Object.fromEntries(hosts), invalid: await brokenLegs(plan, containers, find) }

@@ -79,6 +79,13 @@ export class UnknownHostError extends HarnessError {
   }
 }
 
+/** Thrown when a router of that name is not in the plan. */
+export class UnknownRouterError extends HarnessError {
+  constructor(name: string, known: string[]) {
+    super('UNKNOWN_ROUTER', `no router ${JSON.stringify(name)}; there are ${known.join(', ') || 'none'}`)
+  }
+}
+
 /** Thrown when a topology, scenario or flag names nothing that exists. */
 export class UnknownNameError extends HarnessError {
   constructor(what: string, name: string, known: string[]) {

@@ -1,14 +1,13 @@
 /** What the supervisor holds of the network: the plan laid out by netem, and why it can no longer be believed. */
 
 import { mkdir } from 'node:fs/promises'
-import { namespaceFile, openLab, type Plan, type ShapingMeans } from '../../netem/index.ts'
+import { type LabChanges, namespaceFile, openLab, type Plan, type ShapingMeans } from '../../netem/index.ts'
 import { ShapingMissingError } from './errors.ts'
 import { restrictFiles } from './netns-mounts.ts'
 
 export interface Lab {
   namespaceOf: (host: string) => string
-  cut: (host: string) => Promise<void>
-  heal: (host: string) => Promise<void>
+  changes: LabChanges
   /** Reasons; empty while all is well. */
   readonly broken: string[]
 }
@@ -40,5 +39,5 @@ export async function layOutLab(
     onShaperDeath: isBroken,
     onDaemonDeath: isBroken
   })
-  return { namespaceOf: namespaceFile, cut: lab.cut, heal: lab.heal, broken }
+  return { namespaceOf: namespaceFile, changes: lab, broken }
 }

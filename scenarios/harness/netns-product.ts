@@ -36,6 +36,7 @@ export class Product {
   readonly deaths: string[] = []
   state: HostState = 'starting'
   cut = false
+  unplugged = false
   readonly #parts: ProductParts
   #child: ChildProcess | null = null
   #ended: Promise<void> = Promise.resolve()
@@ -129,17 +130,7 @@ export class Product {
 
   /** Run a command beside the product: its network, its environment, no capability. */
   async exec(argv: string[], signal: AbortSignal): Promise<ExecResult> {
-    const [command, ...args] = this.#argv(argv)
-    const child = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe'], env: this.#env(), cwd: '/', signal })
-    const [stdout, stderr, code] = await Promise.all([
-      collect(child.stdout),
-      collect(child.stderr),
-      new Promise<number>((resolve, reject) => {
-        child.once('error', reject)
-        child.once('close', (exitCode, by) => resolve(exitCode ?? 128 + (by === 'SIGKILL' ? 9 : 15)))
-      })
-    ])
-    return { code, stdout, stderr }
+    return await runToEnd(this.#argv(argv), { env: this.#env(), signal })
   }
 
   #argv(argv: string[]): string[] {
@@ -152,6 +143,24 @@ export class Product {
     const path = [dirname(process.execPath), '/usr/local/bin', '/usr/bin', '/bin', '/usr/sbin', '/sbin'].join(delimiter)
     return { PATH: path, LANG: 'C.UTF-8', HOME: '/nonexistent', ...this.program.env }
   }
+}
+
+/** Run a command and keep what it says. Rejects only when it cannot be started or is aborted. */
+export async function runToEnd(
+  argv: string[],
+  { env, signal }: { env: NodeJS.ProcessEnv; signal: AbortSignal }
+): Promise<ExecResult> {
+  const [command, ...args] = argv
+  const child = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe'], env, cwd: '/', signal })
+  const [stdout, stderr, code] = await Promise.all([
+    collect(child.stdout),
+    collect(child.stderr),
+    new Promise<number>((resolve, reject) => {
+      child.once('error', reject)
+      child.once('close', (exitCode, by) => resolve(exitCode ?? 128 + (by === 'SIGKILL' ? 9 : 15)))
+    })
+  ])
+  return { code, stdout, stderr }
 }
 
 /** Resolves true at `{"ready":true,…}`; everything the product writes to stdout goes to its log too. */

@@ -5,7 +5,7 @@
  *
  * The keeper lives in the machine's own network, the supervisor inside the namespaces.
  */
-import type { Plan, ShapingMeans } from '../../netem/index.ts'
+import type { DirectedPair, NatSpec, Plan, RouterState, ShapingMeans } from '../../netem/index.ts'
 import type { ProcessIdentity } from './processes.ts'
 import type { TestnetStatus } from './runtime.ts'
 
@@ -76,7 +76,19 @@ export type Call =
   | { method: 'status' }
   | { method: 'exec'; host: string; argv: string[] }
   | { method: 'kill' | 'start' | 'pause' | 'continue' | 'restart' | 'cut' | 'heal'; host: string }
+  | { method: 'change'; change: NetworkChange }
+  | { method: 'router-exec'; router: string; argv: string[] }
   | { method: 'down' }
+
+/** A change of the network itself, or a look at what was changed. */
+export type NetworkChange =
+  | { do: 'unplug' | 'plug' | 'network-of'; host: string }
+  | { do: 'move'; host: string; network: string }
+  | { do: 'rebind' | 'next-address' | 'router-state'; router: string }
+  | { do: 'set-nat'; router: string; nat: NatSpec }
+  | { do: 'restore'; router: string; state: RouterState }
+  | { do: 'drop'; act: string; pairs: readonly DirectedPair[] }
+  | { do: 'undrop'; act: string }
 
 export type Answer = { ok: true; value: unknown } | { ok: false; error: WireError }
 

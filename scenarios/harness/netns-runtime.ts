@@ -22,7 +22,20 @@ const START_ORDER: Role[] = ['chain', 'relay', 'gateway', 'node']
 const STARTS_PER_CORE = 2
 /** Its supervisor gets 3 s to end before it is killed. */
 const KEEPER_END_TIMEOUT_MS = 10_000
-const CAPABILITIES: Capability[] = ['nat', 'delay', 'loss', 'rate', 'cut', 'kill', 'pause', 'exec']
+const CAPABILITIES: Capability[] = [
+  'nat',
+  'delay',
+  'loss',
+  'rate',
+  'cut',
+  'kill',
+  'pause',
+  'exec',
+  'router-change',
+  'unplug',
+  'move',
+  'partition'
+]
 
 export const netnsRuntime: Runtime = {
   name: 'netns',

@@ -7,10 +7,18 @@
 import { readlinkSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { UnknownHostError } from './errors.ts'
+import { UnknownHostError, UnknownRouterError } from './errors.ts'
+import { applyChange } from './netns-changes.ts'
 import { type Lab, layOutLab } from './netns-lab.ts'
-import { Product } from './netns-product.ts'
-import { type Call, type Launch, type SupervisorMessage, type SupervisorOrder, toWireError } from './netns-protocol.ts'
+import { Product, runToEnd } from './netns-product.ts'
+import {
+  type Call,
+  type Launch,
+  type NetworkChange,
+  type SupervisorMessage,
+  type SupervisorOrder,
+  toWireError
+} from './netns-protocol.ts'
 import type { SocketHandle } from './netns-socket.ts'
 import { CODE_CACHE_FOLDER } from './paths.ts'
 import type { TestnetStatus } from './runtime.ts'
@@ -19,6 +27,7 @@ const products = new Map<string, Product>()
 const running = new Map<number, AbortController>()
 const socketWaits = new Map<number, PromiseWithResolvers<SocketHandle>>()
 let lab: Lab | null = null
+let routers: string[] = []
 let eventFile = ''
 let lastId = 0
 
@@ -51,6 +60,7 @@ async function needSocket(port: number): Promise<SocketHandle> {
 
 async function launch({ plan, means, programs, folder, concurrency }: Launch): Promise<void> {
   eventFile = join(folder, 'events.jsonl')
+  routers = plan.routers.map(({ name }) => name)
   const laid = stage(
     `Lay out ${plan.networks.length} networks, ${plan.routers.length} NATs, ${plan.hosts.length} hosts`
   )
@@ -80,13 +90,18 @@ function productOf(host: string): Product {
 }
 
 function status(): TestnetStatus {
-  const hosts = [...products].map(([name, { state, cut, deaths }]) => [name, { state, cut, deaths }] as const)
+  const hosts = [...products].map(([name, { state, cut, unplugged, deaths }]) => {
+    const network = lab?.changes.networkOf(name) ?? ''
+    return [name, { state, cut, unplugged, network, deaths }] as const
+  })
   return { hosts: Object.fromEntries(hosts), invalid: lab?.broken ?? [] }
 }
 
 async function obey(call: Call, signal: AbortSignal): Promise<unknown> {
   if (call.method === 'status') return status()
   if (call.method === 'down') end()
+  if (call.method === 'router-exec') return await execInRouter(call.router, call.argv, signal)
+  if (call.method === 'change') return await change(call.change)
   const product = productOf(call.host)
   if (call.method === 'exec') return await product.exec(call.argv, signal)
   await record({ event: call.method, host: call.host })
@@ -103,13 +118,26 @@ async function obey(call: Call, signal: AbortSignal): Promise<unknown> {
       await product.stop()
       return await product.start()
     case 'cut':
-      await lab?.cut(call.host)
+      await lab?.changes.cut(call.host)
       product.cut = true
       return
     case 'heal':
-      await lab?.heal(call.host)
+      await lab?.changes.heal(call.host)
       product.cut = false
   }
+}
+
+async function change(what: NetworkChange): Promise<unknown> {
+  if (lab === null) throw new Error('the networks are not laid out yet')
+  if (what.do !== 'router-state' && what.do !== 'network-of') await record({ event: what.do, ...what })
+  const result = await applyChange(lab.changes, what)
+  if (what.do === 'unplug' || what.do === 'plug') productOf(what.host).unplugged = what.do === 'unplug'
+  return result
+}
+
+async function execInRouter(router: string, argv: string[], signal: AbortSignal): Promise<unknown> {
+  if (lab === null || !routers.includes(router)) throw new UnknownRouterError(router, routers)
+  return await runToEnd(['nsenter', `--net=${lab.namespaceOf(router)}`, ...argv], { env: process.env, signal })
 }
 
 async function answer(id: number, call: Call): Promise<void> {

@@ -2,14 +2,17 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Plan, PlannedHost } from '../../netem/index.ts'
-import { UnknownHostError } from './errors.ts'
+import { UnknownHostError, UnknownRouterError } from './errors.ts'
+import { type NetnsChanges, netnsChanges } from './netns-changes.ts'
 import { callKeeper } from './netns-client.ts'
 import { removeNetns } from './netns-down.ts'
 import type { ExecResult, Host, Progress, Testnet, TestnetStatus, Undo } from './runtime.ts'
 
 export function netnsTestnet(plan: Plan, options: { folder: string; socket: string }): Testnet {
   const { folder, socket } = options
-  const hosts = new Map(plan.hosts.map(planned => [planned.name, netnsHost(planned, folder, socket)]))
+  const changes = netnsChanges(socket)
+  const hosts = new Map(plan.hosts.map(planned => [planned.name, netnsHost(planned, folder, socket, changes)]))
+  const routers = new Map(plan.routers.map(planned => [planned.name, changes.router(planned)]))
   return {
     plan,
     runtime: 'netns',
@@ -20,12 +23,19 @@ export function netnsTestnet(plan: Plan, options: { folder: string; socket: stri
       return host
     },
     hosts: () => [...hosts.values()],
+    router(name) {
+      const router = routers.get(name)
+      if (router === undefined) throw new UnknownRouterError(name, [...routers.keys()])
+      return router
+    },
+    routers: () => [...routers.values()],
+    dropBetween: changes.dropBetween,
     status: async () => (await callKeeper(socket, { method: 'status' })) as TestnetStatus,
     down: async (how: { progress?: Progress } = {}) => await removeNetns(folder, plan, how.progress)
   }
 }
 
-function netnsHost(planned: PlannedHost, folder: string, socket: string): Host {
+function netnsHost(planned: PlannedHost, folder: string, socket: string, changes: NetnsChanges): Host {
   const { name: host } = planned
   type Method = 'kill' | 'start' | 'pause' | 'continue' | 'restart' | 'cut' | 'heal'
   const act = async (method: Method): Promise<void> => void (await callKeeper(socket, { method, host }))
@@ -41,6 +51,8 @@ function netnsHost(planned: PlannedHost, folder: string, socket: string): Host {
     kill: async () => await undoable('kill', 'start'),
     pause: async () => await undoable('pause', 'continue'),
     restart: async () => await act('restart'),
-    cut: async () => await undoable('cut', 'heal')
+    cut: async () => await undoable('cut', 'heal'),
+    unplug: async () => await changes.unplug(host),
+    move: async network => await changes.move(host, network)
   }
 }

@@ -10,7 +10,8 @@ const PACKAGES: Record<string, string> = {
   ip: 'iproute2',
   tc: 'iproute2',
   nft: 'nftables',
-  iptables: 'iptables'
+  iptables: 'iptables',
+  conntrack: 'conntrack'
 }
 
 /** Debian keeps some of them in sbin, which an ordinary user's PATH leaves out. */

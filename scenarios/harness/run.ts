@@ -142,7 +142,8 @@ async function play(
   const { progress } = options
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(scenario.withinMs)])
   const history = startHistory(join(folder, 'history.jsonl'))
-  const nemesis = startNemesis(testnet, history)
+  const random = seededRandom(`${options.seed}\0${scenario.name}`)
+  const nemesis = startNemesis(testnet, history, random.fork('nemesis'))
   const check = startChecks({
     signal,
     onResult: result =>
@@ -159,7 +160,7 @@ async function play(
     host: testnet.host,
     nemesis,
     check,
-    random: seededRandom(`${options.seed}\0${scenario.name}`),
+    random,
     history,
     step(title) {
       history.event('step', title)

@@ -2,12 +2,26 @@
  * The whole contract between a plan and the machine it runs on. Two runtimes keep it: `docker` and `netns`;
  * one suite (`runtime-contract.test.ts`) runs against both.
  */
-import type { Plan, PlannedHost } from '../../netem/index.ts'
+import type { DirectedPair, NatSpec, Plan, PlannedHost, PlannedRouter } from '../../netem/index.ts'
 
 export type RuntimeName = 'docker' | 'netns'
 
 /** A word a runtime honestly has on this machine. */
-export type Capability = 'nat' | 'delay' | 'loss' | 'rate' | 'cut' | 'kill' | 'pause' | 'exec'
+export type Capability =
+  | 'nat'
+  | 'delay'
+  | 'loss'
+  | 'rate'
+  | 'cut'
+  | 'kill'
+  | 'pause'
+  | 'exec'
+  /** Routers forget mappings, change address and kind. */
+  | 'router-change'
+  | 'unplug'
+  | 'move'
+  /** Packets are lost by pair of hosts. */
+  | 'partition'
 
 export interface Progress {
   /** A stage begins; the returned function ends it. Stages may overlap. */
@@ -52,6 +66,34 @@ export interface Host {
   restart: () => Promise<void>
   /** Drop every packet from and to this host, the control port excepted. Undo heals. */
   cut: () => Promise<Undo>
+  /**
+   * Take the carrier from its interface, which the product can notice, unlike `cut`. Undo gives it back. Where the control
+   * port shares the interface (Docker) it is gone meanwhile: `exec` and `logs` are not.
+   */
+  unplug: () => Promise<Undo>
+  /**
+   * Put it on another network of the plan, as a phone that changes its Wi-Fi: its old address goes, it gets the one
+   * `placeOn(plan, planned, network)` tells. `planned` stays what it was. Undo puts it back on the network it was on.
+   * Rejects with CHANGE_REFUSED when the host has impairments of its own.
+   */
+  move: (network: string) => Promise<Undo>
+}
+
+export interface Router {
+  readonly planned: PlannedRouter
+  /**
+   * Forget every mapping, as a NAT does that was switched off and on. There is nothing to undo. NATs that keep ports,
+   * or compute them, come to the same ones again as soon as somebody inside sends; who may come in is forgotten all the same.
+   */
+  rebind: () => Promise<void>
+  /** Its address outside at this moment. */
+  publicAddress: () => Promise<string>
+  /** Take the next of `outerAddresses(plan, planned)` and forget every mapping. Rejects with CHANGE_REFUSED where nothing is translated. */
+  setPublicAddress: () => Promise<Undo>
+  /** Become another NAT and forget every mapping. Rejects with CHANGE_REFUSED and every reason. */
+  setNat: (nat: NatSpec) => Promise<Undo>
+  /** Run a command as the root of its network: `ip`, `nft`, `conntrack`, `node`. */
+  exec: (argv: string[], options?: { signal?: AbortSignal }) => Promise<ExecResult>
 }
 
 export type HostState = 'starting' | 'running' | 'paused' | 'dead'
@@ -59,6 +101,9 @@ export type HostState = 'starting' | 'running' | 'paused' | 'dead'
 export interface HostStatus {
   state: HostState
   cut: boolean
+  unplugged: boolean
+  /** The network it is on, its own or where it was moved. */
+  network: string
   /** Ends nobody asked for since up, in plain words. */
   deaths: string[]
 }
@@ -78,6 +123,13 @@ export interface Testnet {
   readonly folder: string
   host: (name: string) => Host
   hosts: () => Host[]
+  router: (name: string) => Router
+  routers: () => Router[]
+  /**
+   * Lose every packet that `from` sends to `to`, for each pair, by whatever NATs it travels, and no other; what a third
+   * party relays still passes. Acts add up; undo ends this one.
+   */
+  dropBetween: (pairs: readonly DirectedPair[]) => Promise<Undo>
   /** What runs now. */
   status: () => Promise<TestnetStatus>
   /** Remove everything; answers what is still there in plain words, empty when nothing is. Idempotent. */

@@ -3,7 +3,7 @@ import { type Endpoints, endpointsOf } from './endpoints.ts'
 import { NoTestnetError } from './errors.ts'
 import { readiness } from './ready.ts'
 import { currentRecord, readPlan, runFolder } from './run-record.ts'
-import type { HostState, Testnet } from './runtime.ts'
+import type { HostStatus, Testnet } from './runtime.ts'
 import { runtimeNamed } from './runtimes.ts'
 import { statusTable } from './table.ts'
 
@@ -12,10 +12,7 @@ export interface StatusReport extends Omit<Endpoints, 'hosts'> {
   topology: string
   startedAt: string
   invalid: string[]
-  hosts: Record<
-    string,
-    Endpoints['hosts'][string] & { state: HostState; cut: boolean; ready: boolean; waiting: string[]; deaths: string[] }
-  >
+  hosts: Record<string, Endpoints['hosts'][string] & HostStatus & { ready: boolean; waiting: string[] }>
 }
 
 /**
@@ -45,7 +42,13 @@ export async function look(): Promise<{ report: StatusReport; text: string }> {
   )
   const endpoints = endpointsOf(testnet.plan, run, testnet.runtime)
   const hosts = Object.entries(endpoints.hosts).map(([name, endpoint]) => {
-    const now = status.hosts[name] ?? { state: 'dead' as const, cut: false, deaths: [] }
+    const now: HostStatus = status.hosts[name] ?? {
+      state: 'dead',
+      cut: false,
+      unplugged: false,
+      network: '',
+      deaths: []
+    }
     return [name, { ...endpoint, ...now, ready: !waiting.has(name), waiting: waiting.get(name) ?? [] }] as const
   })
   const report: StatusReport = {

@@ -2,7 +2,7 @@
 import Table from 'cli-table3'
 import type { Plan, PlannedHost } from '../../netem/index.ts'
 import type { Endpoints } from './endpoints.ts'
-import type { TestnetStatus } from './runtime.ts'
+import type { HostStatus, TestnetStatus } from './runtime.ts'
 
 const natOf = (host: PlannedHost): string => (host.nat === null ? '-' : `${host.nat} (${host.natKind})`)
 const urlOf = (host: PlannedHost): string => `http://127.0.0.1:${host.controlPort}`
@@ -39,12 +39,22 @@ export function statusTable(plan: Plan, status: TestnetStatus, waiting: Map<stri
   return table(
     ['host', 'role', 'NAT', 'state', 'ready', 'URL'],
     plan.hosts.map(host => {
-      const { state, cut } = status.hosts[host.name] ?? { state: 'dead', cut: false }
+      const now = status.hosts[host.name]
+      const state = now?.state ?? 'dead'
       const reasons = waiting.get(host.name)
       const ready = state !== 'running' ? 'no' : reasons === undefined ? 'yes' : `no: ${reasons.join(', ')}`
-      return [host.name, host.role, natOf(host), cut ? `${state}, cut` : state, ready, urlOf(host)]
+      return [host.name, host.role, natOf(host), [state, ...perturbed(host, now)].join(', '), ready, urlOf(host)]
     })
   )
+}
+
+function perturbed({ attachment }: PlannedHost, now: HostStatus | undefined): string[] {
+  if (now === undefined) return []
+  return [
+    ...(now.cut ? ['cut'] : []),
+    ...(now.unplugged ? ['unplugged'] : []),
+    ...(now.network === attachment.network ? [] : [`on ${now.network}`])
+  ]
 }
 
 /** What to do next, after the table. */
