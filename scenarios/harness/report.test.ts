@@ -8,6 +8,7 @@ const report: Report = {
   scenario: 'store-through-nat',
   runtime: 'netns',
   seed: 'warren',
+  depth: 'short',
   verdict: 'fail',
   durationMs: 65_400,
   checks: [
@@ -44,6 +45,7 @@ describe('reports', () => {
     const text = markdownOf(report)
     assert.match(text, /^# store-through-nat on netns: fail$/m)
     assert.ok(text.includes(replayCommand(report)))
+    assert.ok(replayCommand({ ...report, depth: 'full' }).endsWith(' DEPTH=full'))
     assert.match(text, /^\| kind \| claimed \| observed \| proved \|$/m)
     assert.match(text, /^\| link \| what \| asked \| got \| ok \|$/m)
     assert.match(text, /got . \\\| 1 2/)

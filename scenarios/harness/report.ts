@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { CheckResult } from './check.ts'
 import { seconds } from './progress.ts'
 import type { RuntimeName } from './runtime.ts'
+import type { Depth } from './scenario.ts'
 import type { Verdict } from './verdict.ts'
 
 /** `report.json`. */
@@ -11,6 +12,7 @@ export interface Report {
   scenario: string
   runtime: RuntimeName
   seed: string
+  depth: Depth
   verdict: Verdict
   durationMs: number
   checks: CheckResult[]
@@ -22,8 +24,14 @@ export interface Report {
 const MS_PER_S = 1000
 
 /** The one command that plays a run again: same plan, payloads and choices (not the scheduler). */
-export function replayCommand({ scenario, runtime, seed }: Pick<Report, 'scenario' | 'runtime' | 'seed'>): string {
-  return `make scenarios SCENARIO=${scenario} RUNTIME=${runtime} SEED=${seed}`
+export function replayCommand({
+  scenario,
+  runtime,
+  seed,
+  depth
+}: Pick<Report, 'scenario' | 'runtime' | 'seed' | 'depth'>): string {
+  const deeper = depth === 'short' ? '' : ` DEPTH=${depth}`
+  return `make scenarios SCENARIO=${scenario} RUNTIME=${runtime} SEED=${seed}${deeper}`
 }
 
 export function junitOf(report: Report): string {

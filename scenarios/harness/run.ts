@@ -1,6 +1,7 @@
 /** A run in stages: plan, up, prove, run, check, report, down. */
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { plan as planOf } from '../../netem/index.ts'
 import { CheckFailedError, type CheckResult, reason, startChecks } from './check.ts'
 import { removeRun } from './down.ts'
@@ -14,10 +15,13 @@ import { type Report, replayCommand, writeReport } from './report.ts'
 import { listRecords, type RunRecord, runFolder } from './run-record.ts'
 import type { Progress, RuntimeName, Testnet } from './runtime.ts'
 import { chooseRuntime } from './runtimes.ts'
-import type { Depth, Story } from './scenario.ts'
+import type { CommonStory, Depth, StandaloneScenario, TestnetScenario } from './scenario.ts'
 import { listScenarios, loadScenario, type NamedScenario } from './scenario-files.ts'
 import { bringUp, type Standing } from './up.ts'
 import { exitCodeOf, type Verdict, worst } from './verdict.ts'
+
+/** A story that stands alone must end by this long after its signal. */
+const CLEAN_UP_WITHIN_MS = 20_000
 
 export interface RunOptions {
   runtime: RuntimeName | 'auto'
@@ -26,6 +30,8 @@ export interface RunOptions {
   all: boolean
   progress: Progress
   signal: AbortSignal
+  /** Default: `reports/` of the tree. */
+  reportsFolder?: string
 }
 
 /** Run scenarios one after another. @returns the exit code of the worst */
@@ -49,9 +55,10 @@ export async function runScenarios(names: string[], options: RunOptions): Promis
 /** One scenario, one report; a testnet of its own, gone afterwards whatever happened. */
 export async function runScenario(scenario: NamedScenario, options: RunOptions): Promise<Report> {
   const { progress, seed } = options
-  planOf(scenario.topology, seed)
-  const { runtime } = await chooseRuntime(options.runtime, progress)
-  const folder = join(REPORTS_FOLDER, scenario.name, runtime.name)
+  if (scenario.topology !== null) planOf(scenario.topology, seed)
+  const { only } = scenario
+  const { runtime } = await chooseRuntime(options.runtime === 'auto' ? (only ?? 'auto') : options.runtime, progress)
+  const folder = join(options.reportsFolder ?? REPORTS_FOLDER, scenario.name, runtime.name)
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
   progress.note(`scenario ${scenario.name} on ${runtime.name}, seed ${seed}: ${scenario.about}`)
@@ -59,18 +66,21 @@ export async function runScenario(scenario: NamedScenario, options: RunOptions):
   const outcome: Outcome = { verdicts: [], checks: [], rows: [] }
   const { can } = await runtime.probe()
   const missing = scenario.needs.filter(need => !can.includes(need))
-  if (missing.length > 0)
-    outcome.checks.push({
-      name: 'the scenario can run here',
-      verdict: 'skip',
-      detail: `${runtime.name} cannot: ${missing.join(', ')}`
-    })
+  const cannot =
+    only !== undefined && only !== runtime.name
+      ? `it is about ${only}`
+      : missing.length > 0
+        ? `${runtime.name} cannot: ${missing.join(', ')}`
+        : null
+  if (cannot !== null) outcome.checks.push({ name: 'the scenario can run here', verdict: 'skip', detail: cannot })
+  else if (scenario.topology === null) await alone(scenario, { ...options, runtime: runtime.name }, folder, outcome)
   else await judged(scenario, { ...options, runtime: runtime.name }, folder, outcome)
   const { checks, rows } = outcome
   const report: Report = {
     scenario: scenario.name,
     runtime: runtime.name,
     seed,
+    depth: options.depth,
     verdict: worst([...outcome.verdicts, ...checks.map(({ verdict }) => verdict)]),
     durationMs: Math.round(performance.now() - began),
     checks,
@@ -81,6 +91,9 @@ export async function runScenario(scenario: NamedScenario, options: RunOptions):
   return report
 }
 
+type RuntimeOptions = RunOptions & { runtime: RuntimeName }
+type Named<S> = S & { name: string }
+
 interface Outcome {
   /** Verdicts beside those of checks. */
   verdicts: Verdict[]
@@ -90,8 +103,8 @@ interface Outcome {
 
 /** Bring up, prove, play, look back, take down. Everything but an interruption ends as a check. */
 async function judged(
-  scenario: NamedScenario,
-  options: RunOptions & { runtime: RuntimeName },
+  scenario: Named<TestnetScenario>,
+  options: RuntimeOptions,
   folder: string,
   outcome: Outcome
 ): Promise<void> {
@@ -133,17 +146,72 @@ async function judged(
 }
 
 async function play(
-  scenario: NamedScenario,
+  scenario: Named<TestnetScenario>,
   { testnet, endpoints }: Standing,
-  options: RunOptions & { runtime: RuntimeName },
+  options: RuntimeOptions,
   folder: string,
   outcome: Outcome
 ): Promise<void> {
-  const { progress } = options
-  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(scenario.withinMs)])
+  const stage = setUp(scenario, options, folder, outcome)
+  const nemesis = startNemesis(testnet, stage.common.history, stage.common.random.fork('nemesis'))
+  const story = scenario.story({
+    ...stage.common,
+    testnet,
+    endpoints,
+    hosts: role => testnet.hosts().filter(({ planned }) => planned.role === role),
+    host: testnet.host,
+    nemesis
+  })
+  await playOut(story, stage, options, outcome)
+  await nemesis.undoAll()
+}
+
+/** A story without a testnet. It owns what it builds, so its own end is waited for too. */
+async function alone(
+  scenario: Named<StandaloneScenario>,
+  options: RuntimeOptions,
+  folder: string,
+  outcome: Outcome
+): Promise<void> {
+  const { seed, progress } = options
+  const stage = setUp(scenario, options, folder, outcome)
+  const story = scenario.story({
+    ...stage.common,
+    seed,
+    folder,
+    progress,
+    invalid(why) {
+      outcome.verdicts.push('invalid')
+      outcome.rows.push({ what: 'lab', why, ok: false })
+      progress.note(`invalid ${why}`)
+    }
+  })
+  try {
+    await playOut(story, stage, options, outcome)
+  } finally {
+    const cleaned = story.then(
+      () => true,
+      () => true
+    )
+    if (!(await Promise.race([cleaned, delay(CLEAN_UP_WITHIN_MS, false, { ref: false })])))
+      outcome.checks.push({
+        name: 'the story cleans up',
+        verdict: 'fail',
+        detail: `not within ${CLEAN_UP_WITHIN_MS} ms`
+      })
+  }
+}
+
+interface Stage {
+  common: CommonStory
+  /** Of the run or of the scenario's deadline, whichever comes first. */
+  signal: AbortSignal
+}
+
+function setUp({ name, withinMs }: NamedScenario, options: RuntimeOptions, folder: string, outcome: Outcome): Stage {
+  const { progress, runtime, depth, seed } = options
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(withinMs)])
   const history = startHistory(join(folder, 'history.jsonl'))
-  const random = seededRandom(`${options.seed}\0${scenario.name}`)
-  const nemesis = startNemesis(testnet, history, random.fork('nemesis'))
   const check = startChecks({
     signal,
     onResult: result =>
@@ -151,16 +219,11 @@ async function play(
         `${result.verdict.padEnd(7)} ${result.name}${result.verdict === 'pass' ? '' : `: ${result.detail}`}`
       )
   })
-  const story: Story = {
-    testnet,
-    endpoints,
-    runtime: options.runtime,
-    depth: options.depth,
-    hosts: role => testnet.hosts().filter(({ planned }) => planned.role === role),
-    host: testnet.host,
-    nemesis,
+  const common: CommonStory = {
+    runtime,
+    depth,
     check,
-    random,
+    random: seededRandom(`${seed}\0${name}`),
     history,
     step(title) {
       history.event('step', title)
@@ -169,8 +232,18 @@ async function play(
     row: row => void outcome.rows.push(row),
     signal
   }
+  return { common, signal }
+}
+
+/** Every end of a story but an interruption is a verdict. */
+async function playOut(
+  story: Promise<void>,
+  { common: { check }, signal }: Stage,
+  options: RuntimeOptions,
+  outcome: Outcome
+): Promise<void> {
   try {
-    await withSignal(scenario.story(story), signal)
+    await withSignal(story, signal)
   } catch (error) {
     if (options.signal.aborted) throw new InterruptedError()
     // A failed `eventually` is on record already.
@@ -178,7 +251,6 @@ async function play(
   } finally {
     outcome.checks.push(...check.results)
   }
-  await nemesis.undoAll()
 }
 
 /** The story, or the reason of the signal when that comes first: no promise of a story can hold up the end. */
@@ -186,6 +258,7 @@ async function withSignal(story: Promise<void>, signal: AbortSignal): Promise<vo
   const { promise, reject } = Promise.withResolvers<never>()
   const abort = (): void => reject(signal.reason)
   signal.addEventListener('abort', abort, { once: true })
+  if (signal.aborted) abort()
   try {
     await Promise.race([story, promise])
   } finally {
@@ -199,7 +272,12 @@ async function lastOwnRun(): Promise<RunRecord | null> {
 }
 
 /** One self-contained folder: seed, plan, logs, events, and the command that plays it again. */
-async function keepEvidence(folder: string, record: RunRecord, { seed }: RunOptions, testnet?: Testnet): Promise<void> {
+async function keepEvidence(
+  folder: string,
+  record: RunRecord,
+  { seed, depth }: RunOptions,
+  testnet?: Testnet
+): Promise<void> {
   const from = runFolder(record.run)
   const evidence = join(folder, 'failure')
   await mkdir(join(evidence, 'logs'), { recursive: true })
@@ -214,6 +292,6 @@ async function keepEvidence(folder: string, record: RunRecord, { seed }: RunOpti
       await writeFile(join(evidence, 'logs', `${host.planned.name}.log`), log)
     })
   )
-  const again = replayCommand({ scenario: basename(dirname(folder)), runtime: record.runtime, seed })
+  const again = replayCommand({ scenario: basename(dirname(folder)), runtime: record.runtime, seed, depth })
   await writeFile(join(evidence, 'README.md'), `Seed \`${seed}\`, run ${record.run}. Play it again:\n\n    ${again}\n`)
 }

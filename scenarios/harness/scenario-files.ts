@@ -9,9 +9,7 @@ import type { Scenario } from './scenario.ts'
 const DOOR = 'index.ts'
 const FOLDER = join(ROOT, 'scenarios')
 
-export interface NamedScenario extends Scenario {
-  name: string
-}
+export type NamedScenario = Scenario & { name: string }
 
 export async function scenarioNames(): Promise<string[]> {
   const names = await readdir(FOLDER)

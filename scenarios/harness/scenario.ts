@@ -5,20 +5,15 @@ import type { Endpoints } from './endpoints.ts'
 import type { History } from './history.ts'
 import type { Nemesis } from './nemesis.ts'
 import type { Random } from './random.ts'
-import type { Capability, Host, RuntimeName, Testnet } from './runtime.ts'
+import type { Capability, Host, Progress, RuntimeName, Testnet } from './runtime.ts'
 
 /** `short` is what CI runs, `full` what an issue's figures ask. */
 export type Depth = 'short' | 'full'
 
-export interface Story {
-  testnet: Testnet
-  endpoints: Endpoints
+/** What every story has. */
+export interface CommonStory {
   runtime: RuntimeName
   depth: Depth
-  /** All hosts of a role, in the plan's order. */
-  hosts: (role: Role) => Host[]
-  host: (name: string) => Host
-  nemesis: Nemesis
   check: Checks
   random: Random
   history: History
@@ -30,18 +25,53 @@ export interface Story {
   signal: AbortSignal
 }
 
-export interface Scenario {
+export interface Story extends CommonStory {
+  testnet: Testnet
+  endpoints: Endpoints
+  /** All hosts of a role, in the plan's order. */
+  hosts: (role: Role) => Host[]
+  host: (name: string) => Host
+  nemesis: Nemesis
+}
+
+/** Of a scenario that builds what it needs itself. It cleans up itself too, also when its signal aborts: it is waited for. */
+export interface StandaloneStory extends CommonStory {
+  seed: string
+  /** The report's folder, for what the story wants to leave beside the report. */
+  folder: string
+  progress: Progress
+  /** The lab was not what it claims: nothing was proved, whatever the checks say. */
+  invalid: (why: string) => void
+}
+
+interface Told {
   /** One sentence: what this proves. */
   about: string
-  topology: Topology
   /** What the runtime must be able to do; else the verdict is skip, with the reason. */
   needs: Capability[]
+  /** The one runtime that this is about: chosen by `auto`; with another one asked for the verdict is skip. */
+  only?: RuntimeName
   /** For the story alone, without bringing up. */
   withinMs: number
+}
+
+export interface TestnetScenario extends Told {
+  topology: Topology
   story: (story: Story) => Promise<void>
 }
 
-/** Write `export default scenario({ … })`. A story owns no clean-up: the run undoes every perturbation and takes the testnet down. */
-export function scenario(definition: Scenario): Scenario {
+/** No testnet is brought up for it. */
+export interface StandaloneScenario extends Told {
+  topology: null
+  story: (story: StandaloneStory) => Promise<void>
+}
+
+export type Scenario = TestnetScenario | StandaloneScenario
+
+/**
+ * Write `export default scenario({ … })`. A story with a topology owns no clean-up: the run undoes every perturbation
+ * and takes the testnet down. With `topology: null` the story stands alone.
+ */
+export function scenario<Definition extends Scenario>(definition: Definition): Definition {
   return definition
 }
