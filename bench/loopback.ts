@@ -15,7 +15,7 @@ import { boundToUs, end } from './processes.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '')
 /** The order and the starts at one time are the netns runtime's, so that only the lab differs. */
-const START_ORDER: Role[] = ['chain', 'relay', 'gateway', 'node']
+const START_ORDER: Role[] = ['chain', 'relay', 'gateway', 'node', 'client']
 const STARTS_PER_CORE = 2
 const LOOK_EVERY_MS = 200
 const READY_LIMIT_MS = 600_000

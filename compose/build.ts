@@ -17,6 +17,7 @@ export const PROGRAMS = {
   relay: 'relay/main.ts',
   gateway: 'gateway/main.ts',
   chain: 'contracts/main.ts',
+  client: 'compose/client-host.ts',
   leg: 'netem/leg.ts'
 } as const
 

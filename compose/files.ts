@@ -1,6 +1,6 @@
 /** The files hosts are given before they start, as they lie on disk for Docker to mount. */
 import { mkdir, rm, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { Plan } from '../netem/index.ts'
 import { roleProcess } from './roles.ts'
 
@@ -23,7 +23,8 @@ export function hostFiles(plan: Plan): Map<string, string> {
 export async function writeHostFiles(plan: Plan, folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true })
   const files = hostFiles(plan)
-  const folders = new Set([...files.keys()].map(path => dirname(join(folder, path))))
-  await Promise.all([...folders].map(each => mkdir(each, { recursive: true, mode: 0o755 })))
+  // Also of hosts without files: Docker mounts a folder that is there.
+  const folders = plan.hosts.map(({ name }) => join(folder, name))
+  await Promise.all(folders.map(each => mkdir(each, { recursive: true, mode: 0o755 })))
   await Promise.all([...files].map(([path, content]) => writeFile(join(folder, path), content, { mode: 0o644 })))
 }

@@ -169,7 +169,7 @@ async function build(program: Program, dist: string, files: string[], hash: stri
  */
 export async function ensureImages(
   progress: ImageProgress,
-  programs: Program[] = ['node', 'relay', 'gateway', 'chain', 'leg']
+  programs: Program[] = ['node', 'relay', 'gateway', 'chain', 'client', 'leg']
 ): Promise<string[]> {
   await docker(['version', '--format', '{{.Server.Version}}'], ENGINE_TIMEOUT_MS).catch(error => {
     throw new EngineMissingError(words(error))

@@ -17,6 +17,7 @@ export function openLimits(role: Role): Record<string, string> {
     case 'relay':
       return { ...generousEnvironment(role), RELAY_MAX_CONNECTIONS: RELAY_CONNECTIONS }
     case 'chain':
+    case 'client':
       return {}
   }
 }

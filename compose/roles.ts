@@ -78,6 +78,17 @@ export const roles: Record<Role, RoleFacts> = {
     image: 'warren/chain:dev',
     memoryMiB: 1536,
     maxPids: 256
+  },
+  client: {
+    program: 'dist/client.js',
+    nodeFlags: [],
+    httpPort: 8070,
+    labPorts: [],
+    readyPath: '/ready',
+    healthPath: '/health',
+    image: 'warren/client:dev',
+    memoryMiB: 256,
+    maxPids: 128
   }
 }
 
@@ -242,7 +253,9 @@ const setups: Record<Role, RoleSetup> = {
       },
       files: [{ name: 'accounts.json', content: `${JSON.stringify(accounts, null, 1)}\n` }]
     }
-  }
+  },
+
+  client: () => ({ env: {}, files: [] })
 }
 
 /**

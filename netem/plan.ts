@@ -244,7 +244,7 @@ function planHosts(
       volume: host.volume ?? name,
       env: Object.fromEntries(Object.entries(host.env ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))),
       controlPort: CONTROL_PORT_BASE + PORTS_PER_SLOT * slot + index,
-      identity: host.role === 'chain' ? null : identityOf(seed, name),
+      identity: host.role === 'chain' || host.role === 'client' ? null : identityOf(seed, name),
       account: host.role === 'node' ? accountOf(seed, name) : null
     }
   })

@@ -111,7 +111,7 @@ export interface PlannedHost {
   env: Record<string, string>
   /** Port of its HTTP server on 127.0.0.1 of the machine that runs the testnet: 28000 + 256 × slot + n. */
   controlPort: number
-  /** null for the chain. */
+  /** null for the chain and for clients. */
   identity: PlannedIdentity | null
   /** Its funded account; nodes only. */
   account: PlannedAccount | null

@@ -6,7 +6,7 @@
 import type { NatSpec } from './nat-kinds.ts'
 
 /** Which process a host runs. */
-export type Role = 'node' | 'relay' | 'gateway' | 'chain'
+export type Role = 'node' | 'relay' | 'gateway' | 'chain' | 'client'
 
 /**
  * What a link does to packets while it holds, one direction. The same words and meaning as `tc netem`.

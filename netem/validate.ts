@@ -20,7 +20,7 @@ export interface Problem {
 /** Notes one problem. */
 export type Report = (path: string, code: string, message: string) => void
 
-export const ROLES: readonly Role[] = ['node', 'relay', 'gateway', 'chain']
+export const ROLES: readonly Role[] = ['node', 'relay', 'gateway', 'chain', 'client']
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 const TOPOLOGY_KEYS = ['name', 'description', 'networks', 'hosts']
 const NETWORK_KEYS = ['behind', 'nat', 'ipv6', 'ipv6Filter', 'link', 'subnet']

@@ -17,7 +17,7 @@ import { listeningPorts } from './processes.ts'
 import type { Capability, Progress, Runtime, UpOptions } from './runtime.ts'
 
 /** Hosts that others wait for come first. */
-const START_ORDER: Role[] = ['chain', 'relay', 'gateway', 'node']
+const START_ORDER: Role[] = ['chain', 'relay', 'gateway', 'node', 'client']
 /** Starting a product is work for a core; more at once only makes each of them late. */
 const STARTS_PER_CORE = 2
 /** Its supervisor gets 3 s to end before it is killed. */
