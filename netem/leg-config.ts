@@ -14,8 +14,16 @@ import {
 } from './nat-kinds.ts'
 import type { LabNames } from './nat64.ts'
 import type { PlannedLink, PlannedRoute } from './plan.types.ts'
+import {
+  type PlannedPortMapping,
+  type PortMappingFault,
+  type PortMappingProtocol,
+  type PortMappingSpec,
+  plannedPortMapping
+} from './port-mapping.ts'
 import { IMPAIRMENT_LIMITS } from './validate-link.ts'
 import { ALLOCATIONS, BLOCK_PORTS_LIMITS, checkNatWords, DEPENDENCES, TIMEOUT_LIMITS } from './validate-nat.ts'
+import { checkPortMappingWords, checkTranslates } from './validate-port-mapping.ts'
 
 /** An own address with the length of its network's prefix. */
 export interface LegAddress {
@@ -34,6 +42,7 @@ export interface LegConfig {
     gateway: LegAddress
     outside: LegAddress
     uplink: string | null
+    portMapping: PlannedPortMapping | null
   } | null
   /** Of either family. */
   routes: PlannedRoute[]
@@ -113,6 +122,13 @@ const schema = z
     NAT_OUTSIDE: attachment.optional(),
     NAT_UPLINK: address.optional(),
     NAT_HOST: address.optional(),
+    PORT_MAPPING: z
+      .string()
+      .transform(text => text.split(',').map(word => word.trim()))
+      .optional(),
+    PORT_MAPPING_FAULT: z.string().optional(),
+    PORT_MAPPING_LEASE_S: z.coerce.number().optional(),
+    PORT_MAPPING_SAYS: address.optional(),
     IPV6_SUBNET: z.string().optional(),
     IPV6_INSIDE: ipv6Address.optional(),
     IPV6_OUTSIDE: ipv6Address.optional(),
@@ -151,6 +167,7 @@ const schema = z
         context.addIssue({ code: 'custom', path: [path], message })
       )
     }
+    checkPortMappingEnv(env, (path, message) => context.addIssue({ code: 'custom', path: [path], message }))
     const parts = ['NAT_KIND', 'NAT_INSIDE', 'NAT_GATEWAY', 'NAT_OUTSIDE'] as const
     const given = parts.filter(part => env[part] !== undefined)
     const ipv6Parts = ['IPV6_SUBNET', 'IPV6_INSIDE', 'IPV6_OUTSIDE', 'IPV6_GATEWAY'] as const
@@ -231,12 +248,54 @@ interface NatEnvironment {
   NAT_TCP_TIMEOUT_S?: number | undefined
 }
 
+interface PortMappingEnvironment {
+  NAT_KIND?: NatKind | undefined
+  PORT_MAPPING?: string[] | undefined
+  PORT_MAPPING_FAULT?: string | undefined
+  PORT_MAPPING_LEASE_S?: number | undefined
+  PORT_MAPPING_SAYS?: string | undefined
+}
+
+/** The environment's port mapping as a topology would write it; not checked yet. */
+function portMappingSpec(env: PortMappingEnvironment): PortMappingSpec {
+  return {
+    protocols: env.PORT_MAPPING as PortMappingProtocol[],
+    ...(env.PORT_MAPPING_FAULT === undefined ? {} : { fault: env.PORT_MAPPING_FAULT as PortMappingFault }),
+    ...(env.PORT_MAPPING_LEASE_S === undefined ? {} : { leaseS: env.PORT_MAPPING_LEASE_S })
+  }
+}
+
+function checkPortMappingEnv(env: PortMappingEnvironment, report: (path: string, message: string) => void): void {
+  const { NAT_KIND, PORT_MAPPING, PORT_MAPPING_FAULT: fault, PORT_MAPPING_SAYS: says } = env
+  if (PORT_MAPPING === undefined) {
+    const names = ['PORT_MAPPING_FAULT', 'PORT_MAPPING_LEASE_S', 'PORT_MAPPING_SAYS'] as const
+    for (const name of names.filter(name => env[name] !== undefined)) {
+      report(name, 'goes with PORT_MAPPING, the protocols that are spoken')
+    }
+    return
+  }
+  checkPortMappingWords(portMappingSpec(env), 'PORT_MAPPING', (path, _code, message) => report(path, message))
+  checkTranslates(NAT_KIND, 'PORT_MAPPING', (path, _code, message) => report(path, message))
+  if (NAT_KIND === undefined) report('PORT_MAPPING', 'only a router maps ports; give NAT_KIND and its kin')
+  if ((fault === 'lying-address') !== (says !== undefined)) {
+    report(
+      'PORT_MAPPING_SAYS',
+      "is the outer address that a router with fault 'lying-address' names, and goes with that"
+    )
+  }
+}
+
+function portMappingOf(env: PortMappingEnvironment): PlannedPortMapping | null {
+  return env.PORT_MAPPING === undefined ? null : plannedPortMapping(portMappingSpec(env), env.PORT_MAPPING_SAYS ?? '')
+}
+
 /**
  * Reads `NAT_KIND NAT_INSIDE NAT_GATEWAY NAT_OUTSIDE` (a router has all four), `NAT_MAPPING NAT_FILTERING
  * NAT_ALLOCATION NAT_BLOCK_PORTS NAT_HAIRPIN NAT_UDP_BLOCKED NAT_UDP_TIMEOUT_S NAT_UDP_STREAM_TIMEOUT_S NAT_TCP_TIMEOUT_S`
  * (each overrides the kind), `NAT_HOST` (who gets the outer address with one-to-one), `NAT_UPLINK ROUTES LINKS
  * LEG_READY_FILE`, and for IPv6 `IPV6_SUBNET IPV6_INSIDE IPV6_OUTSIDE IPV6_GATEWAY` (all four) `IPV6_UPLINK IPV6_FILTER
- * NAT64_ADDRESS LAB_NAMES`.
+ * NAT64_ADDRESS LAB_NAMES`, and `PORT_MAPPING` (upnp,nat-pmp,pcp) with `PORT_MAPPING_FAULT PORT_MAPPING_LEASE_S` and,
+ * for a router that lies, `PORT_MAPPING_SAYS` (the address it names).
  * @throws LegConfigInvalidError with every problem
  */
 export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
@@ -257,7 +316,8 @@ export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
             inside: NAT_INSIDE,
             gateway: NAT_GATEWAY,
             outside: NAT_OUTSIDE,
-            uplink: NAT_UPLINK ?? null
+            uplink: NAT_UPLINK ?? null,
+            portMapping: portMappingOf(result.data)
           }
         : null,
     routes: ROUTES,

@@ -18,7 +18,7 @@ import { type Fitting, fitHost, fitRouter, type Step, scriptOf } from './steps.t
 const NAMESPACES_FOLDER = '/run/netns'
 /** Interface of a host. */
 const HOST_INTERFACE = 'eth0'
-const ROUTER_INTERFACES = { inside: 'inside', outside: 'outside' } as const
+export const ROUTER_INTERFACES = { inside: 'inside', outside: 'outside' } as const
 /** Scripts that run at a time. */
 const PARALLEL = 2 * availableParallelism()
 

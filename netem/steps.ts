@@ -7,6 +7,7 @@ import { ipv6Ruleset, NAT64_INTERFACE } from './ipv6-rules.ts'
 import { natRuleset } from './nat.ts'
 import { nat64Steps } from './nat64.ts'
 import type { PlannedHost, PlannedRoute, PlannedRouter } from './plan.types.ts'
+import { portMappingRuleset } from './port-mapping.ts'
 import {
   type HostAttachment,
   LOOP_SYSCTLS,
@@ -51,6 +52,7 @@ export function fitRouter(
     | 'outsideGateway'
     | 'routes'
     | 'link'
+    | 'portMapping'
   >,
   interfaces: RouterInterfaces,
   means: ShapingMeans
@@ -62,13 +64,17 @@ export function fitRouter(
     insideInterface: router.ipv6?.nat64 == null ? interfaces.inside : NAT64_INTERFACE,
     outsideInterface: interfaces.outside,
     outsideAddress: router.outside.address,
-    insideHost: router.insideHost
+    insideHost: router.insideHost,
+    portMapping: router.portMapping ?? null
   })
   const gateway = `${router.insideGateway}/${router.inside.prefixLength}`
   return {
     sysctls: {},
     steps: [
       { argv: ['nft', '-f', '-'], input: rules },
+      ...(router.portMapping === undefined
+        ? []
+        : [{ argv: ['nft', '-f', '-'], input: portMappingRuleset(interfaces.outside) }]),
       ...(router.ipv6 === undefined
         ? []
         : [
