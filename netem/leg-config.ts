@@ -3,6 +3,7 @@ import { isIPv6 } from 'node:net'
 import { z } from 'zod'
 import { formatAddress, parseAddress } from './addresses.ts'
 import type { PlannedIpv6Edge } from './ipv6.ts'
+import { checkPortMappingEnv, PORT_MAPPING_ENV, portMappingOf } from './leg-port-mapping.ts'
 import {
   behaviourOf,
   type Dependence,
@@ -14,16 +15,9 @@ import {
 } from './nat-kinds.ts'
 import type { LabNames } from './nat64.ts'
 import type { PlannedLink, PlannedRoute } from './plan.types.ts'
-import {
-  type PlannedPortMapping,
-  type PortMappingFault,
-  type PortMappingProtocol,
-  type PortMappingSpec,
-  plannedPortMapping
-} from './port-mapping.ts'
+import type { PlannedPortMapping } from './port-mapping.ts'
 import { IMPAIRMENT_LIMITS } from './validate-link.ts'
 import { ALLOCATIONS, BLOCK_PORTS_LIMITS, checkNatWords, DEPENDENCES, TIMEOUT_LIMITS } from './validate-nat.ts'
-import { checkPortMappingWords, checkTranslates } from './validate-port-mapping.ts'
 
 /** An own address with the length of its network's prefix. */
 export interface LegAddress {
@@ -122,12 +116,7 @@ const schema = z
     NAT_OUTSIDE: attachment.optional(),
     NAT_UPLINK: address.optional(),
     NAT_HOST: address.optional(),
-    PORT_MAPPING: z
-      .string()
-      .transform(text => text.split(',').map(word => word.trim()))
-      .optional(),
-    PORT_MAPPING_FAULT: z.string().optional(),
-    PORT_MAPPING_LEASE_S: z.coerce.number().optional(),
+    ...PORT_MAPPING_ENV,
     PORT_MAPPING_SAYS: address.optional(),
     IPV6_SUBNET: z.string().optional(),
     IPV6_INSIDE: ipv6Address.optional(),
@@ -246,47 +235,6 @@ interface NatEnvironment {
   NAT_UDP_TIMEOUT_S?: number | undefined
   NAT_UDP_STREAM_TIMEOUT_S?: number | undefined
   NAT_TCP_TIMEOUT_S?: number | undefined
-}
-
-interface PortMappingEnvironment {
-  NAT_KIND?: NatKind | undefined
-  PORT_MAPPING?: string[] | undefined
-  PORT_MAPPING_FAULT?: string | undefined
-  PORT_MAPPING_LEASE_S?: number | undefined
-  PORT_MAPPING_SAYS?: string | undefined
-}
-
-/** The environment's port mapping as a topology would write it; not checked yet. */
-function portMappingSpec(env: PortMappingEnvironment): PortMappingSpec {
-  return {
-    protocols: env.PORT_MAPPING as PortMappingProtocol[],
-    ...(env.PORT_MAPPING_FAULT === undefined ? {} : { fault: env.PORT_MAPPING_FAULT as PortMappingFault }),
-    ...(env.PORT_MAPPING_LEASE_S === undefined ? {} : { leaseS: env.PORT_MAPPING_LEASE_S })
-  }
-}
-
-function checkPortMappingEnv(env: PortMappingEnvironment, report: (path: string, message: string) => void): void {
-  const { NAT_KIND, PORT_MAPPING, PORT_MAPPING_FAULT: fault, PORT_MAPPING_SAYS: says } = env
-  if (PORT_MAPPING === undefined) {
-    const names = ['PORT_MAPPING_FAULT', 'PORT_MAPPING_LEASE_S', 'PORT_MAPPING_SAYS'] as const
-    for (const name of names.filter(name => env[name] !== undefined)) {
-      report(name, 'goes with PORT_MAPPING, the protocols that are spoken')
-    }
-    return
-  }
-  checkPortMappingWords(portMappingSpec(env), 'PORT_MAPPING', (path, _code, message) => report(path, message))
-  checkTranslates(NAT_KIND, 'PORT_MAPPING', (path, _code, message) => report(path, message))
-  if (NAT_KIND === undefined) report('PORT_MAPPING', 'only a router maps ports; give NAT_KIND and its kin')
-  if ((fault === 'lying-address') !== (says !== undefined)) {
-    report(
-      'PORT_MAPPING_SAYS',
-      "is the outer address that a router with fault 'lying-address' names, and goes with that"
-    )
-  }
-}
-
-function portMappingOf(env: PortMappingEnvironment): PlannedPortMapping | null {
-  return env.PORT_MAPPING === undefined ? null : plannedPortMapping(portMappingSpec(env), env.PORT_MAPPING_SAYS ?? '')
 }
 
 /**
