@@ -32,7 +32,19 @@ export function routerEnv(plan: Plan, router: PlannedRouter): Record<string, str
   if (router.insideHost !== null) env.NAT_HOST = router.insideHost
   if (router.ipv6 !== undefined) Object.assign(env, ipv6Env(plan, router.name, router.ipv6))
   if (router.outsideGateway !== null) env.NAT_UPLINK = router.outsideGateway
-  return env
+  return { ...env, ...portMappingWords(router) }
+}
+
+/** The port mapping server it runs, if any. */
+function portMappingWords({ portMapping }: PlannedRouter): Record<string, string> {
+  if (portMapping === undefined) return {}
+  const { protocols, fault, leaseS, saysAddress } = portMapping
+  return {
+    PORT_MAPPING: protocols.join(','),
+    ...(fault === null ? {} : { PORT_MAPPING_FAULT: fault }),
+    ...(leaseS === null ? {} : { PORT_MAPPING_LEASE_S: String(leaseS) }),
+    ...(saysAddress === null ? {} : { PORT_MAPPING_SAYS: saysAddress })
+  }
 }
 
 function ipv6Env(plan: Plan, name: string, edge: PlannedIpv6Edge): Record<string, string> {

@@ -1,5 +1,6 @@
 /** What this machine can do for a network lab, and the one command that gets what is missing. */
 import { CommandFailedError, type Run, run as runCommand } from './exec.ts'
+import { PORT_MAPPER } from './port-mapper.ts'
 import type { ShapingMeans } from './shape.ts'
 
 /** Things probed, by name. */
@@ -12,6 +13,7 @@ export type CapabilityName =
   | 'netem'
   | 'koffi'
   | 'nfqueue'
+  | 'port-mapping'
 
 export interface CapabilityReport {
   what: CapabilityName
@@ -57,7 +59,8 @@ export async function capabilities({ run = runCommand }: { run?: Run } = {}): Pr
     ['nat', 'modprobe --all nft_masq nf_nat', () => attempt(run, scratch(NAT_PROBE))],
     ['netem', 'modprobe sch_netem', () => attempt(run, scratch('tc qdisc add dev lo root netem delay 1ms'))],
     ['koffi', 'npm install --no-save --ignore-scripts koffi', () => import('koffi')],
-    ['nfqueue', 'modprobe --all nfnetlink_queue xt_NFQUEUE', () => attempt(run, scratch(NFQUEUE_PROBE))]
+    ['nfqueue', 'modprobe --all nfnetlink_queue xt_NFQUEUE', () => attempt(run, scratch(NFQUEUE_PROBE))],
+    ['port-mapping', `${INSTALL} ${PORT_MAPPER.package}`, () => attempt(run, ['sh', '-c', PORT_MAPPER_PROBE])]
   ]
   return Promise.all(
     probes.map(async ([what, fix, probe]) => {
@@ -89,6 +92,9 @@ const NFQUEUE_PROBE = `iptables-restore -n <<'EOF'
 -A PREROUTING -i lo -j NFQUEUE --queue-num 1
 COMMIT
 EOF`
+
+/** Only topologies with port mapping need it, so it is not among the tools that are always installed. */
+const PORT_MAPPER_PROBE = `command -v ${PORT_MAPPER.program} || { echo '${PORT_MAPPER.program} is not installed' >&2; exit 1; }`
 
 /** What shapes links here, or null when nothing can: then a plan with impairments must be refused. */
 export function shapingMeans(reports: CapabilityReport[]): ShapingMeans | null {

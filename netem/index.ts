@@ -53,12 +53,15 @@ export {
   type NatKind,
   type NatPreset,
   type NatSpec,
-  type PortAllocation
+  type PortAllocation,
+  type Translation
 } from './nat-kinds.ts'
 export { labNames, NAT64_PROGRAM } from './nat64.ts'
 export { networkNamed, outerAddresses, type Place, placeOn, routersAbove } from './places.ts'
 export { CHAIN_ID, CHAIN_RPC_PORT, plan } from './plan.ts'
 export type * from './plan.types.ts'
+export { PORT_MAPPER } from './port-mapper.ts'
+export type { PlannedPortMapping, PortMappingFault, PortMappingProtocol, PortMappingSpec } from './port-mapping.ts'
 export { allRouteLookups, type RouteLookup, routeLookups } from './route-proof.ts'
 export { LOOP_SYSCTLS, type ShapingMeans } from './shape.ts'
 export { type Shaper, ShaperDiedError, startShaper, UnknownLinkError } from './shaper.ts'

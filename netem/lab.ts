@@ -2,11 +2,15 @@
 import { type DaemonDiedError, type Daemons, startDaemons } from './daemons.ts'
 import { type Run, run as runCommand } from './exec.ts'
 import { type LabChanges, labChanges } from './lab-changes.ts'
-import { layOut, leftovers, tearDown } from './namespaces.ts'
+import { argvIn, layOut, leftovers, ROUTER_INTERFACES, tearDown } from './namespaces.ts'
 import type { Plan } from './plan.types.ts'
+import { type PortMapper, startPortMapper } from './port-mapper.ts'
 import type { ShapingMeans } from './shape.ts'
 import { type Shaper, type ShaperDiedError, startShaper } from './shaper.ts'
 import type { LinkStats } from './shaper-queue.ts'
+
+/** Configuration and leases of port mapping daemons, on the lab's own tmpfs. */
+const PORT_MAPPERS_FOLDER = '/run/warren-portmap'
 
 export interface LabOptions {
   /** What shapes links; see `capabilities`. Not used when the plan impairs nothing. */
@@ -23,6 +27,8 @@ export interface Lab extends LabChanges {
   readonly plan: Plan
   /** Counters of the shaped links by name, `home-1-nat up`; empty with netem. */
   linkStats: () => Record<string, LinkStats>
+  /** Process ids of the port mapping daemons by router. */
+  portMappers: () => Record<string, number>
   /** Remove everything; answers what is still there, in plain words. Idempotent. */
   tearDown: () => Promise<string[]>
 }
@@ -35,7 +41,9 @@ export async function openLab(plan: Plan, options: LabOptions): Promise<Lab> {
   const { means, onShaperDeath, onDaemonDeath, signal, run = runCommand } = options
   let shaper: Shaper | null = null
   let daemons: Daemons | null = null
+  const mappers = new Map<string, PortMapper>()
   const close = async () => {
+    await Promise.all([...mappers.values()].map(mapper => mapper.stop()))
     await daemons?.stop()
     await shaper?.stop()
     await tearDown(plan, { run })
@@ -45,6 +53,7 @@ export async function openLab(plan: Plan, options: LabOptions): Promise<Lab> {
     const laidOut = await layOut(plan, { means, run, ...(signal === undefined ? {} : { signal }) })
     if (laidOut.queues.length > 0) shaper = await startShaper(laidOut.queues, { onDeath: onShaperDeath })
     daemons = await startDaemons(laidOut.daemons, { onDeath: onDaemonDeath })
+    for (const [name, mapper] of await startPortMappers(plan, options)) mappers.set(name, mapper)
     signal?.throwIfAborted()
   } catch (error) {
     await close()
@@ -54,6 +63,34 @@ export async function openLab(plan: Plan, options: LabOptions): Promise<Lab> {
     plan,
     ...labChanges(plan, run),
     linkStats: () => shaper?.stats() ?? {},
+    portMappers: () => Object.fromEntries([...mappers].map(([name, { pid }]) => [name, pid])),
     tearDown: close
   }
+}
+
+/** One daemon for each router that maps ports; when one does not come up the others are ended. */
+async function startPortMappers(
+  plan: Plan,
+  { onDaemonDeath: onDeath, run = runCommand }: LabOptions
+): Promise<Array<[string, PortMapper]>> {
+  const begun = await Promise.allSettled(
+    plan.routers.map(async (router): Promise<Array<[string, PortMapper]>> => {
+      const { name, portMapping, insideGateway, insideSubnet } = router
+      if (portMapping === undefined) return []
+      const place = {
+        outsideInterface: ROUTER_INTERFACES.outside,
+        gateway: insideGateway,
+        prefixLength: router.inside.prefixLength,
+        insideSubnet
+      }
+      const folder = `${PORT_MAPPERS_FOLDER}/${name}`
+      const inside = (argv: string[]): string[] => argvIn(name, argv)
+      return [[name, await startPortMapper({ router: name, portMapping, place, folder, inside, onDeath, run })]]
+    })
+  )
+  const mappers = begun.flatMap(each => (each.status === 'fulfilled' ? each.value : []))
+  const failed = begun.find(each => each.status === 'rejected')
+  if (failed === undefined) return mappers
+  await Promise.all(mappers.map(([, mapper]) => mapper.stop()))
+  throw failed.reason
 }

@@ -3,6 +3,7 @@ import { isIPv6 } from 'node:net'
 import { z } from 'zod'
 import { formatAddress, parseAddress } from './addresses.ts'
 import type { PlannedIpv6Edge } from './ipv6.ts'
+import { checkPortMappingEnv, PORT_MAPPING_ENV, portMappingOf } from './leg-port-mapping.ts'
 import {
   behaviourOf,
   type Dependence,
@@ -14,6 +15,7 @@ import {
 } from './nat-kinds.ts'
 import type { LabNames } from './nat64.ts'
 import type { PlannedLink, PlannedRoute } from './plan.types.ts'
+import type { PlannedPortMapping } from './port-mapping.ts'
 import { IMPAIRMENT_LIMITS } from './validate-link.ts'
 import { ALLOCATIONS, BLOCK_PORTS_LIMITS, checkNatWords, DEPENDENCES, TIMEOUT_LIMITS } from './validate-nat.ts'
 
@@ -34,6 +36,7 @@ export interface LegConfig {
     gateway: LegAddress
     outside: LegAddress
     uplink: string | null
+    portMapping: PlannedPortMapping | null
   } | null
   /** Of either family. */
   routes: PlannedRoute[]
@@ -113,6 +116,8 @@ const schema = z
     NAT_OUTSIDE: attachment.optional(),
     NAT_UPLINK: address.optional(),
     NAT_HOST: address.optional(),
+    ...PORT_MAPPING_ENV,
+    PORT_MAPPING_SAYS: address.optional(),
     IPV6_SUBNET: z.string().optional(),
     IPV6_INSIDE: ipv6Address.optional(),
     IPV6_OUTSIDE: ipv6Address.optional(),
@@ -151,6 +156,7 @@ const schema = z
         context.addIssue({ code: 'custom', path: [path], message })
       )
     }
+    checkPortMappingEnv(env, (path, message) => context.addIssue({ code: 'custom', path: [path], message }))
     const parts = ['NAT_KIND', 'NAT_INSIDE', 'NAT_GATEWAY', 'NAT_OUTSIDE'] as const
     const given = parts.filter(part => env[part] !== undefined)
     const ipv6Parts = ['IPV6_SUBNET', 'IPV6_INSIDE', 'IPV6_OUTSIDE', 'IPV6_GATEWAY'] as const
@@ -236,7 +242,8 @@ interface NatEnvironment {
  * NAT_ALLOCATION NAT_BLOCK_PORTS NAT_HAIRPIN NAT_UDP_BLOCKED NAT_UDP_TIMEOUT_S NAT_UDP_STREAM_TIMEOUT_S NAT_TCP_TIMEOUT_S`
  * (each overrides the kind), `NAT_HOST` (who gets the outer address with one-to-one), `NAT_UPLINK ROUTES LINKS
  * LEG_READY_FILE`, and for IPv6 `IPV6_SUBNET IPV6_INSIDE IPV6_OUTSIDE IPV6_GATEWAY` (all four) `IPV6_UPLINK IPV6_FILTER
- * NAT64_ADDRESS LAB_NAMES`.
+ * NAT64_ADDRESS LAB_NAMES`, and `PORT_MAPPING` (upnp,nat-pmp,pcp) with `PORT_MAPPING_FAULT PORT_MAPPING_LEASE_S` and,
+ * for a router that lies, `PORT_MAPPING_SAYS` (the address it names).
  * @throws LegConfigInvalidError with every problem
  */
 export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
@@ -257,7 +264,8 @@ export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
             inside: NAT_INSIDE,
             gateway: NAT_GATEWAY,
             outside: NAT_OUTSIDE,
-            uplink: NAT_UPLINK ?? null
+            uplink: NAT_UPLINK ?? null,
+            portMapping: portMappingOf(result.data)
           }
         : null,
     routes: ROUTES,

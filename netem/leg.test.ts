@@ -44,6 +44,14 @@ describe('readLegConfig', () => {
     equal(config.router?.uplink, '10.40.2.254')
     deepEqual(config.links, [{ address: '11.0.1.1', up: { delayMs: 5 }, down: null }])
     equal(readLegConfig({ LINKS: '[]' }).router, null)
+    equal(config.router?.portMapping, null)
+    const mapping = { PORT_MAPPING: 'upnp,pcp', PORT_MAPPING_FAULT: 'short-lease', PORT_MAPPING_LEASE_S: '3' }
+    deepEqual(readLegConfig({ ...ROUTER, ...mapping }).router?.portMapping, {
+      protocols: ['upnp', 'pcp'],
+      fault: 'short-lease',
+      leaseS: 3,
+      saysAddress: null
+    })
   })
 
   it('reports every problem at once', () => {
@@ -64,6 +72,15 @@ describe('readLegConfig', () => {
       }
     )
     throws(() => readLegConfig({ NAT_KIND: 'symmetric' }), /NAT_OUTSIDE/)
+    throws(() => readLegConfig({ ...ROUTER, PORT_MAPPING_FAULT: 'refuse' }), /goes with PORT_MAPPING/)
+    throws(
+      () => readLegConfig({ ...ROUTER, PORT_MAPPING: 'upnp', PORT_MAPPING_FAULT: 'lying-address' }),
+      /PORT_MAPPING_SAYS/
+    )
+    throws(
+      () => readLegConfig({ ...ROUTER, NAT_KIND: 'none', PORT_MAPPING: 'stun' }),
+      /none of upnp[\s\S]*translates no ports/
+    )
   })
 })
 

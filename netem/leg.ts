@@ -1,17 +1,18 @@
 /**
  * A leg: the process that owns a network in Docker, as a router between two networks or beside a host whose link is
  * impaired. It makes its network what the environment says (`leg-config.ts`), writes the ready file, and stays.
- * When its shaper dies it takes the ready file away and stays, so that the links stay dead and are seen to be.
+ * When its shaper or a daemon dies it takes the ready file away and stays, so that this is seen.
  */
 import { readFileSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { startDaemons } from './daemons.ts'
+import { type DaemonDiedError, startDaemons } from './daemons.ts'
 import { CommandFailedError, run } from './exec.ts'
 import { bridgeOf, type LegAddress, type LegConfig, networkOf, readLegConfig } from './leg-config.ts'
 import { nat64Daemons } from './nat64.ts'
 import type { PlannedRoute } from './plan.types.ts'
+import { type PortMapper, startPortMapper } from './port-mapper.ts'
 import type { ShapingMeans } from './shape.ts'
 import { startShaper } from './shaper.ts'
 import { type Fitting, fitHost, fitRouter } from './steps.ts'
@@ -62,6 +63,9 @@ async function interfaceWith(address: string): Promise<Interface> {
   }
 }
 
+/** Configuration and leases of the port mapping daemon, beside the ready file. */
+const PORT_MAPPER_FOLDER = 'portmap'
+
 /** A leg may not make a scratch namespace, so it tries netem on its own loopback for a moment. */
 async function findMeans(): Promise<ShapingMeans> {
   try {
@@ -100,7 +104,8 @@ async function fitAsRouter(
       insideGateway: router.gateway.address,
       outsideGateway: router.uplink,
       routes: config.routes.filter(isIpv4),
-      link
+      link,
+      ...(router.portMapping === null ? {} : { portMapping: router.portMapping })
     },
     { inside: inside.name, outside: outside.name },
     means
@@ -142,6 +147,22 @@ function log(level: string, msg: string, details: object = {}): void {
   process.stderr.write(`${JSON.stringify({ level, time: Date.now(), name: 'leg', msg, ...details })}\n`)
 }
 
+async function mapPorts(config: LegConfig, onDeath: (error: DaemonDiedError) => void): Promise<PortMapper | null> {
+  const { router } = config
+  if (router === null || router.portMapping === null) return null
+  const { name, portMapping, gateway } = router
+  const insideSubnet = networkOf(router.inside)
+  const outsideInterface = (await interfaceWith(router.outside.address)).name
+  return await startPortMapper({
+    router: name,
+    portMapping,
+    place: { outsideInterface, gateway: gateway.address, prefixLength: router.inside.prefixLength, insideSubnet },
+    folder: join(dirname(config.readyFile), PORT_MAPPER_FOLDER),
+    inside: argv => argv,
+    onDeath
+  })
+}
+
 async function start(config: LegConfig): Promise<{ stop: () => Promise<void> }> {
   await rm(config.readyFile, { force: true })
   const means = await findMeans()
@@ -173,11 +194,13 @@ async function start(config: LegConfig): Promise<{ stop: () => Promise<void> }> 
           enter: (argv: string[]) => argv
         }))
   const daemons = await startDaemons(own, { onDeath: isBroken })
+  const mapper = await mapPorts(config, isBroken)
   await mkdir(dirname(config.readyFile), { recursive: true })
   await writeFile(config.readyFile, `${JSON.stringify({ means, queues: queues.length })}\n`)
   log('info', 'ready', { means, queues: queues.length })
   return {
     async stop() {
+      await mapper?.stop()
       await daemons.stop()
       await shaper?.stop()
     }

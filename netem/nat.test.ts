@@ -11,7 +11,8 @@ describe('natRuleset', () => {
         insideInterface: 'inside',
         outsideInterface: 'outside',
         outsideAddress: '11.0.1.1',
-        insideHost: '10.40.1.10'
+        insideHost: '10.40.1.10',
+        portMapping: null
       })
       const file = new URL(`golden/nat-${kind}.nft`, import.meta.url)
       if (process.env.UPDATE_GOLDEN === '1') writeFileSync(file, text)

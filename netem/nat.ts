@@ -7,6 +7,7 @@
  * endpoint (`mapped_*`) or from outside (`owner_*`) go by that. Linux alone is address-and-port-dependent in both.
  */
 import type { NatBehaviour } from './nat-kinds.ts'
+import { GRANTED_MATCH, type PlannedPortMapping, portMappingInput } from './port-mapping.ts'
 
 /** Where a router's rules apply. */
 export interface NatAttachment {
@@ -17,6 +18,8 @@ export interface NatAttachment {
   outsideAddress: string
   /** Who gets the outer address with `one-to-one`; null: nobody. */
   insideHost: string | null
+  /** The port mapping server it runs; null: none. */
+  portMapping: PlannedPortMapping | null
 }
 
 /** Name of the one nftables table of a router. */
@@ -89,18 +92,20 @@ function isPlain({ mapping, filtering, allocation, hairpin }: NatBehaviour): boo
   return mapping === 'address-and-port-dependent' || (mapping === 'endpoint-independent' && allocation === 'preserving')
 }
 
-/** What the router itself takes: echo requests from inside, nothing from outside. */
-function input({ insideInterface }: NatAttachment): string[] {
+/** What the router itself takes: from inside echo requests and requests for port mappings, nothing from outside. */
+function input({ insideInterface, portMapping }: NatAttachment): string[] {
   return chain('input', 'filter', 'input', 'filter', 'drop', [
     'iifname "lo" accept',
-    `iifname "${insideInterface}" icmp type echo-request accept`
+    `iifname "${insideInterface}" icmp type echo-request accept`,
+    ...(portMapping === null ? [] : portMappingInput(portMapping, insideInterface))
   ])
 }
 
 type Way = 'inside' | 'outside' | 'answers' | 'opened'
 
 /** What crosses, by who began it. `opened`: what came in through a mapping that is open to it. */
-function forward({ behaviour, insideInterface, outsideInterface }: NatAttachment, ways: Way[], more: string[] = []) {
+function forward(router: NatAttachment, ways: Way[], more: string[] = []) {
+  const { behaviour, insideInterface, outsideInterface, portMapping } = router
   const inward = `iifname "${outsideInterface}" oifname "${insideInterface}"`
   const rules: Record<Way, string> = {
     inside: `iifname "${insideInterface}" oifname "${outsideInterface}" accept`,
@@ -112,6 +117,7 @@ function forward({ behaviour, insideInterface, outsideInterface }: NatAttachment
     ...(behaviour.translation === 'none' ? [] : ['ct state invalid drop']),
     ...(behaviour.udpBlocked ? ['meta l4proto udp drop'] : []),
     ...ways.map(way => rules[way]),
+    ...(portMapping === null ? [] : [`${inward} ${GRANTED_MATCH} accept`]),
     ...more
   ])
 }

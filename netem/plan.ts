@@ -25,6 +25,7 @@ import { readLink } from './links.ts'
 import { routerNameOf } from './names.ts'
 import { behaviourOf, kindOf } from './nat-kinds.ts'
 import type { Plan, PlannedChain, PlannedHost, PlannedNetwork, PlannedRoute, PlannedRouter } from './plan.types.ts'
+import { plannedPortMapping } from './port-mapping.ts'
 import { CONTROL_PORT_BASE, PORTS_PER_SLOT, SLOTS, subnetsOf } from './slots.ts'
 import type { Topology } from './topology.ts'
 import { validate } from './validate.ts'
@@ -129,7 +130,10 @@ function planRouters(topology: Topology, slot: number, spaces: Map<string, Addre
       outsideGateway: topology.networks[network.behind]!.behind === undefined ? null : formatAddress(outer.gateway),
       routes: [],
       ...(edge === null ? {} : { ipv6: edge }),
-      link: readLink(network.link)
+      link: readLink(network.link),
+      ...(network.portMapping === undefined
+        ? {}
+        : { portMapping: plannedPortMapping(network.portMapping, nobodyIn(spaces, topology)) })
     })
   }
   for (const router of routers) {
@@ -144,6 +148,12 @@ function planRouters(topology: Topology, slot: number, spaces: Map<string, Addre
     ]
   }
   return routers
+}
+
+/** An address of the internet that no one has. */
+function nobodyIn(spaces: Map<string, AddressSpace>, topology: Topology): string {
+  const internet = Object.entries(topology.networks).find(([, { behind }]) => behind === undefined)!
+  return formatAddress(spaces.get(internet[0])!.gateway)
 }
 
 /** Ways that whoever is attached to a network has to networks which routers of kind `none` there route to. */

@@ -4,6 +4,7 @@
  */
 import type { PlannedIpv6Edge } from './ipv6.ts'
 import type { NatBehaviour, NatKind } from './nat-kinds.ts'
+import type { PlannedPortMapping } from './port-mapping.ts'
 import type { Impairment, Role } from './topology.ts'
 
 export interface PlannedNetwork {
@@ -71,6 +72,8 @@ export interface PlannedRouter {
   /** What it does for IPv6, where the inner network has it. */
   ipv6?: PlannedIpv6Edge
   link: PlannedLink
+  /** The port mapping server it runs, if any. */
+  portMapping?: PlannedPortMapping
 }
 
 export interface PlannedIdentity {

@@ -7,6 +7,7 @@ import { ipv6Ruleset, NAT64_INTERFACE } from './ipv6-rules.ts'
 import { natRuleset } from './nat.ts'
 import { nat64Steps } from './nat64.ts'
 import type { PlannedHost, PlannedRoute, PlannedRouter } from './plan.types.ts'
+import { portMappingRuleset } from './port-mapping.ts'
 import {
   type HostAttachment,
   LOOP_SYSCTLS,
@@ -39,7 +40,7 @@ export interface RouterInterfaces {
 
 /** The rule sets of a router. Loading them again replaces each in one step. */
 export function routerRules(
-  router: Pick<PlannedRouter, 'behaviour' | 'insideHost' | 'ipv6' | 'outside'>,
+  router: Pick<PlannedRouter, 'behaviour' | 'insideHost' | 'ipv6' | 'outside' | 'portMapping'>,
   interfaces: RouterInterfaces
 ): Step[] {
   const rules = natRuleset({
@@ -48,7 +49,8 @@ export function routerRules(
     insideInterface: router.ipv6?.nat64 == null ? interfaces.inside : NAT64_INTERFACE,
     outsideInterface: interfaces.outside,
     outsideAddress: router.outside.address,
-    insideHost: router.insideHost
+    insideHost: router.insideHost,
+    portMapping: router.portMapping ?? null
   })
   const ipv6 =
     router.ipv6 === undefined
@@ -78,6 +80,7 @@ export function fitRouter(
     | 'outsideGateway'
     | 'routes'
     | 'link'
+    | 'portMapping'
   >,
   interfaces: RouterInterfaces,
   means: ShapingMeans
@@ -88,6 +91,9 @@ export function fitRouter(
     sysctls: {},
     steps: [
       ...routerRules(router, interfaces),
+      ...(router.portMapping === undefined
+        ? []
+        : [{ argv: ['nft', '-f', '-'], input: portMappingRuleset(interfaces.outside) }]),
       ...shapeSteps(shape),
       { argv: ['ip', 'address', 'replace', gateway, 'dev', interfaces.inside] },
       ...(router.outsideGateway === null ? [] : [defaultRoute(router.outsideGateway)]),

@@ -4,6 +4,7 @@
  */
 
 import type { NatSpec } from './nat-kinds.ts'
+import type { PortMappingSpec } from './port-mapping.ts'
 
 /** Which process a host runs. */
 export type Role = 'node' | 'relay' | 'gateway' | 'chain' | 'client'
@@ -40,6 +41,8 @@ export interface NetworkSpec {
   ipv6?: 'dual' | 'only'
   /** What its router does with IPv6 from outside that nobody inside asked for. Default `firewall`: drop it. */
   ipv6Filter?: 'firewall' | 'none'
+  /** A server on the router that hosts inside ask for open ports, and what it does wrong. Only with a NAT that translates ports. */
+  portMapping?: PortMappingSpec
   /** The router's own attachment to the outer network (an access line). */
   link?: Impairment | LinkSpec
   /**

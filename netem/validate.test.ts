@@ -1,6 +1,7 @@
 import { deepEqual, ok } from 'node:assert/strict'
 import fc from 'fast-check'
 import type { NatKind } from './nat-kinds.ts'
+import type { PortMappingSpec } from './port-mapping.ts'
 import { many, TOPOLOGY_NAMES, topologyNamed } from './topologies/index.ts'
 import type { Impairment, NetworkSpec, Role, Topology } from './topology.ts'
 import { validate } from './validate.ts'
@@ -55,6 +56,36 @@ describe('validate', () => {
         set(t, 'y', { behind: 'x', nat: 'none' })
       },
       ['networks.x.behind CYCLIC_BEHIND', 'networks.y.behind CYCLIC_BEHIND']
+    ],
+    [
+      'port mapping with nothing to map',
+      t => {
+        t.networks.internet!.portMapping = { protocols: ['pcp'] }
+        set(t, 'x', { behind: 'internet', nat: 'one-to-one', portMapping: { protocols: ['upnp'] } })
+      },
+      ['networks.internet.portMapping PORT_MAPPING_WITHOUT_NAT', 'networks.x.portMapping PORT_MAPPING_CONTRADICTION']
+    ],
+    [
+      'port mapping in words that are none',
+      t =>
+        set(t, 'x', {
+          behind: 'internet',
+          nat: 'symmetric',
+          portMapping: {
+            protocols: ['upnp', 'stun', 'upnp'],
+            fault: 'lying',
+            leaseS: 1,
+            port: 1
+          } as unknown as PortMappingSpec
+        }),
+      [
+        'networks.x.portMapping.port UNKNOWN_KEY',
+        'networks.x.portMapping.protocols.1 BAD_PORT_MAPPING',
+        'networks.x.portMapping.protocols.2 BAD_PORT_MAPPING',
+        'networks.x.portMapping.fault BAD_PORT_MAPPING',
+        'networks.x.portMapping.leaseS OUT_OF_RANGE',
+        'networks.x.portMapping.leaseS PORT_MAPPING_CONTRADICTION'
+      ]
     ],
     ['two internets', t => set(t, 'x', {}), ['networks.x TWO_INTERNETS', 'networks.x.subnet OVERLAPPING_SUBNETS']],
     [

@@ -5,6 +5,7 @@ import { MAX_LANS, PORTS_PER_SLOT, subnetsOf } from './slots.ts'
 import type { HostSpec, NetworkSpec, Role, Topology } from './topology.ts'
 import { validateLink } from './validate-link.ts'
 import { checkNat } from './validate-nat.ts'
+import { checkPortMapping } from './validate-port-mapping.ts'
 import { checkRoles, checkVolumes } from './validate-roles.ts'
 
 /** One thing that is wrong. */
@@ -23,7 +24,7 @@ export type Report = (path: string, code: string, message: string) => void
 export const ROLES: readonly Role[] = ['node', 'relay', 'gateway', 'chain', 'client']
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 const TOPOLOGY_KEYS = ['name', 'description', 'networks', 'hosts']
-const NETWORK_KEYS = ['behind', 'nat', 'ipv6', 'ipv6Filter', 'link', 'subnet']
+const NETWORK_KEYS = ['behind', 'nat', 'ipv6', 'ipv6Filter', 'portMapping', 'link', 'subnet']
 const HOST_KEYS = ['role', 'on', 'link', 'volume', 'env']
 /** Prefix lengths an author may fix: internet, and NATed networks. */
 const FIXED_INTERNET_PREFIXES = [8, 20] as const
@@ -63,6 +64,7 @@ function checkNetworks(topology: Topology, report: Report): void {
     const path = `networks.${name}`
     unknownKeys(network, NETWORK_KEYS, path, report)
     if (network.nat !== undefined) checkNat(topology, name, network.nat, `${path}.nat`, report)
+    checkPortMapping(network, `${path}.portMapping`, report)
     if (network.behind === undefined && network.nat !== undefined) {
       report(`${path}.nat`, 'NAT_WITHOUT_BEHIND', 'a NAT stands between two networks; say which one this is `behind`')
     }

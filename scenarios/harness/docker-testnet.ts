@@ -241,7 +241,9 @@ async function brokenLegs(plan: Plan, containers: Map<string, { State: string }>
     legServices(plan).map(async service => {
       const state = containers.get(service)?.State ?? 'gone'
       if (state !== 'running') return `${service} is ${state}`
-      return (await legReady(find, service)) ? null : `${service} does not shape its links any more`
+      return (await legReady(find, service))
+        ? null
+        : `${service} is no longer what the plan says: its shaper or a daemon is gone (its log says which)`
     })
   )
   return found.filter(why => why !== null)

@@ -323,7 +323,14 @@ export function probeNat({ reflectors, ports, fresh, startWithinMs }: ProberConf
     const one = await open(await freePort())
     const firstSeen = await one.ask([first, p1])
     if (firstSeen === null) return null
-    const others: Where[] = second === undefined ? [[first, p2]] : [[first, p2], [second, p1], [second, p2]]
+    const others: Where[] =
+      second === undefined
+        ? [[first, p2]]
+        : [
+            [first, p2],
+            [second, p1],
+            [second, p2]
+          ]
     const seen = [firstSeen, ...(await Promise.all(others.map(one.ask)))]
 
     const opened: Array<{ localPort: number; port: number | null }> = []

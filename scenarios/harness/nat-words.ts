@@ -66,7 +66,8 @@ function mappingOf(seen: Array<Endpoint | null>): ProtocolWords['mapping'] {
   if (texts.length < seen.length) return unclear('a reflector did not answer')
   const [one, otherPort, otherAddress, otherBoth] = texts
   const distinct = new Set(texts).size
-  if (distinct === 1) return seen.length === 4 ? 'endpoint-independent' : unclear('it needs a reflector at a second address')
+  if (distinct === 1)
+    return seen.length === 4 ? 'endpoint-independent' : unclear('it needs a reflector at a second address')
   if (distinct === texts.length && seen.length === 4) return 'address-and-port-dependent'
   if (one === otherPort && otherAddress === otherBoth && distinct === 2) return 'address-dependent'
   return unclear(`seen as ${texts.join(', ')}`)
@@ -76,7 +77,9 @@ function filteringOf({ fromOtherPort, fromOtherAddress }: ProtocolObservation): 
   if (fromOtherAddress === null) return unclear('it needs a reflector at a second address')
   if (fromOtherPort === 'refused' || fromOtherAddress === 'refused') return unclear('refused, not dropped')
   if (fromOtherAddress === 'passed')
-    return fromOtherPort === 'passed' ? 'endpoint-independent' : unclear('another address passes, another port does not')
+    return fromOtherPort === 'passed'
+      ? 'endpoint-independent'
+      : unclear('another address passes, another port does not')
   return fromOtherPort === 'passed' ? 'address-dependent' : 'address-and-port-dependent'
 }
 
