@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import net from 'node:net'
 import { roles } from '../compose/index.ts'
 import { type Plan, routeLookups, topologyNamed } from '../netem/index.ts'
+import { changesContract } from './contract-changes.ts'
 import { removeRun } from './harness/down.ts'
 import { connectTcp, type RoutingTables, readRoutes } from './harness/host-programs.ts'
 import { nodeProgram } from './harness/probe-programs.ts'
@@ -183,6 +184,8 @@ describe(`the ${runtime} runtime`, () => {
     assert.equal((await standing.testnet.status()).hosts.alice?.cut, false)
     await becomesReady()
   })
+
+  changesContract({ testnet: () => standing.testnet, answer, becomesReady })
 
   it('removes everything, twice if asked', async function () {
     this.timeout(UP_TIMEOUT_MS)
