@@ -19,9 +19,10 @@ SCENARIO ?=
 DEPTH ?= short
 BENCH ?=
 JSON ?=
+CAPTURE ?=
 
 TESTNET := node scenarios/harness/cli.ts
-UP_FLAGS = --topology $(TOPOLOGY) --runtime $(RUNTIME) --seed $(SEED) $(if $(NODES),--nodes $(NODES))
+UP_FLAGS = --topology $(TOPOLOGY) --runtime $(RUNTIME) --seed $(SEED) $(if $(NODES),--nodes $(NODES)) $(if $(filter-out 0,$(CAPTURE)),--capture)
 
 .PHONY: help setup lab testnet-up testnet-status testnet-down test contract scenarios bench doctor docker-engine compose images \
 	build run-node run-relay run-gateway lint format coverage sqlite3 clean
@@ -29,7 +30,7 @@ UP_FLAGS = --topology $(TOPOLOGY) --runtime $(RUNTIME) --seed $(SEED) $(if $(NOD
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  Variables: TOPOLOGY=testnet|nat-pair|lan|many|./file.ts  RUNTIME=docker|netns  SEED=word  NODES=30  SCENARIO=name  BENCH=name  JSON=1"
+	@echo "  Variables: TOPOLOGY=testnet|nat-pair|lan|many|./file.ts  RUNTIME=docker|netns  SEED=word  NODES=30  SCENARIO=name  BENCH=name  JSON=1  CAPTURE=1"
 
 setup: ## Node and packages, when they are missing or the lockfile changed
 	@./.ci/setup $(NODE_PACKAGE) $(NODE_VERSION)
@@ -37,7 +38,7 @@ setup: ## Node and packages, when they are missing or the lockfile changed
 lab: setup
 	@./netem/tools.sh
 
-testnet-up: setup ## Bring up the small internet: TOPOLOGY, RUNTIME, SEED, NODES
+testnet-up: setup ## Bring up the small internet: TOPOLOGY, RUNTIME, SEED, NODES, CAPTURE=1
 	@$(TESTNET) up $(UP_FLAGS)
 
 testnet-status: setup ## Look at it (JSON=1 for machines)
@@ -56,8 +57,8 @@ test: lab ## Lint, types, unit and README tests, then the contract suite and fir
 contract: lab ## The contract suite that every runtime keeps: RUNTIME
 	@$(TESTNET) contract --runtime $(RUNTIME)
 
-scenarios: setup ## Scenario suites: SCENARIO, RUNTIME, DEPTH=short|full; reports under reports/
-	@$(TESTNET) run $(if $(SCENARIO),$(SCENARIO),--all) --runtime $(RUNTIME) --seed $(SEED) --depth $(DEPTH)
+scenarios: setup ## Scenario suites: SCENARIO, RUNTIME, DEPTH=short|full, CAPTURE=1; reports under reports/
+	@$(TESTNET) run $(if $(SCENARIO),$(SCENARIO),--all) --runtime $(RUNTIME) --seed $(SEED) --depth $(DEPTH) $(if $(filter-out 0,$(CAPTURE)),--capture)
 
 bench: lab ## Benchmarks as ratios, JSON under reports/bench/: BENCH=name for one
 	@node bench/main.ts $(BENCH)

@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 . ./debian.sh
 
 SUITE=bookworm
-PACKAGES=(iproute2 nftables iptables conntrack tayga)
+PACKAGES=(iproute2 nftables iptables conntrack tayga miniupnpd-nftables tcpdump)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }; }

@@ -2,7 +2,20 @@
  * The network as data and as Linux makes it: topology → plan, NAT kinds, impairments, namespaces.
  * Nothing else in Warren calls `ip`, `nft`, `tc` or NFQUEUE. It knows nothing of what the hosts run.
  */
+
 export { type CapabilityName, type CapabilityReport, capabilities, shapingMeans } from './capabilities.ts'
+export {
+  CAPTURE_FILE_MB,
+  CAPTURE_FILES,
+  CAPTURE_READY,
+  CAPTURE_SNAP_BYTES,
+  CAPTURE_TOOLS,
+  type CaptureMode,
+  type CaptureOwner,
+  captureArgv,
+  captureOwners,
+  tableDumps
+} from './capture.ts'
 export {
   interfaceHolding,
   plannedState,
@@ -61,7 +74,15 @@ export { networkNamed, outerAddresses, type Place, placeOn, routersAbove } from 
 export { CHAIN_ID, CHAIN_RPC_PORT, plan } from './plan.ts'
 export type * from './plan.types.ts'
 export { PORT_MAPPER } from './port-mapper.ts'
-export type { PlannedPortMapping, PortMappingFault, PortMappingProtocol, PortMappingSpec } from './port-mapping.ts'
+export {
+  type PlannedPortMapping,
+  PORT_MAPPING_FAULTS,
+  PORT_MAPPING_PROTOCOLS,
+  type PortMappingFault,
+  type PortMappingProtocol,
+  type PortMappingSpec
+} from './port-mapping.ts'
+export { askMapping, type MappingAnswer, type MappingRequest } from './port-mapping-ask.ts'
 export { allRouteLookups, type RouteLookup, routeLookups } from './route-proof.ts'
 export { LOOP_SYSCTLS, type ShapingMeans } from './shape.ts'
 export { type Shaper, ShaperDiedError, startShaper, UnknownLinkError } from './shaper.ts'

@@ -12,6 +12,11 @@ need nsenter util-linux
 need setpriv util-linux
 need tayga tayga
 need curl curl
+# Not needed always: topologies with port mapping and captures say it when they miss them. Root gets them all the same.
+if [ "$(id -u)" = 0 ]; then
+  need miniupnpd miniupnpd-nftables
+  need tcpdump tcpdump
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

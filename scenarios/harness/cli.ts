@@ -32,6 +32,8 @@ const runtimeOption = new Option(
   .choices(['auto', 'docker', 'netns'])
   .default('auto')
 
+const captureOption = new Option('--capture', 'record what crosses every interface: captures/ of the run or the report')
+
 /** Progress and a signal that Ctrl-C, SIGTERM and a closed terminal abort. */
 async function watched<T>(act: (progress: ClosableProgress, signal: AbortSignal) => Promise<T>): Promise<T> {
   const progress = showProgress()
@@ -53,13 +55,21 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-async function up(flags: TopologyFlags & RuntimeFlags): Promise<void> {
+async function up(flags: TopologyFlags & RuntimeFlags & { capture?: true }): Promise<void> {
   const { bringUp } = await import('./up.ts')
   const { hostTable, nextSteps } = await import('./table.ts')
   const topology = await loadTopology(flags.topology, flags.nodes === undefined ? {} : { nodes: flags.nodes })
   const { testnet, endpoints } = await watched(
     async (progress, signal) =>
-      await bringUp({ topology, seed: flags.seed, runtime: flags.runtime, bound: false, progress, signal })
+      await bringUp({
+        topology,
+        seed: flags.seed,
+        runtime: flags.runtime,
+        bound: false,
+        capture: flags.capture === true,
+        progress,
+        signal
+      })
   )
   print(hostTable(testnet.plan))
   print(nextSteps(endpoints))
@@ -94,11 +104,18 @@ async function contract(flags: RuntimeFlags): Promise<void> {
 
 async function run(
   names: string[],
-  flags: RuntimeFlags & { seed: string; all?: true; depth: 'short' | 'full' }
+  flags: RuntimeFlags & { seed: string; all?: true; capture?: true; depth: 'short' | 'full' }
 ): Promise<void> {
   const { runScenarios } = await import('./run.ts')
   process.exitCode = await watched(
-    async (progress, signal) => await runScenarios(names, { ...flags, all: flags.all === true, progress, signal })
+    async (progress, signal) =>
+      await runScenarios(names, {
+        ...flags,
+        all: flags.all === true,
+        capture: flags.capture === true,
+        progress,
+        signal
+      })
   )
 }
 
@@ -121,7 +138,10 @@ function topologyFlags(command: Command): Command {
 }
 
 const program = new Command('testnet').description('Bring up, look at, prove and remove testnets.')
-topologyFlags(program.command('up').description('bring a testnet up')).addOption(runtimeOption).action(up)
+topologyFlags(program.command('up').description('bring a testnet up'))
+  .addOption(runtimeOption)
+  .addOption(captureOption)
+  .action(up)
 program.command('status').description('what runs now').option('--json', 'for programs').action(status)
 program.command('down').description('remove it and prove that nothing is left').action(down)
 program.command('doctor').description('what this machine can run').option('--json', 'for programs').action(doctor)
@@ -134,6 +154,7 @@ program
   .option('--seed <word>', 'replays plan, payloads and choices', DEFAULT_SEED)
   .addOption(new Option('--depth <depth>', 'short is what CI runs').choices(DEPTHS).default('short'))
   .addOption(runtimeOption)
+  .addOption(captureOption)
   .action(run)
 program.command('list').description('topologies and scenarios').action(list)
 topologyFlags(program.command('plan').description('print a plan as JSON'))

@@ -70,7 +70,7 @@ export function dockerChanges(plan: Plan, project: Project, find: ReturnType<typ
     const isLeg = !plan.hosts.some(({ name }) => name === service)
     const { code, stdout, stderr } = isLeg
       ? await execIn(container, argv)
-      : await runBeside(client, container.id, LEG_IMAGE, argv, { admin: true, labels: runLabels(run) })
+      : await runBeside(client, container.id, LEG_IMAGE, argv, { capabilities: ['NET_ADMIN'], labels: runLabels(run) })
     if (code !== 0) throw new EngineError(`a change of ${service} failed: ${stderr || stdout}`)
   }
 

@@ -120,33 +120,58 @@ export async function logsOf(container: Container, tail?: number): Promise<strin
   return demultiplex(frames).all
 }
 
-/**
- * Run one command in a container of its own that shares another's network, and remove it.
- * @param options.admin whether it may change that network
- */
+/** What a container beside another may do and is called. */
+export interface BesideOptions {
+  /** What it may do, as the kernel calls it. Default: nothing. */
+  capabilities?: string[]
+  labels: Record<string, string>
+  user?: string
+  /** Folders of this machine it may write to, as `<here>:<there>`. */
+  binds?: string[]
+}
+
+/** Start one command in a container of its own that shares another's network; whoever starts it removes it. */
+export async function startBeside(
+  client: Client,
+  network: string,
+  image: string,
+  argv: string[],
+  { capabilities = [], labels, user, binds = [] }: BesideOptions
+): Promise<Container> {
+  const { dockerode } = client.container
+  const container = await dockerode.createContainer({
+    Image: image,
+    Cmd: argv,
+    Labels: labels,
+    ...(user === undefined ? {} : { User: user }),
+    HostConfig: {
+      NetworkMode: `container:${network}`,
+      CapDrop: ['ALL'],
+      CapAdd: capabilities,
+      SecurityOpt: ['no-new-privileges'],
+      ReadonlyRootfs: true,
+      Binds: binds
+    }
+  })
+  try {
+    await container.start()
+  } catch (error) {
+    await container.remove({ force: true })
+    throw error
+  }
+  return container
+}
+
+/** Run one command so, wait for its end, and remove its container. */
 export async function runBeside(
   client: Client,
   network: string,
   image: string,
   argv: string[],
-  options: { admin: boolean; labels: Record<string, string>; user?: string }
+  options: BesideOptions
 ): Promise<ExecResult> {
-  const { dockerode } = client.container
-  const container = await dockerode.createContainer({
-    Image: image,
-    Cmd: argv,
-    Labels: options.labels,
-    ...(options.user === undefined ? {} : { User: options.user }),
-    HostConfig: {
-      NetworkMode: `container:${network}`,
-      CapDrop: ['ALL'],
-      CapAdd: options.admin ? ['NET_ADMIN'] : [],
-      SecurityOpt: ['no-new-privileges'],
-      ReadonlyRootfs: true
-    }
-  })
+  const container = await startBeside(client, network, image, argv, options)
   try {
-    await container.start()
     const { StatusCode } = (await container.wait()) as { StatusCode: number }
     const frames = (await container.logs({ stdout: true, stderr: true })) as unknown as Buffer
     const { stdout, stderr } = demultiplex(frames)

@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { ensureImages, projectName, renderCompose, writeHostFiles } from '../../compose/index.ts'
 import { CONTROL_PORT_BASE, type Plan, PORTS_PER_SLOT, prefixesOf } from '../../netem/index.ts'
+import { startCaptures } from './docker-captures.ts'
 import { composeEnvironment, dockerClient, logsOf } from './docker-client.ts'
 import { COMPOSE_FILE, KEYS_FOLDER, keepLogs, removeDocker } from './docker-down.ts'
 import { EngineError } from './docker-errors.ts'
@@ -29,7 +30,8 @@ const CAPABILITIES: Capability[] = [
   'router-change',
   'unplug',
   'move',
-  'partition'
+  'partition',
+  'port-mapping'
 ]
 const PROBE_TIMEOUT_MS = 15_000
 const FIX = 'make docker-engine'
@@ -79,6 +81,9 @@ export const dockerRuntime: Runtime = {
     return { can: missing.length === 0 ? CAPABILITIES : [], missing }
   },
 
+  // The leg image has every tool.
+  lacks: async () => [],
+
   async slotFree(slot) {
     const listening = await listeningPorts()
     const first = CONTROL_PORT_BASE + PORTS_PER_SLOT * slot
@@ -122,7 +127,7 @@ export const dockerRuntime: Runtime = {
   }
 }
 
-async function bringUp(plan: Plan, project: Project, { progress, signal }: UpOptions): Promise<void> {
+async function bringUp(plan: Plan, project: Project, { progress, signal, capture }: UpOptions): Promise<void> {
   await writeHostFiles(plan, join(project.folder, KEYS_FOLDER))
   const document = renderCompose(plan, { run: project.run, keys: `./${KEYS_FOLDER}` })
   await writeFile(join(project.folder, COMPOSE_FILE), document, { mode: 0o600 })
@@ -135,6 +140,11 @@ async function bringUp(plan: Plan, project: Project, { progress, signal }: UpOpt
   })
   signal.throwIfAborted()
   created()
+  if (capture) {
+    const recording = progress.stage('Start to record every interface')
+    await startCaptures(plan, project)
+    recording()
+  }
   const find = containerFinder(project.run)
   const listening = progress.stage('Wait until routers route and every host listens')
   const failed = new AbortController()

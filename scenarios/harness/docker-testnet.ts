@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { LEG_IMAGE, legName, roles } from '../../compose/index.ts'
 import { cutRuleset, healRuleset, type Plan, type PlannedHost } from '../../netem/index.ts'
 import { note, readActs } from './docker-acts.ts'
+import { recordAgain, takeEvidence } from './docker-captures.ts'
 import { type DockerChanges, dockerChanges, networkOwner } from './docker-changes.ts'
 import { dockerClient, execIn, logsOf, runBeside } from './docker-client.ts'
 import { removeDocker } from './docker-down.ts'
@@ -35,7 +36,7 @@ const ignoring =
 export function dockerTestnet(plan: Plan, project: Project): Testnet {
   const find = containerFinder(project.run)
   const changes = dockerChanges(plan, project, find)
-  const hosts = new Map(plan.hosts.map(planned => [planned.name, dockerHost(planned, project, find, changes)]))
+  const hosts = new Map(plan.hosts.map(planned => [planned.name, dockerHost(plan, planned, project, find, changes)]))
   const routers = new Map(plan.routers.map(planned => [planned.name, changes.router(planned)]))
   return {
     plan,
@@ -55,11 +56,12 @@ export function dockerTestnet(plan: Plan, project: Project): Testnet {
     routers: () => [...routers.values()],
     dropBetween: changes.dropBetween,
     status: async () => await statusOf(plan, project, find),
+    evidence: async ({ lookMs }) => await takeEvidence(plan, project, lookMs),
     down: async (how = {}) => await removeDocker(project, how.progress)
   }
 }
 
-function dockerHost(planned: PlannedHost, project: Project, find: Finder, changes: DockerChanges): Host {
+function dockerHost(plan: Plan, planned: PlannedHost, project: Project, find: Finder, changes: DockerChanges): Host {
   const { folder, run } = project
   const { name } = planned
   const control = `http://127.0.0.1:${planned.controlPort}`
@@ -68,7 +70,11 @@ function dockerHost(planned: PlannedHost, project: Project, find: Finder, change
     const { client, container } = await find(networkOwner(planned))
     if (planned.leg) return await execIn(container, argv, signal)
     const user = admin ? {} : { user: PRODUCT_USER }
-    return await runBeside(client, container.id, LEG_IMAGE, argv, { admin, labels: runLabels(run), ...user })
+    return await runBeside(client, container.id, LEG_IMAGE, argv, {
+      capabilities: admin ? ['NET_ADMIN'] : [],
+      labels: runLabels(run),
+      ...user
+    })
   }
   const loadRules = async (ruleset: string): Promise<void> => {
     const { code, stderr } = await inNetwork(['nft', ruleset], true)
@@ -80,6 +86,7 @@ function dockerHost(planned: PlannedHost, project: Project, find: Finder, change
     const { cut, unplugged } = await readActs(folder)
     if (!planned.leg && cut.includes(name)) await cutOff()
     if (!planned.leg) await changes.again(planned)
+    if (!planned.leg) await recordAgain(plan, project, name)
     // Nobody can ask it before it is plugged in again.
     if (!unplugged.includes(name)) await listen([planned], find)
   }

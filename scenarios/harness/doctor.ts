@@ -1,7 +1,8 @@
 /** What this machine can run, what is missing, and the one command that gets it. */
 import { availableParallelism, totalmem } from 'node:os'
 import Table from 'cli-table3'
-import { findProgram } from './programs.ts'
+import { CAPTURE_TOOLS, PORT_MAPPER } from '../../netem/index.ts'
+import { findProgram, installCommand } from './programs.ts'
 import type { Capability, RuntimeName } from './runtime.ts'
 import { RUNTIME_NAMES, runtimeNamed } from './runtimes.ts'
 import { tableStyle } from './table.ts'
@@ -17,6 +18,12 @@ export interface Diagnosis {
 
 const GIB = 1 << 30
 const TOOLS = [
+  {
+    name: PORT_MAPPER.program,
+    what: 'topologies with port mapping, on netns',
+    fix: installCommand([PORT_MAPPER.package])
+  },
+  ...CAPTURE_TOOLS.map(name => ({ name, what: 'captures, on netns', fix: installCommand([name]) })),
   { name: 'make', what: 'all commands', fix: 'apt-get install make' },
   { name: 'curl', what: "the README's examples", fix: 'apt-get install curl' },
   { name: 'git', what: 'keeping a clone up to date', fix: 'apt-get install git' }

@@ -1,6 +1,8 @@
 /** Remove runs: the one asked for, and those nobody stands behind any more. Never anything that has no record. */
-import { rm } from 'node:fs/promises'
+import { access, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { KeeperError } from './errors.ts'
+import { CAPTURES_FOLDER } from './paths.ts'
 import {
   abandoned,
   currentRecord,
@@ -11,7 +13,7 @@ import {
   unpointCurrent,
   writeRecord
 } from './run-record.ts'
-import type { Progress, RuntimeName } from './runtime.ts'
+import type { Progress, RuntimeName, Testnet } from './runtime.ts'
 import { runtimeNamed } from './runtimes.ts'
 
 /** Folders of ended runs (logs and plans) that are kept. */
@@ -30,6 +32,7 @@ export async function removeRun(record: RunRecord, progress?: Progress): Promise
   if (plan !== null) {
     const runtime = await runtimeNamed(record.runtime)
     const testnet = await runtime.attach(plan, { folder: runFolder(record.run), run: record.run })
+    if (record.state === 'up' && !record.bound) await keepTables(testnet)
     left.push(...(await testnet.down(progress === undefined ? {} : { progress })))
   }
   if (left.length === 0) {
@@ -37,6 +40,15 @@ export async function removeRun(record: RunRecord, progress?: Progress): Promise
     await unpointCurrent(record.run)
   }
   return left
+}
+
+/** A testnet that was recorded leaves its routers' tables beside the packets; one that is half gone leaves what it can. */
+async function keepTables(testnet: Testnet): Promise<void> {
+  const isRecorded = await access(join(testnet.folder, CAPTURES_FOLDER)).then(
+    () => true,
+    () => false
+  )
+  if (isRecorded) await testnet.evidence({ lookMs: 0 })
 }
 
 /** Remove what dead harnesses left, and old logs. */

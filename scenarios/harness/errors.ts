@@ -35,6 +35,14 @@ export class RuntimeMissingError extends HarnessError {
   }
 }
 
+/** Thrown when a testnet, or watching it so, needs something that this machine lacks. */
+export class TestnetNeedsError extends HarnessError {
+  constructor(topology: string, missing: Array<{ what: string; why: string; fix: string }>) {
+    const lines = missing.map(({ what, why, fix }) => `  - ${what}: ${why}\n    mend it: ${fix}`)
+    super('TESTNET_NEEDS', `'${topology}' needs what is not here:\n${lines.join('\n')}`)
+  }
+}
+
 /** Thrown when every slot's ports are taken. */
 export class NoFreeSlotError extends HarnessError {
   constructor(tried: number) {
@@ -116,6 +124,13 @@ export class ShapingMissingError extends HarnessError {
       'SHAPING_MISSING',
       'links of this topology are impaired and nothing here can do that: `make doctor` names the fix'
     )
+  }
+}
+
+/** Thrown when an interface cannot be recorded though that was asked for. */
+export class CaptureFailedError extends HarnessError {
+  constructor(owner: string, said: string) {
+    super('CAPTURE_FAILED', `what crosses ${owner} cannot be recorded: ${said || 'tcpdump says nothing'}`)
   }
 }
 

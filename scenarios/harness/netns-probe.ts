@@ -2,15 +2,10 @@
 import { readFile } from 'node:fs/promises'
 import { delimiter } from 'node:path'
 import { CommandFailedError, capabilities, run, type ShapingMeans, shapingMeans } from '../../netem/index.ts'
-import { isRoot, missingPackages, SEARCH_PATH } from './programs.ts'
+import { installCommand, isRoot, missingPackages, SEARCH_PATH } from './programs.ts'
+import type { Missing } from './runtime.ts'
 
 const PROBE_TIMEOUT_MS = 10_000
-
-export interface Missing {
-  what: string
-  why: string
-  fix: string
-}
 
 export interface NetnsProbe {
   /** Everything that stops the runtime here, empty when nothing does. */
@@ -49,7 +44,7 @@ async function probeNow(): Promise<NetnsProbe> {
   }
   const packages = await missingPackages()
   if (packages.length > 0) {
-    const fix = `${isRoot() ? '' : 'sudo '}apt-get install -y --no-install-recommends ${packages.join(' ')}`
+    const fix = installCommand(packages)
     const why = 'programs that lay the networks out are not installed'
     return { missing: [{ what: packages.join(', '), why, fix }], means: null }
   }

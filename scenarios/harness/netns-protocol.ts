@@ -28,6 +28,8 @@ export interface Launch {
   means: ShapingMeans | null
   /** In the order they are to be started. */
   programs: Program[]
+  /** Whether every interface is recorded. */
+  capture: boolean
   /** How many may be starting at one time. */
   concurrency: number
 }
@@ -74,6 +76,7 @@ export type SupervisorOrder =
 /** A request on the Unix socket, one JSON line a connection; closing the connection early aborts it. */
 export type Call =
   | { method: 'status' }
+  | { method: 'evidence'; lookMs: number }
   | { method: 'exec'; host: string; argv: string[] }
   | { method: 'kill' | 'start' | 'pause' | 'continue' | 'restart' | 'cut' | 'heal'; host: string }
   | { method: 'change'; change: NetworkChange }

@@ -5,7 +5,14 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { roleProcess } from '../../compose/index.ts'
-import { CONTROL_PORT_BASE, type Plan, PORTS_PER_SLOT, type Role } from '../../netem/index.ts'
+import {
+  CAPTURE_TOOLS,
+  CONTROL_PORT_BASE,
+  type Plan,
+  PORT_MAPPER,
+  PORTS_PER_SLOT,
+  type Role
+} from '../../netem/index.ts'
 import { InterruptedError, KeeperError, RuntimeMissingError } from './errors.ts'
 import { keeperSocketPath, readKeeperRecord } from './netns-client.ts'
 import { removeNetns } from './netns-down.ts'
@@ -14,7 +21,8 @@ import type { HarnessMessage, KeeperMessage, Launch, Program } from './netns-pro
 import { netnsTestnet } from './netns-testnet.ts'
 import { ROOT } from './paths.ts'
 import { listeningPorts } from './processes.ts'
-import type { Capability, Progress, Runtime, UpOptions } from './runtime.ts'
+import { findProgram, installCommand } from './programs.ts'
+import type { Capability, Missing, Progress, Runtime, UpOptions } from './runtime.ts'
 
 /** Hosts that others wait for come first. */
 const START_ORDER: Role[] = ['chain', 'relay', 'gateway', 'node', 'client']
@@ -42,7 +50,23 @@ export const netnsRuntime: Runtime = {
 
   async probe() {
     const { missing } = await probeNetns({ afresh: true })
-    return { can: missing.length === 0 ? CAPABILITIES : [], missing }
+    if (missing.length > 0) return { can: [], missing }
+    const mapsPorts = (await findProgram(PORT_MAPPER.program)) !== null
+    return { can: mapsPorts ? [...CAPABILITIES, 'port-mapping'] : CAPABILITIES, missing }
+  },
+
+  async lacks(plan, { capture }) {
+    const missing: Missing[] = []
+    const need = async (program: string, name: string, why: string): Promise<void> => {
+      if ((await findProgram(program)) === null) missing.push({ what: program, why, fix: installCommand([name]) })
+    }
+    const mapping = plan.routers.filter(({ portMapping }) => portMapping !== undefined).map(({ name }) => name)
+    if (mapping.length > 0) {
+      const why = `${mapping.join(', ')} ${mapping.length === 1 ? 'maps' : 'map'} ports, and the program that does it is not here`
+      await need(PORT_MAPPER.program, PORT_MAPPER.package, why)
+    }
+    if (capture) for (const tool of CAPTURE_TOOLS) await need(tool, tool, 'captures were asked for')
+    return missing
   },
 
   async slotFree(slot) {
@@ -55,13 +79,13 @@ export const netnsRuntime: Runtime = {
   async up(plan, options) {
     const { missing, means } = await probeNetns()
     if (missing.length > 0) throw new RuntimeMissingError('netns', missing)
-    const { folder, run, signal } = options
+    const { folder, run, signal, capture } = options
     const socket = keeperSocketPath(folder, run)
     const programs = await preparePrograms(plan, folder)
     const keeper = startKeeper(folder, socket)
     try {
       const concurrency = availableParallelism() * STARTS_PER_CORE
-      await bringUp(keeper, { run, folder, plan, means, programs, concurrency }, options)
+      await bringUp(keeper, { run, folder, plan, means, programs, capture, concurrency }, options)
       // A bound testnet keeps the channel, whose loss ends it.
       if (options.bound) keeper.channel?.unref()
       else {

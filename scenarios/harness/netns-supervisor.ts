@@ -7,7 +7,9 @@
 import { readlinkSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Plan } from '../../netem/index.ts'
 import { UnknownHostError, UnknownRouterError } from './errors.ts'
+import { startCaptures, takeEvidence } from './netns-captures.ts'
 import { applyChange } from './netns-changes.ts'
 import { type Lab, layOutLab } from './netns-lab.ts'
 import { Product, runToEnd } from './netns-product.ts'
@@ -20,7 +22,7 @@ import {
   toWireError
 } from './netns-protocol.ts'
 import type { SocketHandle } from './netns-socket.ts'
-import { CODE_CACHE_FOLDER } from './paths.ts'
+import { CAPTURES_FOLDER, CODE_CACHE_FOLDER } from './paths.ts'
 import type { TestnetStatus } from './runtime.ts'
 
 const products = new Map<string, Product>()
@@ -28,6 +30,8 @@ const running = new Map<number, AbortController>()
 const socketWaits = new Map<number, PromiseWithResolvers<SocketHandle>>()
 let lab: Lab | null = null
 let routers: string[] = []
+/** Once it is laid out. */
+let standing: { plan: Plan; captures: string } | null = null
 let eventFile = ''
 let lastId = 0
 
@@ -58,7 +62,7 @@ async function needSocket(port: number): Promise<SocketHandle> {
   return await wait.promise
 }
 
-async function launch({ plan, means, programs, folder, concurrency }: Launch): Promise<void> {
+async function launch({ plan, means, programs, folder, capture, concurrency }: Launch): Promise<void> {
   eventFile = join(folder, 'events.jsonl')
   routers = plan.routers.map(({ name }) => name)
   const laid = stage(
@@ -69,6 +73,12 @@ async function launch({ plan, means, programs, folder, concurrency }: Launch): P
     void record({ event: 'invalid', why })
   })
   laid()
+  standing = { plan, captures: join(folder, CAPTURES_FOLDER) }
+  if (capture) {
+    const recording = stage('Start to record every interface')
+    await startCaptures(plan, standing.captures, owner => void record({ event: 'recording ended', owner }))
+    recording()
+  }
   for (const program of programs) {
     const { host } = program
     const died = (name: string, how: string): void => void record({ event: 'died', host: name, how })
@@ -100,6 +110,9 @@ function status(): TestnetStatus {
 async function obey(call: Call, signal: AbortSignal): Promise<unknown> {
   if (call.method === 'status') return status()
   if (call.method === 'down') end()
+  if (call.method === 'evidence') {
+    return standing === null ? [] : await takeEvidence(standing.plan, standing.captures, call.lookMs)
+  }
   if (call.method === 'router-exec') return await execInRouter(call.router, call.argv, signal)
   if (call.method === 'change') return await change(call.change)
   const product = productOf(call.host)

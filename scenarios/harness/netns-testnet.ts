@@ -31,6 +31,11 @@ export function netnsTestnet(plan: Plan, options: { folder: string; socket: stri
     routers: () => [...routers.values()],
     dropBetween: changes.dropBetween,
     status: async () => (await callKeeper(socket, { method: 'status' })) as TestnetStatus,
+    evidence: async ({ lookMs }) =>
+      await callKeeper(socket, { method: 'evidence', lookMs }).then(
+        missing => missing as string[],
+        (error: Error) => [`everything: ${error.message}`]
+      ),
     down: async (how: { progress?: Progress } = {}) => await removeNetns(folder, plan, how.progress)
   }
 }

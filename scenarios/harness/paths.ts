@@ -13,5 +13,8 @@ export const REPORTS_FOLDER = process.env.WARREN_REPORTS_DIR ?? join(ROOT, 'repo
 /** Name of the link to the folder of the testnet that is up. */
 export const CURRENT_LINK = join(TESTNET_FOLDER, 'current')
 
+/** In a run's folder: packets and tables of its networks. */
+export const CAPTURES_FOLDER = 'captures'
+
 /** Where bundled programs keep Node's cache of compiled code. */
 export const CODE_CACHE_FOLDER = join(ROOT, 'dist', 'cache')

@@ -43,3 +43,8 @@ export async function missingPackages(): Promise<string[]> {
 export function isRoot(): boolean {
   return process.geteuid?.() === 0
 }
+
+/** The one command that brings these Debian packages. */
+export function installCommand(packages: string[]): string {
+  return `${isRoot() ? '' : 'sudo '}apt-get install -y --no-install-recommends ${packages.join(' ')}`
+}

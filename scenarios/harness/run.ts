@@ -1,19 +1,20 @@
 /** A run in stages: plan, up, prove, run, check, report, down. */
-import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { plan as planOf } from '../../netem/index.ts'
 import { CheckFailedError, type CheckResult, reason, startChecks } from './check.ts'
 import { removeRun } from './down.ts'
 import { HarnessError, InterruptedError } from './errors.ts'
+import { examiner, keepCaptures, keepEvidence } from './evidence.ts'
 import { startHistory } from './history.ts'
 import { startNemesis } from './nemesis.ts'
 import { REPORTS_FOLDER } from './paths.ts'
 import { proveLab } from './prove.ts'
 import { seededRandom } from './random.ts'
 import { type Report, replayCommand, writeReport } from './report.ts'
-import { listRecords, type RunRecord, runFolder } from './run-record.ts'
-import type { Progress, RuntimeName, Testnet } from './runtime.ts'
+import { listRecords, type RunRecord } from './run-record.ts'
+import type { Progress, RuntimeName } from './runtime.ts'
 import { chooseRuntime } from './runtimes.ts'
 import type { CommonStory, Depth, StandaloneScenario, TestnetScenario } from './scenario.ts'
 import { listScenarios, loadScenario, type NamedScenario } from './scenario-files.ts'
@@ -28,6 +29,8 @@ export interface RunOptions {
   seed: string
   depth: Depth
   all: boolean
+  /** Record what crosses every interface, into the report. Default: no. */
+  capture?: boolean
   progress: Progress
   signal: AbortSignal
   /** Default: `reports/` of the tree. */
@@ -108,11 +111,11 @@ async function judged(
   folder: string,
   outcome: Outcome
 ): Promise<void> {
-  const { progress, signal, seed, runtime } = options
+  const { progress, signal, seed, runtime, capture = false } = options
   const { topology } = scenario
   let standing: Standing
   try {
-    standing = await bringUp({ topology, seed, runtime, bound: true, progress, signal })
+    standing = await bringUp({ topology, seed, runtime, bound: true, capture, progress, signal })
   } catch (error) {
     if (signal.aborted) throw new InterruptedError()
     outcome.checks.push({ name: 'the testnet comes up', verdict: 'fail', detail: reason(error) })
@@ -121,12 +124,13 @@ async function judged(
     return
   }
   const { testnet } = standing
+  const examine = examiner(testnet, { capture, progress })
   try {
     const proved = progress.stage('Prove NATs and links')
     const proof = await proveLab(testnet, signal)
     outcome.rows.push(...[...proof.nats, ...proof.links].map(row => ({ ...row })))
     proved(`${proof.nats.length} NATs, ${proof.links.length} links: ${proof.ok ? 'as claimed' : 'NOT as claimed'}`)
-    if (proof.ok) await play(scenario, standing, options, folder, outcome)
+    if (proof.ok) await play(scenario, standing, options, folder, outcome, examine)
     else outcome.verdicts.push('invalid')
     const { invalid, hosts } = await testnet.status()
     const deaths = Object.entries(hosts).flatMap(([name, { deaths }]) => deaths.map(how => `${name}: ${how}`))
@@ -139,7 +143,9 @@ async function judged(
     outcome.checks.push({ name: 'the run ends', verdict: 'unknown', detail: reason(error) })
   } finally {
     const verdict = worst([...outcome.verdicts, ...outcome.checks.map(check => check.verdict)])
-    if (verdict !== 'pass') await keepEvidence(folder, standing.record, options, testnet)
+    const missing = (verdict !== 'pass' || capture) && !signal.aborted ? await examine() : []
+    if (verdict !== 'pass') await keepEvidence(folder, standing.record, options, { testnet, missing })
+    else if (capture) await keepCaptures(folder, standing.record)
     const left = await removeRun(standing.record, progress)
     if (left.length > 0) outcome.checks.push({ name: 'nothing is left', verdict: 'fail', detail: left.join('; ') })
   }
@@ -150,7 +156,8 @@ async function play(
   { testnet, endpoints }: Standing,
   options: RuntimeOptions,
   folder: string,
-  outcome: Outcome
+  outcome: Outcome,
+  examine: () => Promise<string[]>
 ): Promise<void> {
   const stage = setUp(scenario, options, folder, outcome)
   const nemesis = startNemesis(testnet, stage.common.history, stage.common.random.fork('nemesis'))
@@ -163,6 +170,8 @@ async function play(
     nemesis
   })
   await playOut(story, stage, options, outcome)
+  // Before anything is undone: what is wrong is seen best while it is.
+  if (outcome.checks.some(({ verdict }) => verdict === 'fail' || verdict === 'unknown')) await examine()
   await nemesis.undoAll()
 }
 
@@ -269,29 +278,4 @@ async function withSignal(story: Promise<void>, signal: AbortSignal): Promise<vo
 /** The record of the run this process made last, whatever became of it. */
 async function lastOwnRun(): Promise<RunRecord | null> {
   return (await listRecords()).findLast(({ harness }) => harness?.pid === process.pid) ?? null
-}
-
-/** One self-contained folder: seed, plan, logs, events, and the command that plays it again. */
-async function keepEvidence(
-  folder: string,
-  record: RunRecord,
-  { seed, depth }: RunOptions,
-  testnet?: Testnet
-): Promise<void> {
-  const from = runFolder(record.run)
-  const evidence = join(folder, 'failure')
-  await mkdir(join(evidence, 'logs'), { recursive: true })
-  for (const name of ['logs', 'plan.json', 'events.jsonl', 'compose.yml']) {
-    await cp(join(from, name), join(evidence, name), { recursive: true }).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error
-    })
-  }
-  await Promise.all(
-    (testnet?.hosts() ?? []).map(async host => {
-      const log = await host.logs().catch(error => `its log cannot be read: ${reason(error)}`)
-      await writeFile(join(evidence, 'logs', `${host.planned.name}.log`), log)
-    })
-  )
-  const again = replayCommand({ scenario: basename(dirname(folder)), runtime: record.runtime, seed, depth })
-  await writeFile(join(evidence, 'README.md'), `Seed \`${seed}\`, run ${record.run}. Play it again:\n\n    ${again}\n`)
 }

@@ -22,6 +22,8 @@ export type Capability =
   | 'move'
   /** Packets are lost by pair of hosts. */
   | 'partition'
+  /** Routers map ports on request. */
+  | 'port-mapping'
 
 export interface Progress {
   /** A stage begins; the returned function ends it. Stages may overlap. */
@@ -38,6 +40,8 @@ export interface UpOptions {
   signal: AbortSignal
   /** Needed only while this process lives: a runtime that can ends it then; the others leave it to the next command. */
   bound: boolean
+  /** Record what crosses every interface, into `captures/` of the folder. */
+  capture: boolean
 }
 
 export interface ExecResult {
@@ -132,14 +136,28 @@ export interface Testnet {
   dropBetween: (pairs: readonly DirectedPair[]) => Promise<Undo>
   /** What runs now. */
   status: () => Promise<TestnetStatus>
+  /**
+   * What there is to see now, as files in `captures/` of the folder: what crosses every interface for `lookMs` (0: no
+   * look), and every router's flows and rules. Never rejects; answers what could not be had, in plain words.
+   */
+  evidence: (options: { lookMs: number }) => Promise<string[]>
   /** Remove everything; answers what is still there in plain words, empty when nothing is. Idempotent. */
   down: (options?: { progress?: Progress }) => Promise<string[]>
+}
+
+/** A thing that is not here, and the one command that gets it. */
+export interface Missing {
+  what: string
+  why: string
+  fix: string
 }
 
 export interface Runtime {
   name: RuntimeName
   /** What it can do here, and for what it cannot the reason and the one command that mends it. */
-  probe: () => Promise<{ can: Capability[]; missing: Array<{ what: string; why: string; fix: string }> }>
+  probe: () => Promise<{ can: Capability[]; missing: Missing[] }>
+  /** What this plan, or watching it so, needs besides and this machine lacks; empty when it can be brought up. Touches nothing. */
+  lacks: (plan: Plan, options: { capture: boolean }) => Promise<Missing[]>
   /** Whether this slot's ports, subnets and names are free. */
   slotFree: (slot: number) => Promise<boolean>
   /** Build everything; resolves when every host's HTTP server listens. On failure everything is removed before it rejects. */

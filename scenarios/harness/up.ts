@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { type Plan, plan as planOf, type Topology } from '../../netem/index.ts'
 import { removeRun, sweep } from './down.ts'
 import { type Endpoints, endpointsOf, writeEndpoints } from './endpoints.ts'
-import { InterruptedError, LeftBehindError, TestnetRunningError, UpUnderWayError } from './errors.ts'
+import { InterruptedError, LeftBehindError, TestnetNeedsError, TestnetRunningError, UpUnderWayError } from './errors.ts'
 import { TESTNET_FOLDER } from './paths.ts'
 import { prepareBundles } from './prepare.ts'
 import { waitReady } from './ready.ts'
@@ -18,6 +18,8 @@ export interface UpRequest {
   runtime: RuntimeName | 'auto'
   /** Held by this process and gone with it (scenarios, suites), instead of standing by itself as `current`. */
   bound: boolean
+  /** Record what crosses every interface, from the start. Default: no. */
+  capture?: boolean
   progress: Progress
   signal: AbortSignal
 }
@@ -45,13 +47,15 @@ export async function bringUp(request: UpRequest): Promise<Standing> {
 }
 
 async function bringUpAlone(request: UpRequest): Promise<Standing> {
-  const { topology, seed, progress, signal, bound } = request
-  planOf(topology, seed)
+  const { topology, seed, progress, signal, bound, capture = false } = request
+  const preview = planOf(topology, seed)
   await sweep(progress)
   const records = (await listRecords()).filter(({ state }) => state !== 'down')
   const standing = records.find(record => !record.bound)
   if (!bound && standing !== undefined) throw new TestnetRunningError(standing.run)
   const { runtime, why } = await chooseRuntime(request.runtime, progress)
+  const missing = await runtime.lacks(preview, { capture })
+  if (missing.length > 0) throw new TestnetNeedsError(topology.name, missing)
   progress.note(why)
   await prepareBundles(progress)
   const held = await holdFreeSlot(runtime, new Set(records.map(({ slot }) => slot)))
@@ -63,7 +67,7 @@ async function bringUpAlone(request: UpRequest): Promise<Standing> {
     const record = await createRun(plan, { run, runtime: runtime.name, bound })
     try {
       const folder = runFolder(run)
-      const testnet = await runtime.up(plan, { folder, run, progress, signal, bound })
+      const testnet = await runtime.up(plan, { folder, run, progress, signal, bound, capture })
       await waitReady(testnet, { progress, signal })
       const endpoints = endpointsOf(plan, run, runtime.name)
       await writeEndpoints(folder, endpoints)
