@@ -35,10 +35,24 @@ export {
   nat64Address,
   type PlannedIpv6Edge
 } from './ipv6.ts'
+export { DISTRIBUTIONS, type Distribution, jitterQuantile } from './jitter.ts'
 export { accountOf, apiKeyOf, identityOf, registryOf } from './keys.ts'
 export { type Lab, type LabOptions, openLab } from './lab.ts'
 export type { LabChanges } from './lab-changes.ts'
-export { impairs, readLink } from './links.ts'
+export {
+  binomialInterval,
+  judgeStream,
+  LINK_CASES,
+  type LinkCase,
+  type LinkFigure,
+  LOWER_BOUNDS,
+  STRICT,
+  type Strictness,
+  streamOf
+} from './link-cases.ts'
+export { LINK_PRESET_NAMES, LINK_PRESETS, type LinkPreset } from './link-presets.ts'
+export { type LinkProbeOrder, linkProbe, linkProbeArgv, type StreamAsk, type StreamSeen } from './link-probe.ts'
+export { impairmentsOf, impairs, isShaped, readLink } from './links.ts'
 export { routerNameOf } from './names.ts'
 export { argvIn, layOut, leftovers, namespaceFile, tearDown } from './namespaces.ts'
 export { natRuleset } from './nat.ts'
@@ -63,7 +77,7 @@ export type * from './plan.types.ts'
 export { PORT_MAPPER } from './port-mapper.ts'
 export type { PlannedPortMapping, PortMappingFault, PortMappingProtocol, PortMappingSpec } from './port-mapping.ts'
 export { allRouteLookups, type RouteLookup, routeLookups } from './route-proof.ts'
-export { LOOP_SYSCTLS, type ShapingMeans } from './shape.ts'
+export { LOOP_SYSCTLS, netemArguments, type ShapingMeans } from './shape.ts'
 export { type Shaper, ShaperDiedError, startShaper, UnknownLinkError } from './shaper.ts'
 export type { ShaperQueue } from './shaper.types.ts'
 export type { LinkStats } from './shaper-queue.ts'

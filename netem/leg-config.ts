@@ -3,6 +3,7 @@ import { isIPv6 } from 'node:net'
 import { z } from 'zod'
 import { formatAddress, parseAddress } from './addresses.ts'
 import type { PlannedIpv6Edge } from './ipv6.ts'
+import { DISTRIBUTIONS, type Distribution } from './jitter.ts'
 import { checkPortMappingEnv, PORT_MAPPING_ENV, portMappingOf } from './leg-port-mapping.ts'
 import {
   behaviourOf,
@@ -16,6 +17,7 @@ import {
 import type { LabNames } from './nat64.ts'
 import type { PlannedLink, PlannedRoute } from './plan.types.ts'
 import type { PlannedPortMapping } from './port-mapping.ts'
+import type { Impairment } from './topology.ts'
 import { IMPAIRMENT_LIMITS } from './validate-link.ts'
 import { ALLOCATIONS, BLOCK_PORTS_LIMITS, checkNatWords, DEPENDENCES, TIMEOUT_LIMITS } from './validate-nat.ts'
 
@@ -75,15 +77,18 @@ const impairment = z
   .strictObject({
     delayMs: within(IMPAIRMENT_LIMITS.delayMs),
     jitterMs: within(IMPAIRMENT_LIMITS.jitterMs),
+    distribution: z.enum(DISTRIBUTIONS as [Distribution, ...Distribution[]]).optional(),
     lossPct: within(IMPAIRMENT_LIMITS.lossPct),
-    rateKbit: within(IMPAIRMENT_LIMITS.rateKbit)
+    lossBurst: within(IMPAIRMENT_LIMITS.lossBurst),
+    rateKbit: within(IMPAIRMENT_LIMITS.rateKbit),
+    reorderPct: within(IMPAIRMENT_LIMITS.reorderPct),
+    duplicatePct: within(IMPAIRMENT_LIMITS.duplicatePct),
+    corruptPct: within(IMPAIRMENT_LIMITS.corruptPct),
+    limitPackets: within(IMPAIRMENT_LIMITS.limitPackets)
   })
-  .transform(({ delayMs, jitterMs, lossPct, rateKbit }) => ({
-    ...(delayMs === undefined ? {} : { delayMs }),
-    ...(jitterMs === undefined ? {} : { jitterMs }),
-    ...(lossPct === undefined ? {} : { lossPct }),
-    ...(rateKbit === undefined ? {} : { rateKbit })
-  }))
+  .transform(
+    given => Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Impairment
+  )
   .nullable()
   .default(null)
 

@@ -44,7 +44,7 @@ const BRIDGE_NAME_LENGTH = 15
  */
 export function plan(topology: Topology, seed: string, slot = 0): Plan {
   if (!Number.isInteger(slot) || slot < 0 || slot >= SLOTS) throw new SlotOutOfRangeError(slot, SLOTS)
-  const problems = validate(topology, slot)
+  const problems = validate(topology, slot).filter(({ severity }) => severity !== 'warning')
   if (problems.length > 0) throw new TopologyInvalidError(String(topology?.name), problems)
   const spaces = spacesOf(topology, slot)
   const routers = planRouters(topology, slot, spaces)
@@ -250,7 +250,7 @@ function planHosts(
       routes,
       ...(ipv6 === null ? {} : { ipv6 }),
       ...(network.ipv6 === 'only' ? { isIpv6Only: true } : {}),
-      leg: link.up !== null || link.down !== null || routes.length > 0 || (ipv6?.routes.length ?? 0) > 0,
+      leg: host.link !== undefined || routes.length > 0 || (ipv6?.routes.length ?? 0) > 0,
       volume: host.volume ?? name,
       env: Object.fromEntries(Object.entries(host.env ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))),
       controlPort: CONTROL_PORT_BASE + PORTS_PER_SLOT * slot + index,

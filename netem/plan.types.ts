@@ -46,6 +46,15 @@ export interface PlannedRoute {
 export interface PlannedLink {
   up: Impairment | null
   down: Impairment | null
+  /** What is asked of the way to some peers instead, longest prefix first; absent where nothing is. */
+  peers?: PlannedPeer[]
+}
+
+export interface PlannedPeer {
+  /** CIDR. */
+  prefix: string
+  up: Impairment | null
+  down: Impairment | null
 }
 
 export interface PlannedRouter {
@@ -106,7 +115,7 @@ export interface PlannedHost {
   ipv6?: { defaultGateway: string | null; routes: PlannedRoute[] }
   /** It has no IPv4: whoever reaches it does so by `attachment.ipv6`. */
   isIpv6Only?: true
-  /** Whether it needs a leg in Docker: it has impairments or routes of its own. */
+  /** Whether it needs a leg in Docker: it has a link or routes of its own. `link: {}` asks for one that changes at run time. */
   leg: boolean
   /** Name of the data volume. */
   volume: string

@@ -18,10 +18,12 @@ const RATE_BUFFER_MS = 250
 const MIN_BUFFER_PACKETS = 32
 /** Buffer of a link without a rate: more than fits into any delay we allow. */
 const UNRATED_BUFFER_PACKETS = 100_000
-const FULL_PACKET_BITS = 1514 * 8
+/** A full Ethernet frame without its checksum: what rates count. */
+export const FULL_PACKET_BITS = 1514 * 8
 
 /** How many packets a link holds at most; the next one is lost. The same figure for both means. */
-export function bufferPackets({ delayMs = 0, jitterMs = 0, rateKbit = 0 }: Impairment): number {
+export function bufferPackets({ delayMs = 0, jitterMs = 0, rateKbit = 0, limitPackets }: Impairment): number {
+  if (limitPackets !== undefined) return limitPackets
   if (rateKbit === 0) return UNRATED_BUFFER_PACKETS
   const heldMs = delayMs + jitterMs + RATE_BUFFER_MS
   return Math.max(MIN_BUFFER_PACKETS, Math.ceil((rateKbit * heldMs) / FULL_PACKET_BITS))
@@ -29,15 +31,39 @@ export function bufferPackets({ delayMs = 0, jitterMs = 0, rateKbit = 0 }: Impai
 
 /** The `netem …` part of a tc command. */
 export function netemArguments(impairment: Impairment): string[] {
-  const { delayMs = 0, jitterMs = 0, lossPct = 0, rateKbit = 0 } = impairment
+  const { delayMs = 0, jitterMs = 0, distribution = 'uniform', rateKbit = 0 } = impairment
+  const { reorderPct = 0, duplicatePct = 0, corruptPct = 0 } = impairment
   return [
     'netem',
     'limit',
     String(bufferPackets(impairment)),
     ...(delayMs > 0 ? ['delay', `${delayMs}ms`, ...(jitterMs > 0 ? [`${jitterMs}ms`] : [])] : []),
-    ...(lossPct > 0 ? ['loss', 'random', `${lossPct}%`] : []),
+    // tc knows no table of that name: netem spreads evenly when it is given none.
+    ...(jitterMs > 0 && distribution !== 'uniform' ? ['distribution', distribution] : []),
+    ...lossArguments(impairment),
+    ...(duplicatePct > 0 ? ['duplicate', `${duplicatePct}%`] : []),
+    ...(corruptPct > 0 ? ['corrupt', `${corruptPct}%`] : []),
+    ...(reorderPct > 0 ? ['reorder', `${reorderPct}%`] : []),
     ...(rateKbit > 0 ? ['rate', `${rateKbit}kbit`] : [])
   ]
+}
+
+function lossArguments(impairment: Impairment): string[] {
+  const chances = burstChances(impairment)
+  if (chances !== null) return ['loss', 'gemodel', tcPercent(chances.fail), tcPercent(chances.recover)]
+  return impairment.lossPct ? ['loss', 'random', `${impairment.lossPct}%`] : []
+}
+
+const tcPercent = (chance: number): string => `${Number((chance * 100).toFixed(6))}%`
+
+/**
+ * Gilbert-Elliott's two chances for a loss in bursts: that a good link fails with the next packet, and that a failed one,
+ * which loses everything, recovers. Null where losses are independent.
+ */
+export function burstChances({ lossPct = 0, lossBurst }: Impairment): { fail: number; recover: number } | null {
+  if (lossPct === 0 || lossPct >= 100 || lossBurst === undefined) return null
+  const loss = lossPct / 100
+  return { fail: Math.min(1, loss / (lossBurst * (1 - loss))), recover: 1 / lossBurst }
 }
 
 /** Put netem on what leaves through an interface, in place of what was there. */

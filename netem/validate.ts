@@ -16,10 +16,12 @@ export interface Problem {
   message: string
   /** Stable, UPPER_SNAKE. */
   code: string
+  /** Absent: it must be mended first. A warning is told, and planned all the same. */
+  severity?: 'warning'
 }
 
 /** Notes one problem. */
-export type Report = (path: string, code: string, message: string) => void
+export type Report = (path: string, code: string, message: string, severity?: 'warning') => void
 
 export const ROLES: readonly Role[] = ['node', 'relay', 'gateway', 'chain', 'client']
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
@@ -30,10 +32,11 @@ const HOST_KEYS = ['role', 'on', 'link', 'volume', 'env']
 const FIXED_INTERNET_PREFIXES = [8, 20] as const
 const FIXED_LAN_PREFIXES = [16, 28] as const
 
-/** Every problem of a topology in the slot it would run in, in order of reading; empty when it can be planned. */
+/** Every problem of a topology in the slot it would run in, in order of reading; it can be planned when all are warnings. */
 export function validate(topology: Topology, slot = 0): Problem[] {
   const problems: Problem[] = []
-  const report: Report = (path, code, message) => problems.push({ path, code, message })
+  const report: Report = (path, code, message, severity) =>
+    problems.push({ path, code, message, ...(severity === undefined ? {} : { severity }) })
   if (!isObject(topology)) {
     report('', 'BAD_TOPOLOGY', 'a topology is an object with name, description, networks and hosts')
     return problems
