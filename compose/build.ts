@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { access, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, join, relative } from 'node:path'
-import type { Metafile } from 'esbuild'
+import type { BuildOptions, Metafile } from 'esbuild'
 import { ASSET_ROOMS, copyAssets } from './assets.ts'
 import { copyPackages, nativePackages } from './packages.ts'
 import { sourcesInPlace } from './sources.ts'
@@ -128,6 +128,22 @@ async function removeStale(dist: string, keep: Set<string>): Promise<void> {
   )
 }
 
+/** How every bundle is made. */
+const COMMON: BuildOptions = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node24',
+  keepNames: false,
+  legalComments: 'none',
+  banner: { js: BANNER },
+  external: [...nativePackages(), ...FOREIGN_DRIVERS],
+  plugins: [sourcesInPlace(ROOT, ASSET_ROOMS)],
+  write: false,
+  logLevel: 'error'
+}
+
 async function bundle(
   entries: Array<[name: string, path: string]>,
   dist: string,
@@ -135,30 +151,30 @@ async function bundle(
 ): Promise<Metafile> {
   const { build } = await import('esbuild')
   const result = await build({
-    absWorkingDir: ROOT,
+    ...COMMON,
     entryPoints: entries.map(([out, path]) => ({ in: path, out })),
     outdir: dist,
-    bundle: true,
     splitting,
-    format: 'esm',
-    platform: 'node',
-    target: 'node24',
     // Every output lies in dist/ itself: a module's own place in the tree is told from there.
     chunkNames: 'part-[hash]',
     sourcemap: 'external',
     // Stack traces name functions; the sources are for the debugger and stay outside the images.
     sourcesContent: false,
-    keepNames: false,
-    legalComments: 'none',
-    banner: { js: BANNER },
-    external: [...nativePackages(), ...FOREIGN_DRIVERS],
-    plugins: [sourcesInPlace(ROOT, ASSET_ROOMS)],
-    metafile: true,
-    write: false,
-    logLevel: 'error'
+    metafile: true
   })
-  await Promise.all(result.outputFiles.map(file => writeWhole(file.path, file.contents)))
-  return result.metafile
+  await Promise.all((result.outputFiles ?? []).map(file => writeWhole(file.path, file.contents)))
+  return result.metafile!
+}
+
+/**
+ * One program, whatever room it is in, as one file; nothing is written.
+ * @param path from the root of the tree
+ * @throws esbuild's BuildFailure
+ */
+export async function bundleProgram(path: string): Promise<Uint8Array> {
+  const { build } = await import('esbuild')
+  const { outputFiles } = await build({ ...COMMON, entryPoints: [path], outfile: 'program.js' })
+  return outputFiles![0]!.contents
 }
 
 /**

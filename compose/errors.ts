@@ -17,3 +17,12 @@ export class ImageBuildError extends Error {
     this.name = new.target.name
   }
 }
+
+/** Thrown when the emulator's guest cannot be made. */
+export class GuestImageError extends Error {
+  readonly code = 'GUEST_IMAGE_FAILED'
+  constructor(output: string, options: ErrorOptions) {
+    super(`the guest cannot be made:\n${output.trim()}`, options)
+    this.name = new.target.name
+  }
+}

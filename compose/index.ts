@@ -3,9 +3,10 @@
  * It runs nothing; runtimes do.
  */
 
-export { type BuildManifest, buildBundles, type Program } from './build.ts'
-export { EngineMissingError, ImageBuildError } from './errors.ts'
+export { type BuildManifest, buildBundles, bundleProgram, type Program } from './build.ts'
+export { EngineMissingError, GuestImageError, ImageBuildError } from './errors.ts'
 export { IN_CONTAINER, writeHostFiles } from './files.ts'
+export { ensureGuest, type Guest, writeInitrd } from './guest.ts'
 export { BASE_IMAGE, ensureImages, type ImageProgress } from './images.ts'
 export {
   composeDocument,
