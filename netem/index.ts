@@ -41,7 +41,7 @@ export type { LabChanges } from './lab-changes.ts'
 export { impairs, readLink } from './links.ts'
 export { routerNameOf } from './names.ts'
 export { argvIn, layOut, leftovers, namespaceFile, tearDown } from './namespaces.ts'
-export { natRuleset } from './nat.ts'
+export { natRuleset, portBlock } from './nat.ts'
 export {
   behaviourOf,
   type Dependence,
