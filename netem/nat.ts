@@ -150,7 +150,8 @@ function ageing({ timeouts: { udpS, udpStreamS, tcpEstablishedS } }: NatBehaviou
     '    protocol tcp; l3proto ip',
     `    policy = { established : ${tcpEstablishedS} }`,
     '  }',
-    ...chain('ageing', 'filter', 'prerouting', 'raw + 10', 'accept', [
+    // Behind conntrack: a timeout is set on a flow that has an entry already, and only on its first packet.
+    ...chain('ageing', 'filter', 'prerouting', 'mangle', 'accept', [
       'meta l4proto udp ct timeout set "age_udp"',
       'meta l4proto tcp ct timeout set "age_tcp"'
     ])

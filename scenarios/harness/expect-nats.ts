@@ -9,6 +9,7 @@ import {
   type PortAllocation,
   portBlock
 } from '../../netem/index.ts'
+import type { SeenTimeouts } from './nat-timeouts.ts'
 import type { NatWords, ProtocolWords } from './nat-words.ts'
 
 export interface NatRow {
@@ -74,9 +75,6 @@ function allocationThrough(inner: PortAllocation, outer: PortAllocation): PortAl
   return outer === 'deterministic' && !isRepeatable ? 'random' : outer
 }
 
-/** Remaining seconds of one router's entries, by what they are for; null: there was no such entry. */
-export type SeenTimeouts = Record<keyof MappingTimeouts, number | null>
-
 /** Entries are read a moment after their last packet, seconds. */
 const TIMEOUT_SLACK_S = 3
 
@@ -84,7 +82,12 @@ const TIMEOUT_SLACK_S = 3
  * Judge the NATs of one host's way out.
  * @param timeouts what each router's table said, in the order of `routersOf`; null: it was not looked at
  */
-export function natRow(plan: Plan, host: PlannedHost, seen: NatWords, timeouts: Array<SeenTimeouts | null>): NatRow {
+export function natRow(
+  plan: Plan,
+  host: PlannedHost,
+  seen: NatWords,
+  timeouts: Array<SeenTimeouts | null>
+): { row: NatRow; timeoutsProved: boolean } {
   const routers = routersOf(plan, host)
   const path = behaviourOfPath(routers.map(({ behaviour }) => behaviour))
   const outermost = routers.findLast(({ behaviour }) => ['napt', 'one-to-one'].includes(behaviour.translation))
@@ -98,11 +101,15 @@ export function natRow(plan: Plan, host: PlannedHost, seen: NatWords, timeouts: 
   const proved = observed.every((text, index) => text === claimed[index])
   const times = timeoutTexts(routers, timeouts)
   const kinds = routers.map(({ kind }) => kind).join(' behind ')
+  const timeoutsProved = times.claimed === times.observed
   return {
-    kind: host.nat === kinds || host.nat === null ? kinds : `${kinds} (${host.nat})`,
-    claimed: joined(claimed, times.claimed),
-    observed: joined(observed, times.observed),
-    proved: proved && times.claimed === times.observed
+    timeoutsProved,
+    row: {
+      kind: host.nat === kinds || host.nat === null ? kinds : `${kinds} (${host.nat})`,
+      claimed: joined(claimed, times.claimed),
+      observed: `${joined(observed, times.observed)}${times.unread}`,
+      proved: proved && timeoutsProved
+    }
   }
 }
 
@@ -169,12 +176,12 @@ function joined([udp, tcp]: string[], times: string): string {
 function timeoutTexts(
   routers: PlannedRouter[],
   seen: Array<SeenTimeouts | null>
-): { claimed: string; observed: string } {
-  const tracked = routers.flatMap(({ behaviour }, index) => {
-    const found = seen[index]
-    return behaviour.translation === 'none' || found === null || found === undefined ? [] : [{ behaviour, found }]
-  })
-  const texts = tracked.map(({ behaviour: { timeouts, udpBlocked }, found }) => {
+): { claimed: string; observed: string; unread: string } {
+  const tracking = routers.flatMap(({ behaviour }, index) =>
+    behaviour.translation === 'none' ? [] : [{ behaviour, found: seen[index] ?? null }]
+  )
+  const texts = tracking.flatMap(({ behaviour: { timeouts, udpBlocked }, found }) => {
+    if (found === null) return []
     const names = (['udpS', 'udpStreamS', 'tcpEstablishedS'] as const).filter(
       name => name === 'tcpEstablishedS' || !udpBlocked
     )
@@ -182,16 +189,15 @@ function timeoutTexts(
       const left = found[name]
       const slack = Math.min(TIMEOUT_SLACK_S, Math.floor(timeouts[name] / 2))
       const isIt = left !== null && left <= timeouts[name] && left >= timeouts[name] - slack
-      return isIt ? `${LABELS[name]} ${timeouts[name]} s` : `${LABELS[name]} ${left ?? 'not seen'}`
+      return `${LABELS[name]} ${isIt ? timeouts[name] : (left ?? 'not seen')} s`
     })
-    return {
-      claimed: names.map(name => `${LABELS[name]} ${timeouts[name]} s`).join(', '),
-      observed: observed.join(', ')
-    }
+    const claimed = names.map(name => `${LABELS[name]} ${timeouts[name]} s`)
+    return [{ claimed: claimed.join(', '), observed: observed.join(', ') }]
   })
   return {
     claimed: texts.map(({ claimed }) => claimed).join(' / '),
-    observed: texts.map(({ observed }) => observed).join(' / ')
+    observed: texts.map(({ observed }) => observed).join(' / '),
+    unread: texts.length < tracking.length ? '; timeouts not read: this kernel shows no conntrack table' : ''
   }
 }
 
