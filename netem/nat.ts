@@ -6,7 +6,7 @@
  * open to others, the port it chose is written down after translation (`record`), and later flows of the same inner
  * endpoint (`mapped_*`) or from outside (`owner_*`) go by that. Linux alone is address-and-port-dependent in both.
  */
-import type { NatBehaviour } from './nat-kinds.ts'
+import type { Dependence, NatBehaviour } from './nat-kinds.ts'
 import { GRANTED_MATCH, type PlannedPortMapping, portMappingInput } from './port-mapping.ts'
 
 /** Where a router's rules apply. */
@@ -28,11 +28,16 @@ export const NAT_TABLE = 'warren_nat'
 /** Ports that a NAT gives out, RFC 4787 REQ-3: none of the well-known ones. */
 const FIRST_PORT = 1024
 const LAST_PORT = 65_535
-/** Where `sequential` and `deterministic` begin, and how many ports they go round. */
+/** Where `sequential` and `deterministic` begin, and how many ports they go round; each is an element of a map. */
 const RING_FIRST_PORT = 20_000
-const RING_PORTS = 40_000
+const RING_PORTS = 4096
+const RING_SEED = '0x57415252'
+/** Maps are written with so many elements on a line. */
+const ELEMENTS_PER_LINE = 16
 /** Entries of each table: what a NAT holds at once. The kernel frees the oldest by their timeouts. */
 const TABLE_ENTRIES = 131_072
+/** What a TCP mapping that is not established, or no more, is kept, seconds: conntrack's own for such connections. */
+const TCP_TRANSITORY_S = 120
 /** A source whose first port belonged to another gets a random one; remembered until its next packet. */
 const CLASH_MEMORY_S = 60
 
@@ -145,7 +150,8 @@ function ageing({ timeouts: { udpS, udpStreamS, tcpEstablishedS } }: NatBehaviou
     '    protocol tcp; l3proto ip',
     `    policy = { established : ${tcpEstablishedS} }`,
     '  }',
-    ...chain('ageing', 'filter', 'prerouting', 'raw + 10', 'accept', [
+    // Behind conntrack: a timeout is set on a flow that has an entry already, and only on its first packet.
+    ...chain('ageing', 'filter', 'prerouting', 'mangle', 'accept', [
       'meta l4proto udp ct timeout set "age_udp"',
       'meta l4proto tcp ct timeout set "age_tcp"'
     ])
@@ -153,15 +159,17 @@ function ageing({ timeouts: { udpS, udpStreamS, tcpEstablishedS } }: NatBehaviou
 }
 
 function oneToOne(router: NatAttachment): string[] {
-  const { insideHost, outsideInterface, outsideAddress } = router
-  const to = insideHost === null ? [] : [`ip daddr ${outsideAddress} dnat to ${insideHost}`]
+  const { behaviour, insideHost, insideInterface, outsideInterface, outsideAddress } = router
+  const from = [outsideInterface, ...(behaviour.hairpin ? [insideInterface] : [])]
+  const to =
+    insideHost === null ? [] : from.map(name => `iifname "${name}" ip daddr ${outsideAddress} dnat to ${insideHost}`)
   return [
     ...forward(router, ['inside', 'answers', 'opened'], hairpinForward(router)),
     ...silence(router),
     ...chain('inwards', 'nat', 'prerouting', 'dstnat', 'accept', to),
     ...chain('translate', 'nat', 'postrouting', 'srcnat', 'accept', [
       `oifname "${outsideInterface}" snat to ${outsideAddress}`,
-      ...hairpinTranslate(router, [`snat to ${outsideAddress}`])
+      ...(behaviour.hairpin ? hairpinTranslate(router, `snat to ${outsideAddress}`) : [])
     ]),
     ...guard(router)
   ]
@@ -169,13 +177,16 @@ function oneToOne(router: NatAttachment): string[] {
 
 function plain(router: NatAttachment): string[] {
   const { behaviour, outsideInterface, outsideAddress } = router
-  const out = `oifname "${outsideInterface}"`
   return [
+    ...choices(router),
     ...forward(router, ['inside', 'answers']),
     ...silence(router),
     ...chain('translate', 'nat', 'postrouting', 'srcnat', 'accept', [
-      ...PROTOCOLS.map(protocol => `${out} meta l4proto ${protocol} ${allocate(behaviour, protocol, outsideAddress)}`),
-      `${out} masquerade`
+      ...PROTOCOLS.map(
+        protocol =>
+          `oifname "${outsideInterface}" meta l4proto ${protocol} ${allocate(behaviour, protocol, outsideAddress)}`
+      ),
+      `oifname "${outsideInterface}" masquerade`
     ]),
     ...guard(router)
   ]
@@ -183,29 +194,49 @@ function plain(router: NatAttachment): string[] {
 
 /** The statement that lets the kernel choose a port for a new flow. */
 function allocate({ mapping, allocation, blockPorts }: NatBehaviour, protocol: Protocol, address: string): string {
-  const ring = `offset ${RING_FIRST_PORT}`
   switch (allocation) {
     case 'preserving':
       return `snat to ${address}`
     case 'random':
       return anyPort(address)
     case 'sequential':
-      return `snat to ${address} : numgen inc mod ${RING_PORTS} ${ring}`
+      return `snat to ${address} : numgen inc mod ${RING_PORTS} map @ring`
     case 'deterministic': {
-      const source = `ip saddr . ${protocol} sport`
-      const hashed = {
-        'endpoint-independent': source,
-        'address-dependent': `${source} . ip daddr`,
-        'address-and-port-dependent': `ip daddr . ${protocol} dport`
-      }[mapping]
-      return `snat to ${address} : jhash ${hashed} mod ${RING_PORTS} seed 0x57415252 ${ring}`
+      const hashed = key(mapping, `ip saddr . ${protocol} sport`, 'ip daddr', `${protocol} dport`)
+      return `snat to ${address} : jhash ${hashed} mod ${RING_PORTS} seed ${RING_SEED} map @ring`
     }
     case 'block':
-      return `snat to ${address} : ip saddr & ${blockMask(blockPorts)} map { ${blocks(blockPorts).join(', ')} } fully-random`
+      return `snat ip to ip saddr & ${blockMask(blockPorts)} map @blocks fully-random`
   }
 }
 
+/** What `allocate` looks ports up in. */
+function choices({ behaviour: { allocation, blockPorts }, outsideAddress }: NatAttachment): string[] {
+  switch (allocation) {
+    case 'sequential':
+    case 'deterministic':
+      // Through a map, because nft 1.0.6 hands numbers it generated to NAT in the machine's byte order.
+      return map('ring', `typeof numgen inc mod ${RING_PORTS} : udp dport`, ring())
+    case 'block':
+      // Address and ports together: with ports alone nft 1.0.6 loses the range's end.
+      return map('blocks', 'type ipv4_addr : interval ipv4_addr . inet_service', blocks(blockPorts, outsideAddress))
+    default:
+      return []
+  }
+}
+
+function ring(): string[] {
+  return Array.from({ length: RING_PORTS }, (_, n) => `${n} : ${RING_FIRST_PORT + n}`)
+}
+
 const anyPort = (address: string): string => `snat to ${address} : ${FIRST_PORT}-${LAST_PORT} fully-random`
+
+/** The ports that a NAT with blocks gives to one inner address, both included. Subscribers beyond the last block share. */
+export function portBlock(innerAddress: string, blockPorts: number): { first: number; last: number } {
+  const number = innerAddress.split('.').reduce((value, octet) => value * 256 + Number(octet), 0)
+  const first = FIRST_PORT + (number % subscribers(blockPorts)) * blockPorts
+  return { first, last: first + blockPorts - 1 }
+}
 
 /** Subscribers share blocks beyond this many; a power of two, taken from the end of the inner address. */
 function subscribers(blockPorts: number): number {
@@ -217,19 +248,18 @@ function blockMask(blockPorts: number): string {
   return [24, 16, 8, 0].map(shift => (mask >> shift) & 255).join('.')
 }
 
-function blocks(blockPorts: number): string[] {
+function blocks(blockPorts: number, address: string): string[] {
   return Array.from({ length: subscribers(blockPorts) }, (_, n) => {
-    const first = FIRST_PORT + n * blockPorts
-    return `0.0.${n >> 8}.${n & 255} : ${first}-${first + blockPorts - 1}`
+    const { first, last } = portBlock(`0.0.${n >> 8}.${n & 255}`, blockPorts)
+    return `0.0.${n >> 8}.${n & 255} : ${address} . ${first}-${last}`
   })
 }
 
 /** A NAT whose mappings outlive a flow or are open to others than those they were made for. */
 function recorded(router: NatAttachment): string[] {
   const { behaviour, insideInterface, outsideInterface, outsideAddress } = router
-  const out = `oifname "${outsideInterface}"`
-  const translate = PROTOCOLS.flatMap(protocol => recall(behaviour, protocol, outsideAddress))
   return [
+    ...choices(router),
     ...PROTOCOLS.flatMap(protocol => tables(behaviour, protocol)),
     ...(behaviour.filtering === 'address-and-port-dependent'
       ? []
@@ -237,10 +267,14 @@ function recorded(router: NatAttachment): string[] {
     ...chain('inwards', 'nat', 'prerouting', 'dstnat', 'accept', inwards(router)),
     ...forward(router, ['inside', 'answers'], [...admit(router), ...hairpinForward(router)]),
     ...silence(router),
+    // One chain for both ways out, so that both count on in the same sequence.
+    '  chain mapping {',
+    ...PROTOCOLS.flatMap(protocol => recall(behaviour, protocol, outsideAddress)).map(rule => `    ${rule}`),
+    '    masquerade',
+    '  }',
     ...chain('translate', 'nat', 'postrouting', 'srcnat', 'accept', [
-      ...translate.map(rule => `${out} ${rule}`),
-      `${out} masquerade`,
-      ...(behaviour.hairpin ? hairpinTranslate(router, translate) : [])
+      `oifname "${outsideInterface}" jump mapping`,
+      ...(behaviour.hairpin ? hairpinTranslate(router, 'jump mapping') : [])
     ]),
     ...PROTOCOLS.flatMap(protocol => record(behaviour, protocol)),
     ...chain('record', 'filter', 'postrouting', 'srcnat + 10', 'accept', [
@@ -259,7 +293,7 @@ function keyTypes({ mapping }: NatBehaviour): string {
   }[mapping]
 }
 
-function key({ mapping }: NatBehaviour, source: string, address: string, port: string): string {
+function key(mapping: Dependence, source: string, address: string, port: string): string {
   return {
     'endpoint-independent': source,
     'address-dependent': `${source} . ${address}`,
@@ -284,18 +318,22 @@ function tables(behaviour: NatBehaviour, protocol: Protocol): string[] {
   ]
 }
 
-/** Seconds a mapping stays after its last packet out. */
-const lifetimes = ({ timeouts }: NatBehaviour, protocol: Protocol): { fresh: number; answered: number } =>
+/** Seconds a mapping stays after its last packet out: one that nothing came back through, or is closed; and one in use. */
+const lifetimes = ({ timeouts }: NatBehaviour, protocol: Protocol): { fresh: number; used: number } =>
   protocol === 'udp'
-    ? { fresh: timeouts.udpS, answered: timeouts.udpStreamS }
-    : { fresh: timeouts.tcpEstablishedS, answered: timeouts.tcpEstablishedS }
+    ? { fresh: timeouts.udpS, used: timeouts.udpStreamS }
+    : { fresh: Math.min(TCP_TRANSITORY_S, timeouts.tcpEstablishedS), used: timeouts.tcpEstablishedS }
+
+/** What tells a mapping in use, from the flow of the packet. A closed TCP connection's entry is about to go. */
+const inUse = (protocol: Protocol): string =>
+  protocol === 'udp' ? 'ct status seen-reply' : `ct status seen-reply ct expiration > ${TCP_TRANSITORY_S}s`
 
 /** Whom an inner endpoint has sent to may come in. */
 function permit(behaviour: NatBehaviour, insideInterface: string): string[] {
   if (behaviour.filtering !== 'address-dependent') return []
   return PROTOCOLS.map(protocol => {
-    const { answered } = lifetimes(behaviour, protocol)
-    const entry = `ip saddr . ${protocol} sport . ip daddr timeout ${answered}s`
+    const { used } = lifetimes(behaviour, protocol)
+    const entry = `ip saddr . ${protocol} sport . ip daddr timeout ${used}s`
     return `iifname "${insideInterface}" meta l4proto ${protocol} update @permitted_${protocol} { ${entry} }`
   })
 }
@@ -331,14 +369,14 @@ function hairpinForward({ behaviour, insideInterface }: NatAttachment): string[]
 }
 
 /** Hairpinned flows leave with the sender's outer endpoint (RFC 4787 REQ-9 a). */
-function hairpinTranslate({ insideInterface }: NatAttachment, translate: string[]): string[] {
-  return translate.map(rule => `iifname "${insideInterface}" oifname "${insideInterface}" ct status dnat ${rule}`)
+function hairpinTranslate({ insideInterface }: NatAttachment, translate: string): string[] {
+  return [`iifname "${insideInterface}" oifname "${insideInterface}" ct status dnat ${translate}`]
 }
 
 /** The port this endpoint has already, else one that is nobody's. */
 function recall(behaviour: NatBehaviour, protocol: Protocol, address: string): string[] {
   const source = `ip saddr . ${protocol} sport`
-  const known = key(behaviour, source, 'ct original ip daddr', 'ct original proto-dst')
+  const known = key(behaviour.mapping, source, 'ct original ip daddr', 'ct original proto-dst')
   const inProtocol = `meta l4proto ${protocol}`
   return [
     `${inProtocol} snat ip to ${address} : ${known} map @mapped_${protocol}`,
@@ -352,14 +390,14 @@ function recall(behaviour: NatBehaviour, protocol: Protocol, address: string): s
 
 /** After translation: who has which port. A port that is another's is not given: that packet is lost, the next gets another. */
 function record(behaviour: NatBehaviour, protocol: Protocol): string[] {
-  const { fresh, answered } = lifetimes(behaviour, protocol)
+  const { fresh, used } = lifetimes(behaviour, protocol)
   const inProtocol = `meta l4proto ${protocol}`
   const holder = `${protocol} sport . ${ORIGINAL_SOURCE}`
-  const mapped = key(behaviour, ORIGINAL_SOURCE, 'ct original ip daddr', 'ct original proto-dst')
-  const write = (verb: string, seconds: number) => [
-    `${verb} @owner_${protocol} { ${protocol} sport timeout ${seconds}s : ${ORIGINAL_SOURCE} }`,
-    `${verb} @held_${protocol} { ${holder} timeout ${seconds}s }`,
-    `${verb} @mapped_${protocol} { ${mapped} timeout ${seconds}s : ${protocol} sport }`
+  const mapped = key(behaviour.mapping, ORIGINAL_SOURCE, 'ct original ip daddr', 'ct original proto-dst')
+  const write = (seconds: number) => [
+    `update @owner_${protocol} { ${protocol} sport timeout ${seconds}s : ${ORIGINAL_SOURCE} }`,
+    `update @held_${protocol} { ${holder} timeout ${seconds}s }`,
+    `update @mapped_${protocol} { ${mapped} timeout ${seconds}s : ${protocol} sport }`
   ]
   // Answers to flows from outside keep the mapping too, but their "original source" is the other side's.
   return [
@@ -367,12 +405,13 @@ function record(behaviour: NatBehaviour, protocol: Protocol): string[] {
     '    ct direction reply return',
     `    ${inProtocol} ${holder} @held_${protocol} jump refresh_${protocol}`,
     `    ${inProtocol} ${protocol} sport @owner_${protocol} jump clash_${protocol}`,
-    ...write('update', fresh).map(rule => `    ${inProtocol} ${rule}`),
+    ...write(fresh).map(rule => `    ${inProtocol} ${rule}`),
     '  }',
     `  chain refresh_${protocol} {`,
-    ...write('update', answered).map(rule => `    ${inProtocol} ct status seen-reply ${rule}`),
-    '    ct status seen-reply accept',
-    ...write('update', fresh).map(rule => `    ${inProtocol} ${rule}`),
+    ...(used === fresh
+      ? []
+      : [...write(used).map(rule => `    ${inProtocol} ${inUse(protocol)} ${rule}`), `    ${inUse(protocol)} accept`]),
+    ...write(fresh).map(rule => `    ${inProtocol} ${rule}`),
     '    accept',
     '  }',
     `  chain clash_${protocol} {`,
@@ -380,6 +419,13 @@ function record(behaviour: NatBehaviour, protocol: Protocol): string[] {
     '    drop',
     '  }'
   ]
+}
+
+function map(name: string, type: string, elements: string[]): string[] {
+  const lines = Array.from({ length: Math.ceil(elements.length / ELEMENTS_PER_LINE) }, (_, line) =>
+    elements.slice(line * ELEMENTS_PER_LINE, (line + 1) * ELEMENTS_PER_LINE).join(', ')
+  )
+  return [`  map ${name} {`, `    ${type}; elements = {`, `      ${lines.join(',\n      ')}`, '    }', '  }']
 }
 
 function chain(name: string, type: string, hook: string, priority: string, policy: string, rules: string[]): string[] {

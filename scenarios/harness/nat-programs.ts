@@ -35,7 +35,8 @@ export interface NatObservation {
 }
 
 export interface ReflectorConfig {
-  ports: [number, number]
+  /** The first two are probed, the third is where flows are held. */
+  ports: [number, number, number]
   /** The reflector at the other address; null where there is none. */
   peer: string | null
   forMs: number
@@ -43,11 +44,13 @@ export interface ReflectorConfig {
 
 export interface ProberConfig {
   reflectors: string[]
-  ports: [number, number]
+  ports: [number, number, number]
   /** Fresh endpoints to open. */
   fresh: number
   /** Until the reflectors must be there. */
   startWithinMs: number
+  /** For all of it. */
+  endWithinMs: number
 }
 
 /**
@@ -139,7 +142,7 @@ export function reflectNat({ ports, peer, forMs }: ReflectorConfig): void {
 }
 
 /** Look at the way out from inside, by UDP and TCP; print a NatObservation. */
-export function probeNat({ reflectors, ports, fresh, startWithinMs }: ProberConfig): void {
+export function probeNat({ reflectors, ports, fresh, startWithinMs, endWithinMs }: ProberConfig): void {
   const dgram = process.getBuiltinModule('node:dgram')
   const net = process.getBuiltinModule('node:net')
   type Where = [string, number]
@@ -173,18 +176,18 @@ export function probeNat({ reflectors, ports, fresh, startWithinMs }: ProberConf
     return fact()
   }
   const within = (): number => patienceMs + 10 * roundTripMs
-  const freePort = (): Promise<number> =>
-    new Promise(resolve => {
-      const server = net.createServer().listen(0, '0.0.0.0', () => {
-        const { port } = server.address() as import('node:net').AddressInfo
-        server.close(() => resolve(port))
-      })
-    })
+  // Below the ports that the kernel gives out, and never twice, so that nobody here has it already.
+  let lastPort = 12_000 + Math.floor(Math.random() * 10_000)
+  const freePort = (): number => {
+    lastPort += 1 + Math.floor(Math.random() * 50)
+    return lastPort
+  }
 
   const openUdp = async (localPort: number): Promise<Inner> => {
     const socket = dgram.createSocket('udp4')
     const answers = new Map<number, Where>()
     const echoes = new Set<string>()
+    // An ICMP error is nobody's business.
     socket.on('error', () => undefined)
     socket.on('message', (message, { address, port }) => {
       const said = JSON.parse(message.toString()) as { id?: number; seen?: Where; token?: string; echo?: string }
@@ -320,7 +323,7 @@ export function probeNat({ reflectors, ports, fresh, startWithinMs }: ProberConf
     open: (localPort: number) => Promise<Inner>,
     order: (order: object) => Promise<string>
   ): Promise<ProtocolObservation | null> => {
-    const one = await open(await freePort())
+    const one = await open(freePort())
     const firstSeen = await one.ask([first, p1])
     if (firstSeen === null) return null
     const others: Where[] =
@@ -335,7 +338,7 @@ export function probeNat({ reflectors, ports, fresh, startWithinMs }: ProberConf
 
     const opened: Array<{ localPort: number; port: number | null }> = []
     for (let n = 0; n < fresh; n++) {
-      const each = await open(await freePort())
+      const each = await open(freePort())
       opened.push({ localPort: each.localPort, port: (await each.ask([first, p1]))?.[1] ?? null })
     }
 
@@ -348,22 +351,29 @@ export function probeNat({ reflectors, ports, fresh, startWithinMs }: ProberConf
       await until(() => arrived.has(token), graceMs + 3 * roundTripMs)
       return arrived.has(token) ? 'passed' : 'dropped'
     }
-    const filtered = await open(await freePort())
-    const outer = (await filtered.ask([first, p1])) ?? firstSeen
-    await filtered.listen()
-    const silent = await open(await freePort())
+    /** A new inner endpoint that takes what comes in, and its outer one. */
+    const listening = async (): Promise<Where> => {
+      const inner = await open(freePort())
+      const outer = await inner.ask([first, p1])
+      await inner.listen()
+      return outer ?? firstSeen
+    }
+    const silent = await open(freePort())
     await silent.listen()
-    const caller = await open(await freePort())
-    const callee = await open(await freePort())
-    const expected = await caller.ask([first, p1])
-    const calleeOuter = (await callee.ask([first, p1])) ?? firstSeen
-    await callee.listen()
-    // Another address first: once something came in from one, a NAT may hold it for known.
-    const fromOtherAddress = second === undefined ? null : await knock(outer, 'peer')
-    const fromOtherPort = await knock(outer, 'self')
-    const unasked = await knock([firstSeen[0], silent.localPort], 'self')
+    const caller = await open(freePort())
+    const [expected, callee, ...knocked] = [
+      await caller.ask([first, p1]),
+      await listening(),
+      await listening(),
+      await listening()
+    ] as const
     const token = `${protocol}-${++lastId}`
-    const { forth, back } = await caller.call(calleeOuter, token)
+    const [fromOtherPort, fromOtherAddress, unasked, { forth, back }] = await Promise.all([
+      knock(knocked[0], 'self'),
+      second === undefined ? null : knock(knocked[1], 'peer'),
+      knock([firstSeen[0], silent.localPort], 'self'),
+      caller.call(callee, token)
+    ])
     return {
       mapping: { localPort: one.localPort, seen },
       fresh: opened,
@@ -376,6 +386,10 @@ export function probeNat({ reflectors, ports, fresh, startWithinMs }: ProberConf
   }
 
   const main = async (): Promise<void> => {
+    setTimeout(() => {
+      console.error(`it did not come to an end within ${endWithinMs / 1000} s`)
+      process.exit(1)
+    }, endWithinMs)
     const order = await orders()
     if (second !== undefined) {
       const isThere = async (): Promise<boolean> => (await order({ send: 'nothing', by: 'peer' })) === 'sent'
@@ -388,13 +402,13 @@ export function probeNat({ reflectors, ports, fresh, startWithinMs }: ProberConf
     const [udp, tcp] = await Promise.all([observe('udp', openUdp, order), observe('tcp', openTcp, order)])
     const twins: Array<{ localPort: number; udp: number | null; tcp: number | null }> = []
     for (let n = 0; n < 3 && udp !== null; n++) {
-      const localPort = await freePort()
+      const localPort = freePort()
       const [byUdp, byTcp] = [await openUdp(localPort), await openTcp(localPort)]
       const [udpSeen, tcpSeen] = [await byUdp.ask([first, p2]), await byTcp.ask([first, p2])]
       twins.push({ localPort, udp: udpSeen?.[1] ?? null, tcp: tcpSeen?.[1] ?? null })
     }
     if (tcp !== null) {
-      const once = await openTcp(await freePort())
+      const once = await openTcp(freePort())
       const before = await once.ask([first, p2])
       await once.reset()
       const after = await once.ask([first, p2])

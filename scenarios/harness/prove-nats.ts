@@ -1,0 +1,125 @@
+/** Every NAT of a testnet looked at from inside, by a prober and two reflectors on the internet. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { type NatRow, natRow, routersOf } from './expect-nats.ts'
+import { type NatObservation, probeNat, reflectNat } from './nat-programs.ts'
+import { conntrackArgv, holdFlows, type SeenTimeouts, seenTimeouts } from './nat-timeouts.ts'
+import { classify, type NatWords } from './nat-words.ts'
+import { nodeProgram } from './probe-programs.ts'
+import type { Host, Testnet } from './runtime.ts'
+
+/** Ports that no role uses. */
+const REFLECTOR_PORTS: [number, number, number] = [46_011, 46_012, 46_013]
+const HELD_PORT = REFLECTOR_PORTS[2]
+const REFLECTORS = 2
+const REFLECT_FOR_MS = 180_000
+const START_WITHIN_MS = 30_000
+const PROBE_WITHIN_MS = 60_000
+/** Fresh endpoints that tell how ports are given out. */
+const FRESH = 12
+/** Probers at one time: each is a process that must be scheduled in time. */
+const PROBERS_AT_ONCE = 6
+/** Linux takes a UDP flow for a stream when it is answered after 2 s still. */
+const TABLES_WITHIN_MS = 6000
+const LOOK_EVERY_MS = 250
+
+/** One row for each network behind a NAT that has a host to look from; empty where there is none. */
+export async function proveNats(testnet: Testnet, signal: AbortSignal): Promise<NatRow[]> {
+  const hosts = testnet.hosts()
+  const probers = hosts.filter(({ planned: { nat } }, index) => {
+    return nat !== null && hosts.findIndex(other => other.planned.nat === nat) === index
+  })
+  if (probers.length === 0) return []
+  return await withReflectors(testnet, signal, async ([first, ...others]) => {
+    if (first === undefined) throw new Error('no host is on the internet, from where a NAT could be looked at')
+    const ending = new AbortController()
+    const flows = nodeProgram(holdFlows, { address: first, port: HELD_PORT, forMs: REFLECT_FOR_MS })
+    const holding = probers.map(host => background(host, flows, AbortSignal.any([signal, ending.signal])))
+    try {
+      return await inTurns(probers, async host => {
+        const words = await wordsSeen(host, [first, ...others], signal)
+        return await rowOf(testnet, host, words, signal)
+      })
+    } finally {
+      ending.abort()
+      await Promise.all(holding)
+    }
+  })
+}
+
+async function withReflectors<T>(
+  testnet: Testnet,
+  signal: AbortSignal,
+  act: (addresses: string[]) => Promise<T>
+): Promise<T> {
+  // The chain only where there is no other: it has the most to do.
+  const reflectors = testnet
+    .hosts()
+    .filter(({ planned }) => planned.nat === null)
+    .sort((a, b) => rank(a) - rank(b))
+    .slice(0, REFLECTORS)
+  const addresses = reflectors.map(({ planned }) => planned.attachment.address)
+  const ending = new AbortController()
+  const reflecting = reflectors.map((host, index) => {
+    const peer = addresses[1 - index] ?? null
+    const argv = nodeProgram(reflectNat, { ports: REFLECTOR_PORTS, peer, forMs: REFLECT_FOR_MS })
+    return background(host, argv, AbortSignal.any([signal, ending.signal]))
+  })
+  try {
+    return await act(addresses)
+  } finally {
+    ending.abort()
+    await Promise.all(reflecting)
+  }
+}
+
+function rank({ planned: { role, link } }: Host): number {
+  return (role === 'chain' ? 2 : 0) + (link.up !== null || link.down !== null ? 1 : 0)
+}
+
+/** Ended by the signal, which is no failure. */
+async function background(host: Host, argv: string[], signal: AbortSignal): Promise<void> {
+  await host.exec(argv, { signal }).catch(() => undefined)
+}
+
+async function wordsSeen(host: Host, reflectors: string[], signal: AbortSignal): Promise<NatWords> {
+  const config = {
+    reflectors,
+    ports: REFLECTOR_PORTS,
+    fresh: FRESH,
+    startWithinMs: START_WITHIN_MS,
+    endWithinMs: PROBE_WITHIN_MS
+  }
+  const { code, stdout, stderr } = await host.exec(nodeProgram(probeNat, config), { signal })
+  const { name, attachment } = host.planned
+  if (code !== 0) throw new Error(`the NAT prober in ${name} ended with ${code}: ${stderr}`)
+  return classify(JSON.parse(stdout) as NatObservation, attachment.address)
+}
+
+/** The row as soon as the routers' tables show what is claimed; else the last one. */
+async function rowOf(testnet: Testnet, { planned }: Host, words: NatWords, signal: AbortSignal): Promise<NatRow> {
+  const routers = routersOf(testnet.plan, planned)
+  const deadline = performance.now() + TABLES_WITHIN_MS
+  for (;;) {
+    const timeouts = await Promise.all(routers.map(async ({ name }) => await tableOf(testnet, name, signal)))
+    const row = natRow(testnet.plan, planned, words, timeouts)
+    if (row.timeoutsProved || performance.now() > deadline) return row.row
+    await delay(LOOK_EVERY_MS, undefined, { signal })
+  }
+}
+
+/** null where the kernel shows no table. */
+async function tableOf(testnet: Testnet, router: string, signal: AbortSignal): Promise<SeenTimeouts | null> {
+  const { code, stdout } = await testnet.router(router).exec(conntrackArgv(HELD_PORT), { signal })
+  // grep: 1 is no line, 2 is no file.
+  return code > 1 ? null : seenTimeouts(stdout, HELD_PORT)
+}
+
+async function inTurns<T, R>(items: T[], act: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  const rest = items.entries()
+  const worker = async (): Promise<void> => {
+    for (const [index, item] of rest) results[index] = await act(item)
+  }
+  await Promise.all(Array.from({ length: PROBERS_AT_ONCE }, worker))
+  return results
+}
