@@ -13,7 +13,7 @@ table ip warren_nat {
     policy = { established : 432000 }
   }
   chain ageing {
-    type filter hook prerouting priority raw + 10; policy accept;
+    type filter hook prerouting priority mangle; policy accept;
     meta l4proto udp ct timeout set "age_udp"
     meta l4proto tcp ct timeout set "age_tcp"
   }
