@@ -92,7 +92,8 @@ function contents(router: NatAttachment): string[] {
 
 /** Whether conntrack alone does it: each flow has its own mapping, and only its own answers come in. */
 function isPlain({ mapping, filtering, allocation, hairpin }: NatBehaviour): boolean {
-  if (filtering !== 'address-and-port-dependent' || hairpin) return false
+  // Two flows whose computed ports are the same need a record of whose it is; conntrack would lose the second for ever.
+  if (filtering !== 'address-and-port-dependent' || hairpin || allocation === 'deterministic') return false
   // Linux keeps the inner port while it is free, which makes preserving mappings independent in effect.
   return mapping === 'address-and-port-dependent' || (mapping === 'endpoint-independent' && allocation === 'preserving')
 }
@@ -274,7 +275,8 @@ function recorded(router: NatAttachment): string[] {
     '  }',
     ...chain('translate', 'nat', 'postrouting', 'srcnat', 'accept', [
       `oifname "${outsideInterface}" jump mapping`,
-      ...(behaviour.hairpin ? hairpinTranslate(router, 'jump mapping') : [])
+      ...(behaviour.hairpin ? hairpinTranslate(router, 'jump mapping') : []),
+      ...unaltered(router)
     ]),
     ...PROTOCOLS.flatMap(protocol => record(behaviour, protocol)),
     ...chain('record', 'filter', 'postrouting', 'srcnat + 10', 'accept', [
@@ -371,6 +373,18 @@ function hairpinForward({ behaviour, insideInterface }: NatAttachment): string[]
 /** Hairpinned flows leave with the sender's outer endpoint (RFC 4787 REQ-9 a). */
 function hairpinTranslate({ insideInterface }: NatAttachment, translate: string): string[] {
   return [`iifname "${insideInterface}" oifname "${insideInterface}" ct status dnat ${translate}`]
+}
+
+/**
+ * What comes in keeps its source. Without a word the kernel would change its port where an inner endpoint speaks to the
+ * same outer one by another mapping already; so it is lost instead, as the two would be in one another's way.
+ */
+function unaltered({ behaviour, insideInterface, outsideInterface }: NatAttachment): string[] {
+  if (behaviour.filtering === 'address-and-port-dependent' || behaviour.mapping === 'endpoint-independent') return []
+  return PROTOCOLS.map(
+    protocol =>
+      `iifname "${outsideInterface}" oifname "${insideInterface}" meta l4proto ${protocol} snat to ip saddr : ${protocol} sport`
+  )
 }
 
 /** The port this endpoint has already, else one that is nobody's. */

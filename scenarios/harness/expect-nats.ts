@@ -89,23 +89,16 @@ export function natRow(
   timeouts: Array<SeenTimeouts | null>
 ): { row: NatRow; timeoutsProved: boolean } {
   const routers = routersOf(plan, host)
-  const path = behaviourOfPath(routers.map(({ behaviour }) => behaviour))
-  const outermost = routers.findLast(({ behaviour }) => ['napt', 'one-to-one'].includes(behaviour.translation))
-  const address = outermost?.outside.address ?? host.attachment.address
-  const claimedWords = claimOf(path, routers, host, address)
-  const claimed = [claimedWords.udp, claimedWords.tcp]
-  const observed = [
-    path.udpBlocked && seen.udp === null ? 'UDP blocked' : textOf(seen.udp, claimedWords.block),
-    textOf(seen.tcp, claimedWords.block)
-  ]
+  const { udp, tcp, block, udpBlocked } = claimOf(routers, host)
+  const claimed = [udp, tcp]
+  const observed = [udpBlocked && seen.udp === null ? 'UDP blocked' : textOf(seen.udp, block), textOf(seen.tcp, block)]
   const proved = observed.every((text, index) => text === claimed[index])
   const times = timeoutTexts(routers, timeouts)
-  const kinds = routers.map(({ kind }) => kind).join(' behind ')
   const timeoutsProved = times.claimed === times.observed
   return {
     timeoutsProved,
     row: {
-      kind: host.nat === kinds || host.nat === null ? kinds : `${kinds} (${host.nat})`,
+      kind: nameOf(routers, host),
       claimed: joined(claimed, times.claimed),
       observed: `${joined(observed, times.observed)}${times.unread}`,
       proved: proved && timeoutsProved
@@ -113,22 +106,33 @@ export function natRow(
   }
 }
 
+/** The row of a NAT that let nothing be seen at all. */
+export function natBlindRow(plan: Plan, host: PlannedHost, why: string): NatRow {
+  const routers = routersOf(plan, host)
+  const { udp, tcp } = claimOf(routers, host)
+  return { kind: nameOf(routers, host), claimed: joined([udp, tcp], ''), observed: `nothing: ${why}`, proved: false }
+}
+
+function nameOf(routers: PlannedRouter[], { nat }: PlannedHost): string {
+  const kinds = routers.map(({ kind }) => kind).join(' behind ')
+  return nat === kinds || nat === null ? kinds : `${kinds} (${nat})`
+}
+
 interface Claim {
   udp: string
   tcp: string
+  udpBlocked: boolean
   block: Block
 }
 
 /** Ports that a host's mappings must lie in; null where that is not by blocks. */
 type Block = { first: number; last: number } | null
 
-function claimOf(
-  path: Omit<NatBehaviour, 'timeouts'>,
-  routers: PlannedRouter[],
-  host: PlannedHost,
-  address: string
-): Claim {
+function claimOf(routers: PlannedRouter[], host: PlannedHost): Claim {
+  const path = behaviourOfPath(routers.map(({ behaviour }) => behaviour))
   const { translation, mapping, filtering, allocation, blockPorts, hairpin, udpBlocked } = path
+  const outermost = routers.findLast(({ behaviour }) => ['napt', 'one-to-one'].includes(behaviour.translation))
+  const address = outermost?.outside.address ?? host.attachment.address
   const blocked = routers.findLast(({ behaviour }) => behaviour.allocation === 'block')
   // What a router translates is what it gets: the host's own address, or that of the NAT inside.
   const source =
@@ -147,7 +151,7 @@ function claimOf(
     address
   }
   const text = textOf(words, block)
-  return { udp: udpBlocked ? 'UDP blocked' : text, tcp: text, block }
+  return { udp: udpBlocked ? 'UDP blocked' : text, tcp: text, udpBlocked, block }
 }
 
 function textOf(words: ProtocolWords | null, block: Block): string {

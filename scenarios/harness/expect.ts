@@ -1,13 +1,7 @@
-/** What a plan claims of the way from a host to the internet, and whether what was seen agrees. Pure. */
-import type { Impairment, NatKind, Plan, PlannedHost, PlannedLink, PlannedRouter } from '../../netem/index.ts'
+/** What a plan claims of the links between a host and the internet, and whether what was measured agrees. Pure. */
+import type { Impairment, Plan, PlannedHost, PlannedLink } from '../../netem/index.ts'
+import { routersOf } from './expect-nats.ts'
 import type { ProbeResult } from './probe-programs.ts'
-
-export interface NatRow {
-  kind: string
-  claimed: NatKind
-  observed: string
-  proved: boolean
-}
 
 export interface LinkRow {
   link: string
@@ -25,44 +19,6 @@ const EARLY_MS = 1
 const RATE_OVER = 1.3
 /** Loss is a chance: this many standard deviations of what that many packets give by luck. */
 const LOSS_DEVIATIONS = 4
-
-/** Routers from a host outwards. */
-export function routersOf(plan: Plan, host: PlannedHost): PlannedRouter[] {
-  const path: PlannedRouter[] = []
-  let network = host.attachment.network
-  for (;;) {
-    const router = plan.routers.find(candidate => candidate.inside.network === network)
-    if (router === undefined) return path
-    path.push(router)
-    network = router.outside.network
-  }
-}
-
-/** The kind a path of NATs amounts to: one symmetric NAT makes it symmetric. */
-function kindOf(routers: PlannedRouter[]): NatKind {
-  const kinds = routers.map(({ kind }) => kind)
-  return kinds.includes('symmetric') ? 'symmetric' : kinds.includes('port-preserving') ? 'port-preserving' : 'none'
-}
-
-/** What the mappings seen from one socket amount to. */
-export function observedKind(probe: ProbeResult, ownAddress: string): string {
-  const seen = probe.seen.flatMap(({ address, port }) => (address === null ? [] : [{ address, port }]))
-  if (seen.length < probe.seen.length || seen.length < 2) return 'no answer'
-  if (seen.every(({ address }) => address === ownAddress)) return 'none'
-  if (new Set(seen.map(({ address, port }) => `${address}:${port}`)).size > 1) return 'symmetric'
-  return seen[0]!.port === probe.localPort ? 'port-preserving' : 'endpoint-independent'
-}
-
-/** Judge one NAT by a probe from a host behind it. */
-export function natRow(plan: Plan, host: PlannedHost, probe: ProbeResult): NatRow {
-  const routers = routersOf(plan, host)
-  const claimed = kindOf(routers)
-  const outermost = routers.findLast(({ kind }) => kind !== 'none')
-  const observed = observedKind(probe, host.attachment.address)
-  const outside = outermost?.outside.address ?? host.attachment.address
-  const rightAddress = probe.seen.every(({ address }) => address === outside)
-  return { kind: host.nat ?? 'none', claimed, observed, proved: observed === claimed && rightAddress }
-}
 
 /** Judge the impairments between a host and a reflector by round trips. */
 export function linkRows(plan: Plan, host: PlannedHost, reflector: PlannedHost, probe: ProbeResult): LinkRow[] {
@@ -115,6 +71,12 @@ export function rateRow(
   const ok = median !== undefined && median <= askedKbit * RATE_OVER
   const got = median === undefined ? 'nothing came' : `${median} kbit/s`
   return { link: `${host.name} ${direction}`, what: 'rate', asked: `${askedKbit} kbit/s`, got, ok }
+}
+
+/** Whether anything is asked of a link on the way from a host to the internet. */
+export function isImpaired(plan: Plan, host: PlannedHost): boolean {
+  const links = [host.link, ...routersOf(plan, host).map(({ link }) => link)]
+  return links.some(({ up, down }) => up !== null || down !== null)
 }
 
 /** Whether anything on the way loses packets, so that more of them must be sent. */

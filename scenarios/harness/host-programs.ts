@@ -12,6 +12,27 @@ export function connectTcp(address: string, port: number, withinMs: number): voi
   socket.on('error', (error: NodeJS.ErrnoException) => end(1, error.code ?? error.message))
 }
 
+/** Exit 0 once a port of every address takes TCP connections, 1 when one does not within the time. */
+export function awaitTcp(addresses: string[], port: number, withinMs: number): void {
+  const net = process.getBuiltinModule('node:net')
+  const retryMs = 50
+  const waiting = new Set(addresses)
+  setTimeout(() => {
+    console.error(`port ${port} is not open at ${[...waiting].join(', ')}`)
+    process.exit(1)
+  }, withinMs)
+  const dial = (address: string): void => {
+    const socket = net.connect({ host: address, port })
+    socket.on('connect', () => {
+      socket.destroy()
+      waiting.delete(address)
+      if (waiting.size === 0) process.exit(0)
+    })
+    socket.on('error', () => setTimeout(dial, retryMs, address))
+  }
+  for (const address of addresses) dial(address)
+}
+
 /** What a host's routing tables say, from /proc: it needs no tool that an image may not have. */
 export interface RoutingTables {
   /** IPv4: destination and mask as they are written, next hop or null for directly attached. */

@@ -1,6 +1,8 @@
 /** The lab proves itself before anything is judged in it: every NAT has its kind, every impairment its size. */
-import { type LinkRow, linkRows, loses, type NatRow, natRow, rateRow, ratesOf, routersOf } from './expect.ts'
+import { isImpaired, type LinkRow, linkRows, loses, rateRow, ratesOf } from './expect.ts'
+import type { NatRow } from './expect-nats.ts'
 import { nodeProgram, type ProbeResult, probeUdp, reflectUdp } from './probe-programs.ts'
+import { proveNats } from './prove-nats.ts'
 import { probeBursts, type RateResult, reflectBursts } from './rate-programs.ts'
 import type { Host, Testnet } from './runtime.ts'
 
@@ -27,17 +29,29 @@ const BURST_ROUNDS = 3
 const BURST_PACKETS_MAX = 3000
 const PACKET_BITS = 1242 * 8
 
-/**
- * Probe from one host behind each NAT and from every host with a link of its own. What does not agree is measured again:
- * noise of a crowded machine passes, a lab that is not what it claims stays so.
- */
+/** NATs first, then links: what measures time wants the machine for itself. */
 export async function proveLab(testnet: Testnet, signal: AbortSignal): Promise<Proof> {
-  let proof = await proveOnce(testnet, signal)
-  for (let attempt = 2; attempt <= ATTEMPTS && !proof.ok; attempt++) proof = await proveOnce(testnet, signal)
+  const nats = await proveNats(testnet, signal)
+  const links = await proveLinks(testnet, signal)
+  return { ok: links.ok && nats.every(({ proved }) => proved), nats, links: links.rows }
+}
+
+interface LinkProof {
+  ok: boolean
+  rows: LinkRow[]
+}
+
+/**
+ * Measure from one host behind each impaired access line and from every host with a link of its own. What does not agree
+ * is measured again: noise of a crowded machine passes, a lab that is not what it claims stays so.
+ */
+async function proveLinks(testnet: Testnet, signal: AbortSignal): Promise<LinkProof> {
+  let proof = await linksOnce(testnet, signal)
+  for (let attempt = 2; attempt <= ATTEMPTS && !proof.ok; attempt++) proof = await linksOnce(testnet, signal)
   return proof
 }
 
-async function proveOnce(testnet: Testnet, signal: AbortSignal): Promise<Proof> {
+async function linksOnce(testnet: Testnet, signal: AbortSignal): Promise<LinkProof> {
   const { plan } = testnet
   const impaired = ({ planned }: Host): boolean => planned.link.up !== null || planned.link.down !== null
   // Reflectors are not probed themselves, so those without a link of their own come first.
@@ -48,12 +62,13 @@ async function proveOnce(testnet: Testnet, signal: AbortSignal): Promise<Proof> 
     .slice(0, REFLECTORS)
   const probers = testnet.hosts().filter((host, index, all) => {
     const { planned } = host
+    if (!isImpaired(plan, planned)) return false
     const firstBehind = planned.nat !== null && all.findIndex(host => host.planned.nat === planned.nat) === index
     return firstBehind || (impaired(host) && !reflectors.includes(host))
   })
   // Nothing to prove is proved; something that nobody can look at is not.
   if (probers.length === 0 || reflectors.length === 0)
-    return { ok: probers.length === 0 && !testnet.hosts().some(impaired), nats: [], links: [] }
+    return { ok: probers.length === 0 && !testnet.hosts().some(impaired), rows: [] }
   const ending = new AbortController()
   const [first] = reflectors
   const programs = reflectors.map(host => ({ host, argv: nodeProgram(reflectUdp, REFLECTOR_PORTS, REFLECT_FOR_MS) }))
@@ -66,13 +81,10 @@ async function proveOnce(testnet: Testnet, signal: AbortSignal): Promise<Proof> 
       REFLECTOR_PORTS.map(port => `${planned.attachment.address}:${port}`)
     )
     const proofs = await Promise.all(probers.map(async host => await probe(testnet, host, targets, signal)))
-    const nats = proofs.flatMap(({ planned, result }) =>
-      planned.nat === null || routersOf(plan, planned).length === 0 ? [] : [natRow(plan, planned, result)]
-    )
-    const links = proofs.flatMap(({ planned, result }) => linkRows(plan, planned, reflectors[0]!.planned, result))
+    const rows = proofs.flatMap(({ planned, result }) => linkRows(plan, planned, reflectors[0]!.planned, result))
     // One after another: bursts side by side would measure the machine.
-    for (const host of probers) links.push(...(await rates(testnet, host, first!, signal)))
-    return { ok: nats.every(({ proved }) => proved) && links.every(({ ok }) => ok), nats: distinct(nats), links }
+    for (const host of probers) rows.push(...(await rates(testnet, host, first!, signal)))
+    return { ok: rows.every(({ ok }) => ok), rows }
   } finally {
     ending.abort()
     await Promise.all(reflecting)
@@ -116,9 +128,4 @@ async function rates({ plan }: Testnet, host: Host, reflector: Host, signal: Abo
     const kbit = asked[direction]
     return isMeasured(kbit) ? [rateRow(host.planned, direction, kbit, measured[`${direction}Kbit`])] : []
   })
-}
-
-/** A NAT seen from two hosts is one row, unless they disagree. */
-function distinct(rows: NatRow[]): NatRow[] {
-  return [...new Map(rows.map(row => [JSON.stringify(row), row])).values()]
 }

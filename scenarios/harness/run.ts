@@ -35,6 +35,8 @@ export interface RunOptions {
   signal: AbortSignal
   /** Default: `reports/` of the tree. */
   reportsFolder?: string
+  /** Done to the standing testnet before it is proved: tests break it here and see that the proof notices. */
+  beforeProof?: (testnet: Testnet) => Promise<void>
 }
 
 /** Run scenarios one after another. @returns the exit code of the worst */
@@ -127,9 +129,13 @@ async function judged(
   const examine = examiner(testnet, { capture, progress })
   try {
     const proved = progress.stage('Prove NATs and links')
+    await options.beforeProof?.(testnet)
     const proof = await proveLab(testnet, signal)
     outcome.rows.push(...[...proof.nats, ...proof.links].map(row => ({ ...row })))
     proved(`${proof.nats.length} NATs, ${proof.links.length} links: ${proof.ok ? 'as claimed' : 'NOT as claimed'}`)
+    for (const { kind, claimed, observed } of proof.nats.filter(({ proved }) => !proved)) {
+      progress.note(`NAT ${kind} is not what it claims:\n  claimed  ${claimed}\n  observed ${observed}`)
+    }
     if (proof.ok) await play(scenario, standing, options, folder, outcome, examine)
     else outcome.verdicts.push('invalid')
     const { invalid, hosts } = await testnet.status()
