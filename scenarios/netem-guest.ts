@@ -12,7 +12,7 @@ import {
   streamOf,
   type Topology
 } from '../netem/index.ts'
-import { natRow } from './harness/expect.ts'
+import { routersOf } from './harness/expect-nats.ts'
 import { runGuest, whyNoGuest } from './harness/guest.ts'
 import type { GuestAsk, GuestProbe, GuestWord } from './harness/guest-program.ts'
 import { type StandaloneStory, scenario } from './harness/scenario.ts'
@@ -116,10 +116,12 @@ async function story(told: StandaloneStory): Promise<void> {
   const probed = words.find(word => 'nat' in word)
   if (probed !== undefined) {
     const host = plan.hosts.find(({ name }) => name === 'alice')!
-    const nat = natRow(plan, host, probed.nat)
-    row({ ...nat })
-    check.that('the NAT beside an impaired line is what it claims', nat.proved, nat.observed)
-  } else check.that('the NAT beside an impaired line is what it claims', false, 'nothing was seen')
+    const { localPort, seen } = probed.nat
+    const observed = [...new Set(seen.map(({ address, port }) => `${address}:${port}`))].join(', ')
+    const claimed = `${routersOf(plan, host)[0]?.outside.address}:${localPort}`
+    row({ kind: host.natKind, claimed, observed, proved: observed === claimed })
+    check.equal('the NAT beside an impaired line keeps mapping and port', observed, claimed)
+  } else check.that('the NAT beside an impaired line keeps mapping and port', false, 'nothing was seen')
   for (const probe of probes) {
     const seen = words.find(word => 'name' in word && word.name === probe.name)
     judge(told, probe, seen !== undefined && 'seen' in seen ? seen.seen : null)
