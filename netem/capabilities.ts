@@ -1,4 +1,5 @@
 /** What this machine can do for a network lab, and the one command that gets what is missing. */
+import { CAPTURE_PROBE, CAPTURE_TOOLS } from './capture.ts'
 import { CommandFailedError, type Run, run as runCommand } from './exec.ts'
 import { PORT_MAPPER } from './port-mapper.ts'
 import type { ShapingMeans } from './shape.ts'
@@ -14,6 +15,7 @@ export type CapabilityName =
   | 'koffi'
   | 'nfqueue'
   | 'port-mapping'
+  | 'captures'
 
 export interface CapabilityReport {
   what: CapabilityName
@@ -60,7 +62,12 @@ export async function capabilities({ run = runCommand }: { run?: Run } = {}): Pr
     ['netem', 'modprobe sch_netem', () => attempt(run, scratch('tc qdisc add dev lo root netem delay 1ms'))],
     ['koffi', 'npm install --no-save --ignore-scripts koffi', () => import('koffi')],
     ['nfqueue', 'modprobe --all nfnetlink_queue xt_NFQUEUE', () => attempt(run, scratch(NFQUEUE_PROBE))],
-    ['port-mapping', `${INSTALL} ${PORT_MAPPER.package}`, () => attempt(run, ['sh', '-c', PORT_MAPPER_PROBE])]
+    ['port-mapping', `${INSTALL} ${PORT_MAPPER.package}`, () => attempt(run, ['sh', '-c', PORT_MAPPER_PROBE])],
+    [
+      'captures',
+      `${INSTALL} ${CAPTURE_TOOLS.join(' ')}${isRoot() ? '' : ', then run it as root'}`,
+      () => attempt(run, scratch(CAPTURE_PROBE))
+    ]
   ]
   return Promise.all(
     probes.map(async ([what, fix, probe]) => {
@@ -93,7 +100,7 @@ const NFQUEUE_PROBE = `iptables-restore -n <<'EOF'
 COMMIT
 EOF`
 
-/** Only topologies with port mapping need it, so it is not among the tools that are always installed. */
+/** Not all topologies need it, so it is not among the tools that are always here. */
 const PORT_MAPPER_PROBE = `command -v ${PORT_MAPPER.program} || { echo '${PORT_MAPPER.program} is not installed' >&2; exit 1; }`
 
 /** What shapes links here, or null when nothing can: then a plan with impairments must be refused. */

@@ -8,6 +8,15 @@ import type { Plan, PlannedNetwork } from './plan.types.ts'
 /** Programs that captures need, each in the Debian package of its name. */
 export const CAPTURE_TOOLS = ['tcpdump', 'conntrack'] as const
 
+/**
+ * A shell command that fails, saying why, where nobody can record. tcpdump sets its groups before it writes, which a user
+ * namespace that an ordinary user made does not allow.
+ */
+export const CAPTURE_PROBE = [
+  ...CAPTURE_TOOLS.map(name => `command -v ${name} || { echo '${name} is not installed' >&2; exit 1; }`),
+  "grep -q allow /proc/self/setgroups || { echo 'tcpdump works as root only, not in the user namespace of another' >&2; exit 1; }"
+].join('\n')
+
 /** One ring: so many files of so many million bytes for each interface, the oldest overwritten. */
 export const CAPTURE_FILES = 8
 export const CAPTURE_FILE_MB = 2
@@ -57,7 +66,8 @@ export type CaptureMode = 'ring' | { lookMs: number }
 
 /**
  * A shell command that records every interface of one owner to `<folder>/<owner>-<interface>.pcap…`; each life of a
- * network has files of its own (`-2`, `-3`). Every packet is written at once, so that a kill loses none.
+ * network has files of its own (`-2`, `-3`). Every packet is handed over and written at once: a kill or the end of a look
+ * loses none that had come.
  */
 export function captureArgv({ owner, interfaces }: CaptureOwner, folder: string, mode: CaptureMode): string[] {
   const bound =
@@ -72,7 +82,7 @@ export function captureArgv({ owner, interfaces }: CaptureOwner, folder: string,
     `file='${folder}/${owner}-${name}' life=1`,
     `while ls "$file".pcap* >/dev/null 2>&1; do life=$((life + 1)); file='${folder}/${owner}-${name}'-$life; done`,
     // Its own user may not exist here; what it may do was taken away before.
-    `${bound.before}tcpdump -Z root -i "$device" -n -U -s ${CAPTURE_SNAP_BYTES} ${bound.limit} -w "$file.pcap" 'not host ${ignored}' &`
+    `${bound.before}tcpdump -Z root -i "$device" --immediate-mode -n -U -s ${CAPTURE_SNAP_BYTES} ${bound.limit} -w "$file.pcap" 'not host ${ignored}' &`
   ])
   return ['sh', '-c', [...lines, 'wait'].join('\n')]
 }

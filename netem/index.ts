@@ -7,6 +7,7 @@ export { type CapabilityName, type CapabilityReport, capabilities, shapingMeans 
 export {
   CAPTURE_FILE_MB,
   CAPTURE_FILES,
+  CAPTURE_PROBE,
   CAPTURE_READY,
   CAPTURE_SNAP_BYTES,
   CAPTURE_TOOLS,

@@ -3,7 +3,9 @@
  * `make contract RUNTIME=docker|netns`.
  */
 import assert from 'node:assert/strict'
+import { readdir, readFile } from 'node:fs/promises'
 import net from 'node:net'
+import { join } from 'node:path'
 import { roles } from '../compose/index.ts'
 import { type Plan, routeLookups, topologyNamed } from '../netem/index.ts'
 import { changesContract } from './contract-changes.ts'
@@ -21,6 +23,8 @@ import { bringUp, type Standing } from './harness/up.ts'
 const UP_TIMEOUT_MS = 300_000
 const CONNECT_TIMEOUT_MS = 2000
 const ANSWER_TIMEOUT_MS = 3000
+/** First bytes of a capture file, read as this machine's order. */
+const PCAP_MAGIC = 0xa1b2c3d4
 /** Multistream-select's greeting: what any libp2p listener answers first. */
 const MULTISTREAM = '\x13/multistream/1.0.0\n'
 
@@ -193,6 +197,34 @@ describe(`the ${runtime} runtime`, () => {
     assert.deepEqual(await standing.testnet.down(), [])
     for (const each of standing.testnet.hosts()) await assert.rejects(answer(each))
     await removeRun(standing.record)
+  })
+
+  it('shows what crosses every interface and what routers hold, without a word where it can', async function () {
+    const { testnet } = standing
+    const missing = await testnet.evidence({ lookMs: 1000 })
+    if (missing.some(line => /is not installed|Couldn't change to/.test(line))) {
+      console.log(`    skipped: ${missing.join('; ')}`)
+      this.skip()
+    }
+    assert.deepEqual(missing, [])
+    const folder = join(testnet.folder, 'captures')
+    const files = await readdir(folder)
+    const expected = [
+      ...testnet.plan.hosts.map(({ name }) => `${name}-eth0.pcap`),
+      ...testnet.plan.routers.flatMap(({ name }) => [
+        `${name}-inside.pcap`,
+        `${name}-outside.pcap`,
+        `${name}.conntrack.txt`,
+        `${name}.nft.txt`
+      ])
+    ]
+    assert.deepEqual(files.toSorted(), expected.toSorted())
+    for (const name of files.filter(each => each.endsWith('.pcap')))
+      assert.equal((await readFile(join(folder, name))).readUInt32LE(0), PCAP_MAGIC, name)
+    assert.match(
+      await readFile(join(folder, `${testnet.plan.routers[0]!.name}.nft.txt`), 'utf8'),
+      /table ip warren_nat/
+    )
   })
 
   it('removes everything when it is interrupted on the way up', async function () {

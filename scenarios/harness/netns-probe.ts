@@ -1,7 +1,14 @@
 /** What the netns runtime needs of this machine, asked of the machine. */
 import { readFile } from 'node:fs/promises'
 import { delimiter } from 'node:path'
-import { CommandFailedError, capabilities, run, type ShapingMeans, shapingMeans } from '../../netem/index.ts'
+import {
+  CAPTURE_PROBE,
+  CommandFailedError,
+  capabilities,
+  run,
+  type ShapingMeans,
+  shapingMeans
+} from '../../netem/index.ts'
 import { installCommand, isRoot, missingPackages, SEARCH_PATH } from './programs.ts'
 import type { Missing } from './runtime.ts'
 
@@ -54,6 +61,16 @@ async function probeNow(): Promise<NetnsProbe> {
     ({ what, has }) => !has && (what === 'nat' || (means === null && (what === 'nfqueue' || what === 'koffi')))
   )
   return { missing: namespaces.length > 0 ? namespaces : needed, means }
+}
+
+/** Why nothing can be recorded in a testnet's namespaces; null: it can. */
+export async function whyNoCaptures(): Promise<string | null> {
+  try {
+    await run([...unshareArgv(), 'sh', '-c', CAPTURE_PROBE], { timeoutMs: PROBE_TIMEOUT_MS })
+    return null
+  } catch (error) {
+    return error instanceof CommandFailedError ? error.stderr.trim() : String(error)
+  }
 }
 
 async function missingNamespaces(): Promise<Missing[]> {

@@ -16,7 +16,7 @@ import {
 import { InterruptedError, KeeperError, RuntimeMissingError } from './errors.ts'
 import { keeperSocketPath, readKeeperRecord } from './netns-client.ts'
 import { removeNetns } from './netns-down.ts'
-import { probeNetns, toolEnvironment } from './netns-probe.ts'
+import { probeNetns, toolEnvironment, whyNoCaptures } from './netns-probe.ts'
 import type { HarnessMessage, KeeperMessage, Launch, Program } from './netns-protocol.ts'
 import { netnsTestnet } from './netns-testnet.ts'
 import { ROOT } from './paths.ts'
@@ -65,7 +65,14 @@ export const netnsRuntime: Runtime = {
       const why = `${mapping.join(', ')} ${mapping.length === 1 ? 'maps' : 'map'} ports, and the program that does it is not here`
       await need(PORT_MAPPER.program, PORT_MAPPER.package, why)
     }
-    if (capture) for (const tool of CAPTURE_TOOLS) await need(tool, tool, 'captures were asked for')
+    const why = capture ? await whyNoCaptures() : null
+    if (why !== null) {
+      const isInstallable = CAPTURE_TOOLS.some(tool => why.startsWith(`${tool} is not`))
+      const fix = isInstallable
+        ? installCommand([...CAPTURE_TOOLS])
+        : 'run it as root (sudo make …), or use RUNTIME=docker'
+      missing.push({ what: 'captures', why, fix })
+    }
     return missing
   },
 
