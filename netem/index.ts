@@ -68,7 +68,7 @@ export { type LinkProbeOrder, linkProbe, linkProbeArgv, type StreamAsk, type Str
 export { impairmentsOf, impairs, isShaped, readLink } from './links.ts'
 export { routerNameOf } from './names.ts'
 export { argvIn, layOut, leftovers, namespaceFile, tearDown } from './namespaces.ts'
-export { NAT_TABLE, natRuleset, portBlock } from './nat.ts'
+export { NAT_TABLE, natRuleset, overloadsPorts, portBlock } from './nat.ts'
 export {
   behaviourOf,
   type Dependence,

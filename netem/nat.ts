@@ -98,6 +98,11 @@ function isPlain({ mapping, filtering, allocation, hairpin }: NatBehaviour): boo
   return mapping === 'address-and-port-dependent' || (mapping === 'endpoint-independent' && allocation === 'preserving')
 }
 
+/** Whether two inner endpoints may have one outer port at the same time, towards different places, as plain Linux does it. */
+export function overloadsPorts(behaviour: NatBehaviour): boolean {
+  return behaviour.translation === 'napt' && isPlain(behaviour)
+}
+
 /** What the router itself takes: from inside echo requests and requests for port mappings, nothing from outside. */
 function input({ insideInterface, portMapping }: NatAttachment): string[] {
   return chain('input', 'filter', 'input', 'filter', 'drop', [

@@ -9,7 +9,7 @@ import { nodeProgram } from './probe-programs.ts'
 import type { Host, Testnet } from './runtime.ts'
 
 /** Ports that no role uses. */
-const REFLECTOR_PORTS: [number, number, number] = [46_011, 46_012, 46_013]
+export const REFLECTOR_PORTS: [number, number, number] = [46_011, 46_012, 46_013]
 const HELD_PORT = REFLECTOR_PORTS[2]
 const REFLECTORS = 2
 const REFLECT_FOR_MS = 180_000
@@ -55,7 +55,8 @@ export async function proveNats(testnet: Testnet, signal: AbortSignal): Promise<
   })
 }
 
-async function withReflectors<T>(
+/** Two reflectors on the internet while `act` lasts. */
+export async function withReflectors<T>(
   testnet: Testnet,
   signal: AbortSignal,
   act: (addresses: string[]) => Promise<T>
