@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { behaviourOf, NAT_KINDS, type NatKind, type NatSpec, overloadsPorts, type Topology } from '../netem/index.ts'
 import { expectedPunch } from './harness/expected-punches.ts'
 import { type GridCell, gridPage } from './harness/grid-page.ts'
-import { type SeenAs, seenAs, waitedOut } from './harness/nat-trials.ts'
+import { keptByAnswers, type SeenAs, seenAs, waitedOut } from './harness/nat-trials.ts'
 import { withReflectors } from './harness/prove-nats.ts'
 import { controlPunch } from './harness/punch.ts'
 import type { PunchPair } from './harness/punch-programs.ts'
@@ -130,12 +130,11 @@ async function again({ testnet, check, signal }: Story, reflectors: string[]): P
 }
 
 async function expiries({ testnet, check, row, signal }: Story, [reflector]: string[]): Promise<void> {
-  const rows = await Promise.all(
-    SCALED_KINDS.map(async kind => {
-      const router = testnet.plan.routers.find(({ nat }) => nat === `w-${kind}`)!
-      return await waitedOut(testnet.host(`a-w-${kind}`), router, reflector!, signal)
-    })
-  )
+  const routerOf = (kind: NatKind) => testnet.plan.routers.find(({ nat }) => nat === `w-${kind}`)!
+  const rows = await Promise.all([
+    ...SCALED_KINDS.map(async kind => await waitedOut(testnet.host(`a-w-${kind}`), routerOf(kind), reflector!, signal)),
+    keptByAnswers(testnet.host('a-w-full-cone'), routerOf('full-cone'), reflector!, signal)
+  ])
   for (const each of rows) row({ ...each })
   for (const { kind, observed, proved } of rows) check.that(kind, proved, observed)
 }

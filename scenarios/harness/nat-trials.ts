@@ -172,3 +172,66 @@ export async function waitedOut(
   const observed = text(name => seen[name])
   return { kind: `${kind}, waited out`, claimed, observed, proved: claimed === observed }
 }
+
+interface KeeperConfig {
+  address: string
+  ports: [number, number]
+  /** For so long an inner endpoint only answers, milliseconds. */
+  answeringMs: number
+}
+
+/** Whether a mapping is still open after a time in which its endpoint only answered a flow from outside; print { open }. */
+function keepByAnswers({ address, ports, answeringMs }: KeeperConfig): void {
+  const dgram = process.getBuiltinModule('node:dgram')
+  const net = process.getBuiltinModule('node:net')
+  const everyMs = 700
+  const patienceMs = 400
+  const wait = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
+  const main = async (): Promise<void> => {
+    const socket = dgram.createSocket('udp4')
+    const tokens = new Set<string>()
+    const mapped = Promise.withResolvers<Endpoint>()
+    socket.on('message', (message, from) => {
+      const said = JSON.parse(message.toString()) as { seen?: Endpoint; token?: string }
+      if (said.token === 'from outside') socket.send(JSON.stringify({ id: 0, mute: true }), from.port, from.address)
+      if (said.token !== undefined) tokens.add(said.token)
+      else if (said.seen !== undefined) mapped.resolve(said.seen)
+    })
+    const orders = net.connect({ host: address, port: ports[0] })
+    orders.on('data', () => undefined)
+    socket.send(JSON.stringify({ id: 0 }), ports[0], address)
+    const to = await mapped.promise
+    const order = (by: 'self' | 'peer', token: string): void =>
+      void orders.write(`${JSON.stringify({ id: 0, send: 'udp', to, by, token, withinMs: 0 })}\n`)
+    const end = performance.now() + answeringMs
+    while (performance.now() < end) {
+      order('peer', 'from outside')
+      await wait(everyMs)
+    }
+    order('self', 'from a stranger')
+    await wait(patienceMs)
+    const open = tokens.has('from a stranger')
+    process.stdout.write(`${JSON.stringify({ open, answered: tokens.has('from outside') })}\n`, () => process.exit(0))
+  }
+  main()
+}
+
+/** The same for a mapping that is kept by answers alone: a stranger still gets in after its time. */
+export async function keptByAnswers(
+  host: Host,
+  { kind, behaviour: { timeouts } }: PlannedRouter,
+  reflector: string,
+  signal: AbortSignal
+): Promise<NatRow> {
+  const answeringS = timeouts.udpStreamS + AFTER_S
+  const [one, other] = REFLECTOR_PORTS
+  const config = { address: reflector, ports: [one, other] as [number, number], answeringMs: answeringS * 1000 }
+  const { open, answered } = await result<{ open: boolean; answered: boolean }>(
+    host,
+    nodeProgram(keepByAnswers, config),
+    signal
+  )
+  const claimed = `open to a stranger after ${answeringS} s of answers alone`
+  const observed = open && answered ? claimed : answered ? 'shut' : 'nothing from outside came in'
+  return { kind: `${kind}, kept by answers`, claimed, observed, proved: claimed === observed }
+}
