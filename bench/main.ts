@@ -8,7 +8,8 @@ export type Bench = (say: (text: string) => void) => Promise<Row[] | { skip: str
 const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   node: () => import('./node.ts'),
   startup: () => import('./startup.ts'),
-  docker: () => import('./docker.ts')
+  docker: () => import('./docker.ts'),
+  'nat-pair': () => import('./nat-pair.ts')
 }
 
 const names = process.argv.slice(2)

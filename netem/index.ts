@@ -69,7 +69,7 @@ export { type LinkProbeOrder, linkProbe, linkProbeArgv, type StreamAsk, type Str
 export { impairmentsOf, impairs, isShaped, readLink } from './links.ts'
 export { routerNameOf } from './names.ts'
 export { argvIn, layOut, leftovers, namespaceFile, tearDown } from './namespaces.ts'
-export { NAT_TABLE, natRuleset, portBlock } from './nat.ts'
+export { NAT_TABLE, natRuleset, overloadsPorts } from './nat.ts'
 export {
   behaviourOf,
   type Dependence,
@@ -84,6 +84,7 @@ export {
   type PortAllocation,
   type Translation
 } from './nat-kinds.ts'
+export { portBlock } from './nat-ports.ts'
 export { labNames, NAT64_PROGRAM } from './nat64.ts'
 export { networkNamed, outerAddresses, type Place, placeOn, routersAbove } from './places.ts'
 export { CHAIN_ID, CHAIN_RPC_PORT, plan } from './plan.ts'

@@ -56,7 +56,8 @@ export interface ProberConfig {
 /**
  * Answer every datagram and connection on both ports with who it came from. JSON lines on a connection ask for more:
  * `{ id, send: 'udp' | 'tcp', to, by: 'self' | 'peer', withinMs }` sends to an endpoint from the second port (TCP: from
- * another one), and answers `{ id, passage }`, which for UDP only says that it was sent.
+ * another one), and answers `{ id, passage }`, which for UDP only says that it was sent. `afterMs` in a datagram or an
+ * order puts the answer off; `mute` in a datagram does without.
  */
 export function reflectNat({ ports, peer, forMs }: ReflectorConfig): void {
   const dgram = process.getBuiltinModule('node:dgram')
@@ -70,12 +71,14 @@ export function reflectNat({ ports, peer, forMs }: ReflectorConfig): void {
     by: 'self' | 'peer'
     token: string
     withinMs: number
+    afterMs?: number
   }
   const sockets = ports.map(port => {
     const socket = dgram.createSocket('udp4')
     socket.on('message', (message, { address, port: from }) => {
-      const { id, mute } = JSON.parse(message.toString()) as { id: number; mute?: true }
-      if (mute !== true) socket.send(JSON.stringify({ id, seen: [address, from] }), from, address)
+      const { id, mute, afterMs = 0 } = JSON.parse(message.toString()) as { id: number; mute?: true; afterMs?: number }
+      const answer = (): void => socket.send(JSON.stringify({ id, seen: [address, from] }), from, address)
+      if (mute !== true) setTimeout(answer, afterMs)
     })
     // An ICMP error of a host that closed its socket is nobody's business.
     socket.on('error', () => undefined)
@@ -132,7 +135,9 @@ export function reflectNat({ ports, peer, forMs }: ReflectorConfig): void {
           rest = lines.pop()!
           for (const line of lines) {
             const order = JSON.parse(line) as Order
-            obey(order).then(passage => socket.write(`${JSON.stringify({ id: order.id, passage })}\n`))
+            const answer = (passage: string): void =>
+              void socket.write(`${JSON.stringify({ id: order.id, passage })}\n`)
+            obey(order).then(passage => setTimeout(answer, order.afterMs ?? 0, passage))
           }
         })
       })

@@ -12,12 +12,12 @@ export interface HolderConfig {
 }
 
 /**
- * Keep three flows to one port going: UDP that nobody answers, UDP that is answered, and TCP. Each sends twice a second,
+ * Keep three flows to one port going: UDP that nobody answers, UDP that is answered, and TCP. Each sends four times a second,
  * so their entries are never far from what they started with.
  */
 export function holdFlows({ address, port, forMs }: HolderConfig): void {
-  const everyMs = 500
-  const retryMs = 200
+  const everyMs = 250
+  const retryMs = 100
   const dgram = process.getBuiltinModule('node:dgram')
   const net = process.getBuiltinModule('node:net')
   const [mute, stream] = [dgram.createSocket('udp4'), dgram.createSocket('udp4')]

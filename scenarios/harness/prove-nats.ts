@@ -9,7 +9,7 @@ import { nodeProgram } from './probe-programs.ts'
 import type { Host, Testnet } from './runtime.ts'
 
 /** Ports that no role uses. */
-const REFLECTOR_PORTS: [number, number, number] = [46_011, 46_012, 46_013]
+export const REFLECTOR_PORTS: [number, number, number] = [46_011, 46_012, 46_013]
 const HELD_PORT = REFLECTOR_PORTS[2]
 const REFLECTORS = 2
 const REFLECT_FOR_MS = 180_000
@@ -25,7 +25,7 @@ const ATTEMPTS = 3
 const PROBERS_AT_ONCE = 6
 /** Linux takes a UDP flow for a stream when it is answered after 2 s still. */
 const TABLES_WITHIN_MS = 6000
-const LOOK_EVERY_MS = 250
+const LOOK_EVERY_MS = 100
 
 /** One row for each network behind a NAT that has a host to look from; empty where there is none. */
 export async function proveNats(testnet: Testnet, signal: AbortSignal): Promise<NatRow[]> {
@@ -34,38 +34,51 @@ export async function proveNats(testnet: Testnet, signal: AbortSignal): Promise<
     return nat !== null && hosts.findIndex(other => other.planned.nat === nat) === index
   })
   if (probers.length === 0) return []
-  return await withReflectors(testnet, signal, async ([first, ...others]) => {
-    if (first === undefined) throw new Error('no host is on the internet, from where a NAT could be looked at')
-    const ending = new AbortController()
-    const flows = nodeProgram(holdFlows, { address: first, port: HELD_PORT, forMs: REFLECT_FOR_MS })
-    const holding = probers.map(host => background(host, flows, AbortSignal.any([signal, ending.signal])))
-    try {
+  const [meeting] = reflectorsOf(testnet)
+  if (meeting === undefined) throw new Error('no host is on the internet, from where a NAT could be looked at')
+  const ending = new AbortController()
+  const flows = nodeProgram(holdFlows, {
+    address: meeting.planned.attachment.address,
+    port: HELD_PORT,
+    forMs: REFLECT_FOR_MS
+  })
+  // Before anybody reflects: their tables are the last that is looked at.
+  const holding = probers.map(host => background(host, flows, AbortSignal.any([signal, ending.signal])))
+  try {
+    return await withReflectors(testnet, signal, async reflectors => {
       return await inTurns(probers, async host => {
         for (let attempt = 1; ; attempt++) {
-          const seen = await wordsSeen(host, [first, ...others], signal)
+          const seen = await wordsSeen(host, reflectors, signal)
           if ('blind' in seen) return natBlindRow(testnet.plan, host.planned, seen.blind)
           const row = await rowOf(testnet, host, seen, signal)
           if (row.proved || attempt === ATTEMPTS) return row
         }
       })
-    } finally {
-      ending.abort()
-      await Promise.all(holding)
-    }
-  })
+    })
+  } finally {
+    ending.abort()
+    await Promise.all(holding)
+  }
 }
 
-async function withReflectors<T>(
-  testnet: Testnet,
-  signal: AbortSignal,
-  act: (addresses: string[]) => Promise<T>
-): Promise<T> {
-  // The chain only where there is no other: it has the most to do.
-  const reflectors = testnet
+/** The chain only where there is no other: it has the most to do. */
+function reflectorsOf(testnet: Testnet): Host[] {
+  const rank = ({ planned: { role, link } }: Host): number =>
+    (role === 'chain' ? 2 : 0) + (link.up !== null || link.down !== null ? 1 : 0)
+  return testnet
     .hosts()
     .filter(({ planned }) => planned.nat === null)
     .sort((a, b) => rank(a) - rank(b))
     .slice(0, REFLECTORS)
+}
+
+/** Two reflectors on the internet while `act` lasts. */
+export async function withReflectors<T>(
+  testnet: Testnet,
+  signal: AbortSignal,
+  act: (addresses: string[]) => Promise<T>
+): Promise<T> {
+  const reflectors = reflectorsOf(testnet)
   const addresses = reflectors.map(({ planned }) => planned.attachment.address)
   const ending = new AbortController()
   const running = reflectors.map((host, index) => {
@@ -88,10 +101,6 @@ async function reflecting([first]: Host[], addresses: string[], signal: AbortSig
   const argv = nodeProgram(awaitTcp, addresses, HELD_PORT, REFLECTORS_WITHIN_MS)
   const { code, stderr } = await first.exec(argv, { signal })
   if (code !== 0) throw new Error(`the reflectors do not answer on the internet: ${stderr}`)
-}
-
-function rank({ planned: { role, link } }: Host): number {
-  return (role === 'chain' ? 2 : 0) + (link.up !== null || link.down !== null ? 1 : 0)
 }
 
 /** Ended by the signal, which is no failure. */

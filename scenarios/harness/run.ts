@@ -2,7 +2,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { plan as planOf } from '../../netem/index.ts'
+import { plan as planOf, type Topology } from '../../netem/index.ts'
 import { CheckFailedError, type CheckResult, reason, startChecks } from './check.ts'
 import { removeRun } from './down.ts'
 import { HarnessError, InterruptedError } from './errors.ts'
@@ -16,7 +16,7 @@ import { type Report, replayCommand, writeReport } from './report.ts'
 import { listRecords, type RunRecord } from './run-record.ts'
 import type { Progress, RuntimeName, Testnet } from './runtime.ts'
 import { chooseRuntime } from './runtimes.ts'
-import type { CommonStory, Depth, StandaloneScenario, TestnetScenario } from './scenario.ts'
+import type { CommonStory, Depth, Occasion, StandaloneScenario, TestnetScenario } from './scenario.ts'
 import { listScenarios, loadScenario, type NamedScenario } from './scenario-files.ts'
 import { bringUp, type Standing } from './up.ts'
 import { exitCodeOf, type Verdict, worst } from './verdict.ts'
@@ -60,9 +60,9 @@ export async function runScenarios(names: string[], options: RunOptions): Promis
 /** One scenario, one report; a testnet of its own, gone afterwards whatever happened. */
 export async function runScenario(scenario: NamedScenario, options: RunOptions): Promise<Report> {
   const { progress, seed } = options
-  if (scenario.topology !== null) planOf(scenario.topology, seed)
   const { only } = scenario
   const { runtime } = await chooseRuntime(options.runtime === 'auto' ? (only ?? 'auto') : options.runtime, progress)
+  if (scenario.topology !== null) planOf(topologyOf(scenario, { runtime: runtime.name, depth: options.depth }), seed)
   const folder = join(options.reportsFolder ?? REPORTS_FOLDER, scenario.name, runtime.name)
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
@@ -96,6 +96,10 @@ export async function runScenario(scenario: NamedScenario, options: RunOptions):
   return report
 }
 
+function topologyOf({ topology }: TestnetScenario, occasion: Occasion): Topology {
+  return typeof topology === 'function' ? topology(occasion) : topology
+}
+
 type RuntimeOptions = RunOptions & { runtime: RuntimeName }
 type Named<S> = S & { name: string }
 
@@ -114,7 +118,7 @@ async function judged(
   outcome: Outcome
 ): Promise<void> {
   const { progress, signal, seed, runtime, capture = false } = options
-  const { topology } = scenario
+  const topology = topologyOf(scenario, { runtime, depth: options.depth })
   let standing: Standing
   try {
     standing = await bringUp({ topology, seed, runtime, bound: true, capture, progress, signal })
@@ -193,7 +197,6 @@ async function alone(
   const story = scenario.story({
     ...stage.common,
     seed,
-    folder,
     progress,
     invalid(why) {
       outcome.verdicts.push('invalid')
@@ -240,6 +243,7 @@ function setUp({ name, withinMs }: NamedScenario, options: RuntimeOptions, folde
     check,
     random: seededRandom(`${seed}\0${name}`),
     history,
+    folder,
     step(title) {
       history.event('step', title)
       progress.note(`-- ${title}`)

@@ -21,6 +21,8 @@ export interface CommonStory {
   step: (title: string) => void
   /** A row of the report's table. */
   row: (row: Record<string, unknown>) => void
+  /** The report's folder, for what the story wants to leave beside the report. */
+  folder: string
   /** Aborted at the deadline and on Ctrl-C. */
   signal: AbortSignal
 }
@@ -37,8 +39,6 @@ export interface Story extends CommonStory {
 /** Of a scenario that builds what it needs itself. It cleans up itself too, also when its signal aborts: it is waited for. */
 export interface StandaloneStory extends CommonStory {
   seed: string
-  /** The report's folder, for what the story wants to leave beside the report. */
-  folder: string
   progress: Progress
   /** The lab was not what it claims: nothing was proved, whatever the checks say. */
   invalid: (why: string) => void
@@ -55,8 +55,15 @@ interface Told {
   withinMs: number
 }
 
+/** Where and how thoroughly a scenario is run. */
+export interface Occasion {
+  runtime: RuntimeName
+  depth: Depth
+}
+
 export interface TestnetScenario extends Told {
-  topology: Topology
+  /** A function where an engine bears less than namespaces do, or a short run needs less than a full one. */
+  topology: Topology | ((occasion: Occasion) => Topology)
   story: (story: Story) => Promise<void>
 }
 

@@ -1,0 +1,32 @@
+import { equal, match } from 'node:assert/strict'
+import { type GridCell, gridPage } from './grid-page.ts'
+
+const cell = (changes: Partial<GridCell>): GridCell => ({
+  a: 'full-cone',
+  b: 'symmetric',
+  transport: 'udp',
+  expected: 'direct',
+  observed: 'direct',
+  why: 'open',
+  ok: true,
+  ms: 12.4,
+  ...changes
+})
+
+describe('the page of a grid', () => {
+  const page = gridPage('who <reaches> whom', 'about', [
+    cell({}),
+    cell({ a: 'none', observed: 'none', ms: null, ok: false })
+  ])
+
+  it('shows each pair, and which are not as expected', () => {
+    match(page, /class="direct"[^>]*>12</)
+    match(page, /class="wrong"[^>]*expected direct, observed none/)
+    match(page, /2 pairs, 1 other than expected/)
+  })
+
+  it('stands by itself and escapes what it is given', () => {
+    match(page, /who &lt;reaches&gt; whom/)
+    equal(/(src|href)=/.test(page), false)
+  })
+})
