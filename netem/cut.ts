@@ -8,9 +8,9 @@ const CUT_TABLE = 'warren_cut'
 /** `nft -f` text that drops everything from and to this network except with `control` (the bridge's own address) and loopback. */
 export function cutRuleset(control: string): string {
   return [
-    `table ip ${CUT_TABLE}`,
-    `delete table ip ${CUT_TABLE}`,
-    `table ip ${CUT_TABLE} {`,
+    `table inet ${CUT_TABLE}`,
+    `delete table inet ${CUT_TABLE}`,
+    `table inet ${CUT_TABLE} {`,
     '  chain input {',
     '    type filter hook prerouting priority raw; policy drop;',
     '    iifname "lo" accept',
@@ -28,5 +28,5 @@ export function cutRuleset(control: string): string {
 
 /** Undoes `cutRuleset`; harmless where nothing is cut. */
 export function healRuleset(): string {
-  return `table ip ${CUT_TABLE}\ndelete table ip ${CUT_TABLE}\n`
+  return `table inet ${CUT_TABLE}\ndelete table inet ${CUT_TABLE}\n`
 }

@@ -30,8 +30,8 @@ const LOOK_EVERY_MS = 100
 /** One row for each network behind a NAT that has a host to look from; empty where there is none. */
 export async function proveNats(testnet: Testnet, signal: AbortSignal): Promise<NatRow[]> {
   const hosts = testnet.hosts()
-  const probers = hosts.filter(({ planned: { nat } }, index) => {
-    return nat !== null && hosts.findIndex(other => other.planned.nat === nat) === index
+  const probers = hosts.filter(({ planned: { nat, isIpv6Only } }, index) => {
+    return nat !== null && !isIpv6Only && hosts.findIndex(other => other.planned.nat === nat) === index
   })
   if (probers.length === 0) return []
   const [meeting] = reflectorsOf(testnet)

@@ -2,6 +2,7 @@
 import { isImpaired, type LinkRow, linkRows, loses, rateRow, ratesOf } from './expect.ts'
 import type { NatRow } from './expect-nats.ts'
 import { nodeProgram, type ProbeResult, probeUdp, reflectUdp } from './probe-programs.ts'
+import { proveIpv6 } from './prove-ipv6.ts'
 import { proveNats } from './prove-nats.ts'
 import { probeBursts, type RateResult, reflectBursts } from './rate-programs.ts'
 import type { Host, Testnet } from './runtime.ts'
@@ -31,7 +32,7 @@ const PACKET_BITS = 1242 * 8
 
 /** NATs first, then links: what measures time wants the machine for itself. */
 export async function proveLab(testnet: Testnet, signal: AbortSignal): Promise<Proof> {
-  const nats = await proveNats(testnet, signal)
+  const nats = [...(await proveNats(testnet, signal)), ...(await proveIpv6(testnet, signal))]
   const links = await proveLinks(testnet, signal)
   return { ok: links.ok && nats.every(({ proved }) => proved), nats, links: links.rows }
 }
