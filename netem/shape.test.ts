@@ -65,6 +65,6 @@ describe('shaping', () => {
         .filter(line => line.includes('policy drop')).length,
       2
     )
-    equal(healRuleset().endsWith('delete table ip warren_cut\n'), true)
+    equal(healRuleset().endsWith('delete table inet warren_cut\n'), true)
   })
 })
