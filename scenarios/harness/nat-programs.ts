@@ -166,6 +166,8 @@ export function probeNat({ reflectors, ports, fresh, startWithinMs, endWithinMs 
   const resendEveryMs = 100
   const slowestMs = 4
   const patienceMs = 800
+  // A SYN that is lost comes again after 1 s: a NAT may lose one whose port turns out to be another's.
+  const dialPatienceMs = 2400
   const graceMs = 120
   const quickMs = 250
   let roundTripMs = 0
@@ -236,7 +238,7 @@ export function probeNat({ reflectors, ports, fresh, startWithinMs, endWithinMs 
           clearTimeout(timer)
           resolve(what)
         }
-        const withinMs = hello === null ? within() : quickMs + 5 * roundTripMs
+        const withinMs = (hello === null ? dialPatienceMs : quickMs) + 5 * roundTripMs
         const timer = setTimeout(() => {
           socket.destroy()
           end('dropped')
