@@ -1,7 +1,16 @@
 /** Every NAT kind is what it claims, and pairs of them open to each other exactly where reason says that they can. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { behaviourOf, NAT_KINDS, type NatKind, type NatSpec, overloadsPorts, type Topology } from '../netem/index.ts'
+import {
+  ALLOCATIONS,
+  behaviourOf,
+  DEPENDENCES,
+  NAT_KINDS,
+  type NatKind,
+  type NatSpec,
+  overloadsPorts,
+  type Topology
+} from '../netem/index.ts'
 import { expectedPunch } from './harness/expected-punches.ts'
 import { type GridCell, gridPage } from './harness/grid-page.ts'
 import { keptByAnswers, type SeenAs, seenAs, waitedOut } from './harness/nat-trials.ts'
@@ -24,7 +33,7 @@ const SECOND_PATIENCE = 2
 const ONE_PORT = 11_111
 
 /** `a-symmetric` behind `symmetric`, `c-symmetric` beside it, `b-symmetric` behind another of the kind. */
-function topology({ runtime }: Occasion): Topology {
+function topology({ runtime, depth }: Occasion): Topology {
   const networks: Topology['networks'] = { internet: {} }
   const hosts: Topology['hosts'] = {
     east: { role: 'client', on: 'internet' },
@@ -43,12 +52,23 @@ function topology({ runtime }: Occasion): Topology {
   behind('home-of-carrier', 'port-restricted', 'carrier')
   behind('office-of-cone', 'symmetric', 'full-cone')
   for (const kind of SCALED_KINDS) behind(`w-${kind}`, { kind, timeouts: SCALED })
+  if (runtime === 'netns' && depth === 'full') for (const [n, nat] of combinations().entries()) behind(`x-${n}`, nat)
   return {
     name: 'nat-kinds',
     description: 'One NAT of each kind, some twice, some one behind the other.',
     networks,
     hosts
   }
+}
+
+/** Every mapping with every filter and every way to give out ports that do not contradict each other, hairpin by turns. */
+function combinations(): NatSpec[] {
+  const all = DEPENDENCES.flatMap(mapping =>
+    DEPENDENCES.flatMap(filtering => ALLOCATIONS.map(allocation => ({ mapping, filtering, allocation })))
+  )
+  return all
+    .filter(({ mapping, allocation }) => mapping === 'endpoint-independent' || allocation !== 'preserving')
+    .map((words, n) => ({ kind: 'port-restricted', ...words, hairpin: n % 2 === 0 }))
 }
 
 export default scenario({
