@@ -29,10 +29,11 @@ const LOOK_EVERY_MS = 100
 
 /** One row for each network behind a NAT that has a host to look from; empty where there is none. */
 export async function proveNats(testnet: Testnet, signal: AbortSignal): Promise<NatRow[]> {
-  const hosts = testnet.hosts()
-  const probers = hosts.filter(({ planned: { nat, isIpv6Only } }, index) => {
-    return nat !== null && !isIpv6Only && hosts.findIndex(other => other.planned.nat === nat) === index
-  })
+  // This proof is IPv4's: who has none meets another edge.
+  const hosts = testnet.hosts().filter(({ planned }) => planned.nat !== null && planned.isIpv6Only !== true)
+  const probers = hosts.filter(
+    ({ planned }, index) => hosts.findIndex(other => other.planned.nat === planned.nat) === index
+  )
   if (probers.length === 0) return []
   const [meeting] = reflectorsOf(testnet)
   if (meeting === undefined) throw new Error('no host is on the internet, from where a NAT could be looked at')
@@ -67,7 +68,7 @@ function reflectorsOf(testnet: Testnet): Host[] {
     (role === 'chain' ? 2 : 0) + (link.up !== null || link.down !== null ? 1 : 0)
   return testnet
     .hosts()
-    .filter(({ planned }) => planned.nat === null)
+    .filter(({ planned }) => planned.nat === null && planned.isIpv6Only !== true)
     .sort((a, b) => rank(a) - rank(b))
     .slice(0, REFLECTORS)
 }
