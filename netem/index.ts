@@ -118,3 +118,4 @@ export {
 } from './topologies/index.ts'
 export type * from './topology.ts'
 export { type Problem, ROLES, validate } from './validate.ts'
+export { ALLOCATIONS, DEPENDENCES } from './validate-nat.ts'

@@ -184,6 +184,11 @@ const schema = z
 function natOf(env: NatEnvironment): NatSpec {
   const given = <T extends object>(words: T): Partial<{ [K in keyof T]: Exclude<T[K], undefined> }> =>
     Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined)) as never
+  const timeouts = given({
+    udpS: env.NAT_UDP_TIMEOUT_S,
+    udpStreamS: env.NAT_UDP_STREAM_TIMEOUT_S,
+    tcpEstablishedS: env.NAT_TCP_TIMEOUT_S
+  })
   return {
     kind: env.NAT_KIND!,
     ...given({
@@ -194,11 +199,8 @@ function natOf(env: NatEnvironment): NatSpec {
       hairpin: env.NAT_HAIRPIN,
       udpBlocked: env.NAT_UDP_BLOCKED
     }),
-    timeouts: given({
-      udpS: env.NAT_UDP_TIMEOUT_S,
-      udpStreamS: env.NAT_UDP_STREAM_TIMEOUT_S,
-      tcpEstablishedS: env.NAT_TCP_TIMEOUT_S
-    })
+    // Even an empty word is one, and a kind without timeouts has none.
+    ...(Object.keys(timeouts).length === 0 ? {} : { timeouts })
   }
 }
 

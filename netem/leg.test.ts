@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { capabilities } from './capabilities.ts'
 import { run } from './exec.ts'
 import { LegConfigInvalidError, readLegConfig } from './leg-config.ts'
+import { behaviourOf, NAT_KINDS } from './nat-kinds.ts'
 
 const ROUTER = {
   NAT_KIND: 'symmetric',
@@ -52,6 +53,12 @@ describe('readLegConfig', () => {
       leaseS: 3,
       saysAddress: null
     })
+  })
+
+  it('reads every kind of NAT without another word', () => {
+    for (const kind of NAT_KINDS) {
+      deepEqual(readLegConfig({ ...ROUTER, NAT_KIND: kind }).router?.behaviour, behaviourOf(kind))
+    }
   })
 
   it('reports every problem at once', () => {

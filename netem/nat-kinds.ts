@@ -158,7 +158,7 @@ export const NAT_PRESETS = {
     allocation: 'sequential',
     seenAt: 'older Cisco IOS, SonicWall and many DSL modems (RFC 5128 section 3.4: port prediction)'
   },
-  /** Symmetric, the port a hash of the destination. */
+  /** Symmetric, the port a hash of the flow: the same flow gets it again. */
   'symmetric-hash': {
     ...SYMMETRIC,
     allocation: 'deterministic',

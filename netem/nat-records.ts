@@ -107,7 +107,10 @@ export function recall(behaviour: NatBehaviour, protocol: Protocol, address: str
   const inProtocol = `meta l4proto ${protocol}`
   return [
     `${inProtocol} snat ip to ${address} : ${known} map @mapped_${protocol}`,
-    ...(behaviour.allocation === 'random' ? [] : [`${inProtocol} ${source} @clashed_${protocol} ${anyPort(address)}`]),
+    // Where the same port would be chosen again; the others simply choose the next.
+    ...(behaviour.allocation === 'preserving' || behaviour.allocation === 'deterministic'
+      ? [`${inProtocol} ${source} @clashed_${protocol} ${anyPort(address)}`]
+      : []),
     ...(behaviour.allocation === 'preserving'
       ? [`${inProtocol} ${protocol} sport @owner_${protocol} ${anyPort(address)}`]
       : []),

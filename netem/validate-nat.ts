@@ -21,8 +21,8 @@ export const DEPENDENCES: readonly Dependence[] = [
 ]
 export const ALLOCATIONS: readonly PortAllocation[] = ['preserving', 'random', 'sequential', 'deterministic', 'block']
 
-/** Ports of a block: few enough for several subscribers, enough for one. */
-export const BLOCK_PORTS_LIMITS = { min: 64, max: 16_384 } as const
+/** Ports of a block: few enough for several subscribers, enough for one, which draws from them and loses a packet for each port that is taken. */
+export const BLOCK_PORTS_LIMITS = { min: 256, max: 16_384 } as const
 /** Seconds. The kernel's own limit is 2^31 jiffies. */
 export const TIMEOUT_LIMITS: Record<keyof MappingTimeouts, { min: number; max: number }> = {
   udpS: { min: 1, max: 86_400 },
@@ -95,7 +95,7 @@ function checkSense(nat: Exclude<NatSpec, string>, kind: NatKind, path: string, 
     }
     return
   }
-  const { mapping, filtering, allocation, timeouts } = behaviourOf(nat)
+  const { mapping, allocation, timeouts } = behaviourOf(nat)
   if (nat.blockPorts !== undefined && allocation !== 'block') {
     contradict('blockPorts', `allocation is '${allocation}'; blocks go with allocation 'block'`)
   }
@@ -107,16 +107,6 @@ function checkSense(nat: Exclude<NatSpec, string>, kind: NatKind, path: string, 
   }
   if (mapping === 'address-dependent' && allocation === 'preserving') {
     contradict('allocation', 'a port that is kept for every address is an endpoint-independent mapping; take random')
-  }
-  if (
-    mapping === 'address-and-port-dependent' &&
-    filtering !== 'address-and-port-dependent' &&
-    allocation === 'deterministic'
-  ) {
-    contradict(
-      'filtering',
-      'ports that hang on the destination alone are shared by inner hosts; nobody else could come in'
-    )
   }
   if (timeouts.udpStreamS < timeouts.udpS) {
     contradict(

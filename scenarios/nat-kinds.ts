@@ -1,7 +1,16 @@
 /** Every NAT kind is what it claims, and pairs of them open to each other exactly where reason says that they can. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { behaviourOf, NAT_KINDS, type NatKind, type NatSpec, overloadsPorts, type Topology } from '../netem/index.ts'
+import {
+  ALLOCATIONS,
+  behaviourOf,
+  DEPENDENCES,
+  NAT_KINDS,
+  type NatKind,
+  type NatSpec,
+  overloadsPorts,
+  type Topology
+} from '../netem/index.ts'
 import { expectedPunch } from './harness/expected-punches.ts'
 import { type GridCell, gridPage } from './harness/grid-page.ts'
 import { keptByAnswers, type SeenAs, seenAs, waitedOut } from './harness/nat-trials.ts'
@@ -24,7 +33,7 @@ const SECOND_PATIENCE = 2
 const ONE_PORT = 11_111
 
 /** `a-symmetric` behind `symmetric`, `c-symmetric` beside it, `b-symmetric` behind another of the kind. */
-function topology({ runtime }: Occasion): Topology {
+function topology({ runtime, depth }: Occasion): Topology {
   const networks: Topology['networks'] = { internet: {} }
   const hosts: Topology['hosts'] = {
     east: { role: 'client', on: 'internet' },
@@ -43,12 +52,23 @@ function topology({ runtime }: Occasion): Topology {
   behind('home-of-carrier', 'port-restricted', 'carrier')
   behind('office-of-cone', 'symmetric', 'full-cone')
   for (const kind of SCALED_KINDS) behind(`w-${kind}`, { kind, timeouts: SCALED })
+  if (runtime === 'netns' && depth === 'full') for (const [n, nat] of combinations().entries()) behind(`x-${n}`, nat)
   return {
     name: 'nat-kinds',
     description: 'One NAT of each kind, some twice, some one behind the other.',
     networks,
     hosts
   }
+}
+
+/** Every mapping with every filter and every way to give out ports that do not contradict each other, hairpin by turns. */
+function combinations(): NatSpec[] {
+  const all = DEPENDENCES.flatMap(mapping =>
+    DEPENDENCES.flatMap(filtering => ALLOCATIONS.map(allocation => ({ mapping, filtering, allocation })))
+  )
+  return all
+    .filter(({ mapping, allocation }) => mapping === 'endpoint-independent' || allocation !== 'preserving')
+    .map((words, n) => ({ kind: 'port-restricted', ...words, hairpin: n % 2 === 0 }))
 }
 
 export default scenario({
@@ -82,19 +102,19 @@ async function apart({ testnet, check, signal }: Story, reflectors: string[]): P
     kinds.map(async kind => {
       const { behaviour } = testnet.plan.routers.find(({ nat }) => nat === kind)!
       if (behaviour.translation !== 'napt') return []
-      const [one, other] = [
-        await seenAs(testnet.host(`a-${kind}`), ONE_PORT, reflectors, signal),
-        await seenAs(testnet.host(`c-${kind}`), ONE_PORT, reflectors, signal)
-      ]
+      const [first, second] = reflectors as [string, string]
+      // The other speaks to another place first: where ports are shared at all, they are shared there.
+      const one = await seenAs(testnet.host(`a-${kind}`), ONE_PORT, [first], signal)
+      const other = await seenAs(testnet.host(`c-${kind}`), ONE_PORT, [second, first], signal)
       return (['udp', 'tcp'] as const)
         .filter(protocol => protocol === 'tcp' || !behaviour.udpBlocked)
         .flatMap(protocol => {
           const [ports, otherPorts] = [portsOf(one, protocol), portsOf(other, protocol)]
-          const isComplete = ports.length === reflectors.length && otherPorts.length === reflectors.length
+          const isComplete = ports.length === 1 && otherPorts.length === 2
           const keeps = behaviour.mapping === 'endpoint-independent' && !overloadsPorts(behaviour)
           const sharing = keeps
-            ? ports.some(port => otherPorts.includes(port)) || new Set(otherPorts).size > 1
-            : ports.some((port, index) => port === otherPorts[index])
+            ? otherPorts.includes(ports[0]!) || new Set(otherPorts).size > 1
+            : otherPorts[1] === ports[0]
           return isComplete && !sharing
             ? []
             : [`${kind} by ${protocol}: ${ports.join(', ')} and ${otherPorts.join(', ')}`]

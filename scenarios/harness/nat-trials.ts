@@ -1,7 +1,7 @@
 /** What takes too long or too many hosts to be proved before every scenario: timeouts waited out, two hosts with one port. */
 import type { MappingTimeouts, PlannedRouter } from '../../netem/index.ts'
 import type { NatRow } from './expect-nats.ts'
-import type { Endpoint } from './nat-programs.ts'
+import type { Endpoint } from './nat-prober.ts'
 import { nodeProgram } from './probe-programs.ts'
 import { REFLECTOR_PORTS } from './prove-nats.ts'
 import type { Host } from './runtime.ts'

@@ -1,5 +1,5 @@
 import { deepEqual, equal, match } from 'node:assert/strict'
-import type { Endpoint, NatObservation, ProtocolObservation } from './nat-programs.ts'
+import type { Endpoint, NatObservation, ProtocolObservation } from './nat-prober.ts'
 import { classify } from './nat-words.ts'
 
 const OUTER = '11.0.1.1'

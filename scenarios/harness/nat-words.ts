@@ -1,6 +1,6 @@
 /** What a prober's observations amount to, in the words of `netem/nat-kinds.ts`. Pure. */
 import type { Dependence, PortAllocation, Translation } from '../../netem/index.ts'
-import type { Endpoint, NatObservation, Passage, ProtocolObservation } from './nat-programs.ts'
+import type { Endpoint, NatObservation, Passage, ProtocolObservation } from './nat-prober.ts'
 
 /** A word that nobody could make out: why. */
 export type Unclear = `unclear (${string})`

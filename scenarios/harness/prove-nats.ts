@@ -2,7 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type NatRow, natBlindRow, natRow, routersOf } from './expect-nats.ts'
 import { awaitTcp } from './host-programs.ts'
-import { type NatObservation, probeNat, reflectNat } from './nat-programs.ts'
+import { type NatObservation, probeNat } from './nat-prober.ts'
+import { reflectNat } from './nat-reflector.ts'
 import { conntrackArgv, holdFlows, type SeenTimeouts, seenTimeouts } from './nat-timeouts.ts'
 import { classify, type NatWords } from './nat-words.ts'
 import { nodeProgram } from './probe-programs.ts'
@@ -29,10 +30,11 @@ const LOOK_EVERY_MS = 100
 
 /** One row for each network behind a NAT that has a host to look from; empty where there is none. */
 export async function proveNats(testnet: Testnet, signal: AbortSignal): Promise<NatRow[]> {
-  const hosts = testnet.hosts()
-  const probers = hosts.filter(({ planned: { nat, isIpv6Only } }, index) => {
-    return nat !== null && !isIpv6Only && hosts.findIndex(other => other.planned.nat === nat) === index
-  })
+  // This proof is IPv4's: who has none meets another edge.
+  const hosts = testnet.hosts().filter(({ planned }) => planned.nat !== null && planned.isIpv6Only !== true)
+  const probers = hosts.filter(
+    ({ planned }, index) => hosts.findIndex(other => other.planned.nat === planned.nat) === index
+  )
   if (probers.length === 0) return []
   const [meeting] = reflectorsOf(testnet)
   if (meeting === undefined) throw new Error('no host is on the internet, from where a NAT could be looked at')
@@ -67,7 +69,7 @@ function reflectorsOf(testnet: Testnet): Host[] {
     (role === 'chain' ? 2 : 0) + (link.up !== null || link.down !== null ? 1 : 0)
   return testnet
     .hosts()
-    .filter(({ planned }) => planned.nat === null)
+    .filter(({ planned }) => planned.nat === null && planned.isIpv6Only !== true)
     .sort((a, b) => rank(a) - rank(b))
     .slice(0, REFLECTORS)
 }
