@@ -2,9 +2,10 @@
  * What an impairment must look like from user space: the streams that show it, how they are judged, and one table of
  * impairments that every means of shaping is tried with. Pure.
  */
+
+import { bufferPackets } from './buffer.ts'
 import { jitterQuantile } from './jitter.ts'
 import type { StreamAsk, StreamSeen } from './link-probe.ts'
-import { bufferPackets } from './shape.ts'
 import type { Impairment } from './topology.ts'
 
 /** One impairment and how many packets show it. */

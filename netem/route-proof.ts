@@ -1,6 +1,6 @@
 /** Look-ups that prove that nothing of a testnet has a way out of it. Pure: runtimes run them and hand the answers back. */
 import type { Plan } from './plan.types.ts'
-import { LOOP_BACK_INTERFACE, LOOP_OUT_INTERFACE } from './shape.ts'
+import { LOOP_BACK_INTERFACE, LOOP_OUT_INTERFACE } from './shape-nfqueue.ts'
 
 /** Addresses of no lab network, public and private; none is ever sent a packet, a look-up only asks the routing table. */
 const OUTSIDE = ['1.1.1.1', '192.0.2.1', '172.16.0.1', '192.168.255.254'] as const
