@@ -57,6 +57,7 @@ export { type Lab, type LabOptions, openLab } from './lab.ts'
 export type { LabChanges } from './lab-changes.ts'
 export { askLegArgv, type LegAnswer } from './leg-control.ts'
 export {
+  AT_START,
   binomialInterval,
   judgeStream,
   LINK_CASES,

@@ -25,10 +25,12 @@ export interface RouteLookup {
 export function routeLookups(plan: Plan, where: string): RouteLookup[] {
   const allowed = allowedNextHops(plan, where)
   const host = plan.hosts.find(({ name }) => name === where)
-  const isLooped = host !== undefined && host.link.up !== null
-  const lookups = isLooped ? [[], ['from', host.attachment.address, 'iif', LOOP_BACK_INTERFACE]] : [[]]
+  /** A host's link may be shaped in a loop, from the start or since it was changed; without one there is no such device. */
+  const back = (own: string | undefined): string[][] =>
+    host === undefined || own === undefined ? [[]] : [[], ['from', own, 'iif', LOOP_BACK_INTERFACE]]
+  const { address: ipv4, ipv6 } = host?.attachment ?? {}
   return [...OUTSIDE, ...OUTSIDE_IPV6].flatMap(address =>
-    (address.includes(':') ? [[]] : lookups).map(words => ({
+    back(address.includes(':') ? ipv6 : ipv4).map(words => ({
       where,
       argv: ['ip', 'route', 'get', address, ...words],
       verdict: ({ code, stdout }: { code: number; stdout: string }) => {
@@ -36,7 +38,7 @@ export function routeLookups(plan: Plan, where: string): RouteLookup[] {
         const via = / via (\S+)/.exec(stdout)?.[1]
         if (via !== undefined && allowed.includes(via)) return null
         // Into its own shaper; where it goes from there is the second look-up.
-        if (isLooped && words.length === 0 && stdout.includes(` dev ${LOOP_OUT_INTERFACE} `)) return null
+        if (host !== undefined && words.length === 0 && stdout.includes(` dev ${LOOP_OUT_INTERFACE} `)) return null
         const way = via === undefined ? 'directly' : `to ${via}`
         return `${where} would send packets for ${address} ${way}: ${stdout.trim()}`
       }

@@ -52,6 +52,7 @@ export interface NetnsChanges {
   unplug: (host: string) => Promise<Undo>
   move: (host: string, network: string) => Promise<Undo>
   dropBetween: (pairs: readonly DirectedPair[]) => Promise<Undo>
+  impair: (owner: string, link: Link | null) => Promise<Undo>
   router: (planned: PlannedRouter) => Router
 }
 
