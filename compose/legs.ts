@@ -1,7 +1,9 @@
 /** Environment of the leg program (`dist/leg.js`): a router, or the leg of a host with a network of its own. */
 import {
   behaviourOf,
+  isShaped,
   LOOP_SYSCTLS,
+  LOOP_SYSCTLS_IPV6,
   labNames,
   type NatBehaviour,
   type Plan,
@@ -12,11 +14,7 @@ import {
 } from '../netem/index.ts'
 
 const links = (list: Array<{ address: string; link: PlannedLink }>): string =>
-  JSON.stringify(
-    list
-      .filter(({ link }) => link.up !== null || link.down !== null)
-      .map(({ address, link }) => ({ address, up: link.up, down: link.down }))
-  )
+  JSON.stringify(list.filter(({ link }) => isShaped(link)).map(({ address, link }) => ({ address, ...link })))
 
 /** A router: its NAT kind, its two attachments, and the impairments of its access line. */
 export function routerEnv(plan: Plan, router: PlannedRouter): Record<string, string> {
@@ -87,7 +85,7 @@ function natWords({ kind, behaviour }: PlannedRouter): Record<string, string> {
 export function legEnv(host: PlannedHost): Record<string, string> {
   return {
     ROUTES: JSON.stringify([...host.routes, ...(host.ipv6?.routes ?? [])]),
-    LINKS: JSON.stringify([{ address: host.attachment.address, up: host.link.up, down: host.link.down }])
+    LINKS: JSON.stringify([{ address: host.attachment.address, ...host.link }])
   }
 }
 
@@ -97,6 +95,8 @@ export const routerSysctls = (router: PlannedRouter): Record<string, string> => 
   ...(router.ipv6 === undefined ? {} : { 'net.ipv6.conf.all.forwarding': '1', 'net.ipv6.conf.all.disable_ipv6': '0' })
 })
 
-/** The same for a host's leg: what it sends is shaped on a detour through its own loopback. */
-export const legSysctls = (host: PlannedHost): Record<string, string> =>
-  host.link.up === null ? {} : { ...LOOP_SYSCTLS }
+/** The same for a host's leg: what it sends may be shaped on a detour through its own loopback, now or later. */
+export const legSysctls = (host: PlannedHost): Record<string, string> => ({
+  ...LOOP_SYSCTLS,
+  ...(host.ipv6 === undefined ? {} : LOOP_SYSCTLS_IPV6)
+})

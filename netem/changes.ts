@@ -6,12 +6,15 @@
  */
 import { ChangeRefusedError } from './errors.ts'
 import { IPV6_PREFIX_LENGTH } from './ipv6.ts'
+import { isShaped, readLink } from './links.ts'
 import { forgetRuleset } from './nat.ts'
 import { behaviourOf, kindOf, NAT_KINDS, NAT_PRESETS, type NatBehaviour, type NatSpec } from './nat-kinds.ts'
 import { outerAddresses, type Place } from './places.ts'
 import { isRouted } from './plan.ts'
-import type { Plan, PlannedHost, PlannedRouter } from './plan.types.ts'
+import type { Plan, PlannedHost, PlannedLink, PlannedRouter } from './plan.types.ts'
 import { defaultRoute, type RouterInterfaces, routerRules, routeStep, type Step } from './steps.ts'
+import type { Link } from './topology.ts'
+import { validateLink } from './validate-link.ts'
 import { checkNatWords } from './validate-nat.ts'
 
 /** What can change of a router while it stands. */
@@ -125,12 +128,26 @@ function problemsOf(plan: Plan, router: PlannedRouter, nat: NatSpec): string[] {
   return problems
 }
 
-/** @throws ChangeRefusedError when a host's own link cannot go where the host goes */
-export function refuseMove({ name, link }: PlannedHost): void {
-  if (link.up === null && link.down === null) return
+/** @throws ChangeRefusedError when a host's own link cannot go where the host goes; `link` is what it is now */
+export function refuseMove({ name, link }: Pick<PlannedHost, 'name' | 'link'>): void {
+  if (!isShaped(link)) return
   throw new ChangeRefusedError(
     `${name} has impairments of its own, which are tied to its interface and address: impair its network's access line instead, or move another host`
   )
+}
+
+/**
+ * A link that a host or router is to get while it stands, worked out; null: a perfect one.
+ * @throws ChangeRefusedError with every problem
+ */
+export function linkToBe(owner: string, link: Link | null): PlannedLink {
+  if (link === null) return { up: null, down: null }
+  const problems: string[] = []
+  validateLink(link, 'link', (path, code, message, severity) => {
+    if (severity === undefined) problems.push(`  ${code} ${path}: ${message}`)
+  })
+  if (problems.length > 0) throw new ChangeRefusedError(`${owner} cannot get this link:\n${problems.join('\n')}`)
+  return readLink(link)
 }
 
 /** Give the interface of a host the addresses and the ways of a place, instead of those it had. */

@@ -70,3 +70,13 @@ export class UnknownHostError extends Error {
     super(`the plan '${plan.topology}' has no host '${host}'; it has ${plan.hosts.map(({ name }) => name).join(', ')}`)
   }
 }
+
+/** Thrown when a link is to be impaired and nothing here can do that. */
+export class ShapingMissingError extends Error {
+  override readonly name = 'ShapingMissingError'
+  readonly code = 'SHAPING_MISSING'
+
+  constructor() {
+    super('this machine has neither sch_netem nor NFQUEUE, so no link can be impaired: `make doctor` names the fix')
+  }
+}

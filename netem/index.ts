@@ -19,6 +19,7 @@ export {
 } from './capture.ts'
 export {
   interfaceHolding,
+  linkToBe,
   plannedState,
   plugSteps,
   type RouterState,
@@ -35,6 +36,7 @@ export { type DirectedPair, dropRulesets, noDrops } from './drops.ts'
 export {
   ChangeRefusedError,
   NoAddressLeftError,
+  ShapingMissingError,
   SlotOutOfRangeError,
   TopologyInvalidError,
   UnknownHostError,
@@ -53,7 +55,9 @@ export { DISTRIBUTIONS, type Distribution, jitterQuantile } from './jitter.ts'
 export { accountOf, apiKeyOf, identityOf, registryOf } from './keys.ts'
 export { type Lab, type LabOptions, openLab } from './lab.ts'
 export type { LabChanges } from './lab-changes.ts'
+export { askLegArgv, type LegAnswer } from './leg-control.ts'
 export {
+  AT_START,
   binomialInterval,
   judgeStream,
   LINK_CASES,
@@ -100,7 +104,9 @@ export {
 } from './port-mapping.ts'
 export { askMapping, type MappingAnswer, type MappingRequest } from './port-mapping-ask.ts'
 export { allRouteLookups, type RouteLookup, routeLookups } from './route-proof.ts'
-export { LOOP_SYSCTLS, netemArguments, type ShapingMeans } from './shape.ts'
+export type { ShapingMeans } from './shape.ts'
+export { netemArguments } from './shape-netem.ts'
+export { LOOP_SYSCTLS, LOOP_SYSCTLS_IPV6 } from './shape-nfqueue.ts'
 export { type Shaper, ShaperDiedError, startShaper, UnknownLinkError } from './shaper.ts'
 export type { ShaperQueue } from './shaper.types.ts'
 export type { LinkStats } from './shaper-queue.ts'

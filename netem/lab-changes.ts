@@ -10,13 +10,17 @@ import {
   withNextAddress
 } from './changes.ts'
 import { type DirectedPair, dropRulesets, noDrops } from './drops.ts'
-import { UnknownHostError, UnknownRouterError } from './errors.ts'
+import { ShapingMissingError, UnknownHostError, UnknownRouterError } from './errors.ts'
 import { CommandFailedError, type Run } from './exec.ts'
-import { argvIn, HOST_INTERFACE, portOf, ROUTER_INTERFACES } from './namespaces.ts'
+import { argvIn, HOST_INTERFACE, hostInterface, portOf, ROUTER_INTERFACES, shaperQueues } from './namespaces.ts'
 import type { NatSpec } from './nat-kinds.ts'
 import { networkNamed, placeOn } from './places.ts'
-import type { Plan, PlannedHost, PlannedRouter } from './plan.types.ts'
-import { type Step, scriptOf } from './steps.ts'
+import type { Plan, PlannedHost, PlannedLink, PlannedRouter } from './plan.types.ts'
+import { NOTHING_STANDS, type ShapeOptions, type ShapingMeans, type Standing } from './shape.ts'
+import type { ShaperQueue } from './shaper.types.ts'
+import { type Fitting, refitHost, refitRouter, type Step, scriptOf } from './steps.ts'
+
+type RefitOptions = Omit<ShapeOptions, 'ipv6'>
 
 export interface LabChanges {
   /** Drop every packet from and to a host, at once and without a word; its interface keeps its carrier. */
@@ -45,14 +49,29 @@ export interface LabChanges {
   drop: (act: string, pairs: readonly DirectedPair[]) => Promise<void>
   /** Undo `drop`; harmless when there was none. */
   undrop: (act: string) => Promise<void>
+  /**
+   * Give a host or router another link, from the next packet on; answers what it had. What was shaped and stays so is
+   * never unshaped between. @throws ShapingMissingError where nothing can shape
+   */
+  impair: (owner: string, link: PlannedLink) => Promise<PlannedLink>
+}
+
+/** What links are shaped with, and what shaping has left in each namespace. */
+export interface LinkShaping {
+  /** Null: nothing here can. */
+  means: ShapingMeans | null
+  standings: Map<string, Standing>
+  /** Serve queues of the shaper, which is started by the first of them. */
+  serve: (queues: ShaperQueue[]) => Promise<void>
 }
 
 /** Acts come one after another, in the order they were asked for. */
-export function labChanges(plan: Plan, run: Run): LabChanges {
+export function labChanges(plan: Plan, run: Run, shaping: LinkShaping): LabChanges {
   const cut = new Set<string>()
   const unplugged = new Set<string>()
   const at = new Map(plan.hosts.map(({ name, attachment }) => [name, attachment.network]))
   const routers = new Map(plan.routers.map(router => [router.name, plannedState(router)]))
+  const links = new Map([...plan.hosts, ...plan.routers].map(({ name, link }) => [name, link]))
   const drops = new Map<string, readonly DirectedPair[]>()
   let ruled = new Set<string>()
   let turn: Promise<unknown> = Promise.resolve()
@@ -62,8 +81,8 @@ export function labChanges(plan: Plan, run: Run): LabChanges {
     turn = next
     return next
   }
-  const within = (name: string, steps: Step[]) =>
-    run(argvIn(name, ['sh', '-s']), { input: scriptOf({ sysctls: {}, steps }) })
+  const within = (name: string, steps: Step[], sysctls: Record<string, string> = {}) =>
+    run(argvIn(name, ['sh', '-s']), { input: scriptOf({ sysctls, steps }) })
   const hostNamed = (name: string): PlannedHost => {
     const host = plan.hosts.find(each => each.name === name)
     if (host === undefined) throw new UnknownHostError(name, plan)
@@ -87,6 +106,26 @@ export function labChanges(plan: Plan, run: Run): LabChanges {
     const former = routers.get(name)!
     await within(name, routerSteps(routerNamed(name), state, ROUTER_INTERFACES))
     routers.set(name, state)
+    return former
+  }
+  const refit = (owner: string, link: PlannedLink, how: RefitOptions): Omit<Fitting, 'sysctls'> & Partial<Fitting> => {
+    const router = plan.routers.find(({ name }) => name === owner)
+    if (router !== undefined) return refitRouter({ ...router, link }, ROUTER_INTERFACES, how)
+    const network = networkNamed(plan, at.get(hostNamed(owner).name)!)
+    const place = placeOn(plan, hostNamed(owner), network.name)
+    return refitHost({ ...place, link }, hostInterface(place.attachment, network), how)
+  }
+  const impair = async (owner: string, link: PlannedLink): Promise<PlannedLink> => {
+    const former = links.get(owner) ?? hostNamed(owner).link
+    const { means, standings, serve } = shaping
+    if (means === null) throw new ShapingMissingError()
+    const standing = standings.get(owner) ?? NOTHING_STANDS
+    const { sysctls, steps, queues, standing: left } = refit(owner, link, { means, standing })
+    // Served before a rule leads packets there, so that none is lost to a queue that nobody reads.
+    if (queues.length > 0) await serve(shaperQueues(owner, queues))
+    await within(owner, steps, sysctls)
+    standings.set(owner, left)
+    links.set(owner, link)
     return former
   }
   const applyDrops = async () => {
@@ -125,7 +164,7 @@ export function labChanges(plan: Plan, run: Run): LabChanges {
         const host = hostNamed(name)
         const place = placeOn(plan, host, network)
         if (at.get(name) === network) return
-        refuseMove(host)
+        refuseMove({ name, link: links.get(name)! })
         await link(name, 'down')
         at.set(name, network)
         if (!cut.has(name)) await link(name, 'master', bridgeOf(name))
@@ -165,6 +204,7 @@ export function labChanges(plan: Plan, run: Run): LabChanges {
           throw error
         }
       }),
+    impair: (owner, link) => inTurn(() => impair(owner, link)),
     undrop: act =>
       inTurn(async () => {
         if (drops.delete(act)) await applyDrops()

@@ -5,16 +5,17 @@ import { type LabChanges, labChanges } from './lab-changes.ts'
 import { argvIn, layOut, leftovers, ROUTER_INTERFACES, tearDown } from './namespaces.ts'
 import type { Plan } from './plan.types.ts'
 import { type PortMapper, startPortMapper } from './port-mapper.ts'
-import type { ShapingMeans } from './shape.ts'
+import type { ShapingMeans, Standing } from './shape.ts'
 import { type Shaper, type ShaperDiedError, startShaper } from './shaper.ts'
+import type { ShaperQueue } from './shaper.types.ts'
 import type { LinkStats } from './shaper-queue.ts'
 
 /** Configuration and leases of port mapping daemons, on the lab's own tmpfs. */
 const PORT_MAPPERS_FOLDER = '/run/warren-portmap'
 
 export interface LabOptions {
-  /** What shapes links; see `capabilities`. Not used when the plan impairs nothing. */
-  means: ShapingMeans
+  /** What shapes links; see `capabilities`. Null: nothing can, and the plan must impair nothing. */
+  means: ShapingMeans | null
   /** Told once when the shaper is gone: its links drop everything, and nothing measured from then on is valid. */
   onShaperDeath: (error: ShaperDiedError) => void
   /** Told when a router's program is gone: that router is not what it claims any more. */
@@ -41,6 +42,11 @@ export async function openLab(plan: Plan, options: LabOptions): Promise<Lab> {
   const { means, onShaperDeath, onDaemonDeath, signal, run = runCommand } = options
   let shaper: Shaper | null = null
   let daemons: Daemons | null = null
+  let standings = new Map<string, Standing>()
+  const serve = async (queues: ShaperQueue[]): Promise<void> => {
+    if (shaper === null) shaper = await startShaper(queues, { onDeath: onShaperDeath })
+    else await shaper.serve(queues)
+  }
   const mappers = new Map<string, PortMapper>()
   const close = async () => {
     await Promise.all([...mappers.values()].map(mapper => mapper.stop()))
@@ -50,8 +56,10 @@ export async function openLab(plan: Plan, options: LabOptions): Promise<Lab> {
     return leftovers(plan, { run })
   }
   try {
-    const laidOut = await layOut(plan, { means, run, ...(signal === undefined ? {} : { signal }) })
-    if (laidOut.queues.length > 0) shaper = await startShaper(laidOut.queues, { onDeath: onShaperDeath })
+    // Without impairments nothing is shaped, so either means does.
+    const laidOut = await layOut(plan, { means: means ?? 'netem', run, ...(signal === undefined ? {} : { signal }) })
+    standings = laidOut.standings
+    if (laidOut.queues.length > 0) await serve(laidOut.queues)
     daemons = await startDaemons(laidOut.daemons, { onDeath: onDaemonDeath })
     for (const [name, mapper] of await startPortMappers(plan, options)) mappers.set(name, mapper)
     signal?.throwIfAborted()
@@ -61,7 +69,7 @@ export async function openLab(plan: Plan, options: LabOptions): Promise<Lab> {
   }
   return {
     plan,
-    ...labChanges(plan, run),
+    ...labChanges(plan, run, { means, standings, serve }),
     linkStats: () => shaper?.stats() ?? {},
     portMappers: () => Object.fromEntries([...mappers].map(([name, { pid }]) => [name, pid])),
     tearDown: close

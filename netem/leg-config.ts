@@ -15,10 +15,10 @@ import {
   type PortAllocation
 } from './nat-kinds.ts'
 import type { LabNames } from './nat64.ts'
-import type { PlannedLink, PlannedRoute } from './plan.types.ts'
+import type { PlannedLink, PlannedPeer, PlannedRoute } from './plan.types.ts'
 import type { PlannedPortMapping } from './port-mapping.ts'
 import type { Impairment } from './topology.ts'
-import { IMPAIRMENT_LIMITS } from './validate-link.ts'
+import { IMPAIRMENT_LIMITS, isPrefix } from './validate-link.ts'
 import { ALLOCATIONS, BLOCK_PORTS_LIMITS, checkNatWords, DEPENDENCES, TIMEOUT_LIMITS } from './validate-nat.ts'
 
 /** An own address with the length of its network's prefix. */
@@ -92,6 +92,17 @@ const impairment = z
   .nullable()
   .default(null)
 
+const peer = z.strictObject({
+  prefix: z.string().refine(isPrefix, 'is not a subnet such as 11.0.0.0/24'),
+  up: impairment,
+  down: impairment
+})
+
+/** Absent is no key at all, so that a link read is the link written. */
+function withoutAbsent({ peers, ...link }: { address: string } & PlannedLink & { peers?: PlannedPeer[] | undefined }) {
+  return { ...link, ...(peers === undefined ? {} : { peers }) }
+}
+
 function json<T extends z.ZodType>(schema: T, absent = '[]') {
   return z
     .string()
@@ -151,7 +162,13 @@ const schema = z
         })
       )
     ),
-    LINKS: json(z.array(z.strictObject({ address, up: impairment, down: impairment }))),
+    LINKS: json(
+      z.array(
+        z
+          .strictObject({ address, up: impairment, down: impairment, peers: z.array(peer).optional() })
+          .transform(withoutAbsent)
+      )
+    ),
     NODE_ID: z.string().min(1).default('router'),
     LEG_READY_FILE: z.string().startsWith('/').default('/run/leg/ready')
   })

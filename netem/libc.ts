@@ -5,7 +5,7 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import koffi from 'koffi'
-import { bindRequests, readReply } from './nfqueue.ts'
+import { bindRequests, copyRequest, readReply } from './nfqueue.ts'
 
 const AF_NETLINK = 16
 const SOCK_RAW = 3
@@ -22,9 +22,8 @@ const POLLIN = 1
 const SOCKADDR_NL_BYTES = 12
 /** Room for a burst of packet messages; only root outside a user namespace gets all of it. */
 const RECEIVE_BUFFER_BYTES = 32 * 1024 * 1024
-const REPLY_BYTES = 4096
-/** A packet message: its attributes and the copied beginning of the packet. */
-const SLOT_BYTES = 512
+/** A packet message: its attributes and the copied packet, whole where links corrupt; longer ones are cut. */
+const SLOT_BYTES = 2048
 const SLOTS_PER_CALL = 64
 const IOVEC_BYTES = 16
 const MMSGHDR_BYTES = 64
@@ -39,7 +38,6 @@ const bind = libc.func('int bind(int, const void *, int)')
 const setsockopt = libc.func('int setsockopt(int, int, int, const void *, int)')
 const setns = libc.func('int setns(int, int)')
 const send = libc.func('long send(int, const void *, size_t, int)')
-const recv = libc.func('long recv(int, void *, size_t, int)')
 const recvmmsg = libc.func('int recvmmsg(int, void *, unsigned int, int, void *)')
 const ppoll = libc.func('int ppoll(void *, unsigned long, const void *, const void *)')
 
@@ -66,6 +64,7 @@ export class QueueSocket {
   readonly #vectors = Buffer.alloc(SLOTS_PER_CALL * IOVEC_BYTES)
   readonly #headers = Buffer.alloc(SLOTS_PER_CALL * MMSGHDR_BYTES)
   readonly #bytes = new DataView(this.#slots.buffer, this.#slots.byteOffset, this.#slots.length)
+  #unanswered = 0
 
   /** @param namespace file of the network namespace, or null for this process's own */
   constructor(namespace: string | null) {
@@ -91,31 +90,36 @@ export class QueueSocket {
     }
   }
 
-  /** Take a queue; from now on its packets wait for our verdicts. */
+  /** Take a queue; once `isSettled` its packets wait for our verdicts. */
   bindQueue(queue: number): void {
-    for (const request of bindRequests(queue)) {
-      check('send', send(this.descriptor, request, request.length, 0))
-      const errno = this.#awaitReply()
-      if (errno !== 0) throw new SystemCallError(`binding NFQUEUE ${queue}`, errno)
-    }
+    for (const request of bindRequests(queue)) this.#request(request)
   }
 
-  /** Packets of queues that are bound already may come between; they are lost, as before the shaper started. */
-  #awaitReply(): number {
-    const reply = Buffer.alloc(REPLY_BYTES)
-    for (;;) {
-      check('recv', recv(this.descriptor, reply, reply.length, 0))
-      const errno = readReply(reply)
-      if (errno !== null) return errno
-    }
+  /** Be shown the packets of a queue whole, or only their beginnings. */
+  showWhole(queue: number, whole: boolean): void {
+    this.#request(copyRequest(queue, whole))
   }
 
-  /** Reads what has come, without waiting: `each` gets the bytes and the bounds of one message. Answers how many. */
+  #request(request: Buffer): void {
+    check('send', send(this.descriptor, request, request.length, 0))
+    this.#unanswered++
+  }
+
+  /** Whether the kernel has answered everything that was asked of it. */
+  get isSettled(): boolean {
+    return this.#unanswered === 0
+  }
+
+  /** Reads what has come, without waiting: `each` gets the bytes and the bounds of one message. Answers how many. @throws SystemCallError when the kernel refused a request */
   read(each: (bytes: DataView, start: number, end: number) => void): number {
     const count = recvmmsg(this.descriptor, this.#headers, SLOTS_PER_CALL, MSG_DONTWAIT, null)
     for (let n = 0; n < count; n++) {
       const length = this.#headers.readUInt32LE(n * MMSGHDR_BYTES + MMSGHDR_LENGTH_OFFSET)
-      each(this.#bytes, n * SLOT_BYTES, n * SLOT_BYTES + length)
+      const start = n * SLOT_BYTES
+      const errno = readReply(this.#bytes, start, start + length)
+      if (errno === null) each(this.#bytes, start, start + length)
+      else if (errno === 0) this.#unanswered--
+      else throw new SystemCallError('a request to NFQUEUE', errno)
     }
     return Math.max(0, count)
   }

@@ -44,7 +44,7 @@ export interface StreamSeen {
 
 /** What a run of the program does: reflect for a while, or ask a reflector for streams and print `StreamSeen[]`. */
 export type LinkProbeOrder =
-  | { reflect: { port: number; forMs: number } }
+  | { reflect: { port: number; forMs: number; ipv6?: true } }
   | { probe: { address: string; port: number; streams: StreamAsk[] } }
 
 /** Rejects nothing and throws nothing: where nothing comes, nothing was received. */
@@ -168,13 +168,13 @@ export function linkProbe(order: LinkProbeOrder): void {
       }
       burst()
     })
-  const isIPv6 = 'probe' in order && order.probe.address.includes(':')
+  const isIPv6 = 'probe' in order ? order.probe.address.includes(':') : order.reflect.ipv6 === true
   const socket = dgram.createSocket({
     type: isIPv6 ? 'udp6' : 'udp4',
     recvBufferSize: socketBytes,
     sendBufferSize: socketBytes,
     // Nothing here is a name; a look-up would only take time between stamp and send.
-    lookup: (host, _options, callback) => callback(null, host, 4)
+    lookup: (host, _options, callback) => callback(null, host, isIPv6 ? 6 : 4)
   })
 
   // Where nobody listens yet, or any more, the other host answers "refused".

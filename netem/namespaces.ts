@@ -11,9 +11,9 @@ import { CommandFailedError, type Run, run as runCommand } from './exec.ts'
 import { IPV6_PREFIX_LENGTH } from './ipv6.ts'
 import { labNames, nat64Daemons } from './nat64.ts'
 import type { Plan, PlannedAttachment, PlannedHost, PlannedNetwork, PlannedRouter } from './plan.types.ts'
-import type { ShapingMeans } from './shape.ts'
+import type { ShapedQueue, ShapingMeans, Standing } from './shape.ts'
 import type { ShaperQueue } from './shaper.types.ts'
-import { type Fitting, fitHost, fitRouter, type Step, scriptOf } from './steps.ts'
+import { type Fitting, fitHost, fitRouter, type HostInterface, type Step, scriptOf } from './steps.ts'
 
 /** Where `ip netns` keeps its names. */
 const NAMESPACES_FOLDER = '/run/netns'
@@ -37,6 +37,8 @@ export interface LaidOut {
   queues: ShaperQueue[]
   /** To be started before anything is measured. */
   daemons: PlacedDaemon[]
+  /** What shaping left in each namespace, by host or router. */
+  standings: Map<string, Standing>
 }
 
 /** File of a host's or router's network namespace. */
@@ -64,14 +66,8 @@ export async function layOut(plan: Plan, { means, run = runCommand, signal }: La
     await run(argvIn(name, ['sh', '-s']), { input: scriptOf(fitting), ...options })
   })
   return {
-    queues: fitted.flatMap(({ name, fitting }) =>
-      fitting.queues.map(({ queue, impairment }) => ({
-        name: linkName(name, queue),
-        namespace: namespaceFile(name),
-        queue,
-        impairment
-      }))
-    ),
+    queues: fitted.flatMap(({ name, fitting }) => shaperQueues(name, fitting.queues)),
+    standings: new Map(fitted.map(({ name, fitting }) => [name, fitting.standing])),
     daemons: plan.routers.flatMap(({ name, ipv6 }) =>
       ipv6 === undefined
         ? []
@@ -80,9 +76,9 @@ export async function layOut(plan: Plan, { means, run = runCommand, signal }: La
   }
 }
 
-/** Name of one direction of a host's or router's link, as the shaper calls it: `home-1-nat up`. */
-function linkName(owner: string, queue: number): string {
-  return `${owner} ${queue === 1 ? 'up' : 'down'}`
+/** Queues as the shaper knows them: `home-1-nat up`. */
+export function shaperQueues(owner: string, queues: ShapedQueue[]): ShaperQueue[] {
+  return queues.map(({ name, ...rest }) => ({ name: `${owner} ${name}`, namespace: namespaceFile(owner), ...rest }))
 }
 
 /** Remove everything of the plan, whatever of it is there. Idempotent. */
@@ -200,7 +196,7 @@ function addressSteps(
 const LO_UP: Step = { argv: ['ip', 'link', 'set', 'lo', 'up'] }
 
 function fitRouterNamespace(router: PlannedRouter, means: ShapingMeans): Fitting {
-  const fitting = fitRouter(router, ROUTER_INTERFACES, means)
+  const fitting = fitRouter(router, ROUTER_INTERFACES, { means })
   return {
     ...fitting,
     steps: [
@@ -213,9 +209,15 @@ function fitRouterNamespace(router: PlannedRouter, means: ShapingMeans): Fitting
   }
 }
 
-function fitHostNamespace(host: PlannedHost, { subnet }: PlannedNetwork, means: ShapingMeans): Fitting {
-  const at = { interfaceName: HOST_INTERFACE, address: host.attachment.address, subnet, control: null }
-  const fitting = fitHost(host, at, means)
+/** A host's interface on a network of the plan. */
+export function hostInterface({ address, ipv6 }: PlannedAttachment, network: PlannedNetwork): HostInterface {
+  const { subnet, ipv6: own } = network
+  const at = { interfaceName: HOST_INTERFACE, address, subnet, control: null }
+  return own === undefined || ipv6 === undefined ? at : { ...at, ipv6: { address: ipv6, subnet: own.subnet } }
+}
+
+function fitHostNamespace(host: PlannedHost, network: PlannedNetwork, means: ShapingMeans): Fitting {
+  const fitting = fitHost(host, hostInterface(host.attachment, network), { means })
   const steps = [
     host.ipv6 === undefined ? NO_IPV6 : PLANNED_IPV6,
     LO_UP,

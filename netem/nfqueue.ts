@@ -35,21 +35,27 @@ export const VERDICT_BYTES = HEADER_BYTES + ATTRIBUTE_HEADER_BYTES + 8
 
 /** Enough of each packet for its headers; the kernel tells the true length beside it. */
 const COPIED_BYTES = 64
+const COPIED_WHOLE_BYTES = 0xffff
 /** The kernel's default of 1024 is less than a fast link holds. */
 const MAX_HELD_IN_KERNEL = 100_000
 
 /** The requests that take a queue, in order; each is answered (see `readReply`). */
 export function bindRequests(queue: number): Buffer[] {
-  const parameters = Buffer.alloc(5)
-  parameters.writeUInt32BE(COPIED_BYTES, 0)
-  parameters[4] = COPY_PACKET
   const length = Buffer.alloc(4)
   length.writeUInt32BE(MAX_HELD_IN_KERNEL, 0)
   return [
     configRequest(queue, CONFIG_COMMAND, Buffer.from([COMMAND_BIND, 0, 0, 0])),
-    configRequest(queue, CONFIG_PARAMETERS, parameters),
+    copyRequest(queue, false),
     configRequest(queue, CONFIG_MAX_LENGTH, length)
   ]
+}
+
+/** The request that says how much of each packet we are shown. */
+export function copyRequest(queue: number, whole: boolean): Buffer {
+  const parameters = Buffer.alloc(5)
+  parameters.writeUInt32BE(whole ? COPIED_WHOLE_BYTES : COPIED_BYTES, 0)
+  parameters[4] = COPY_PACKET
+  return configRequest(queue, CONFIG_PARAMETERS, parameters)
 }
 
 function configRequest(queue: number, attribute: number, data: Buffer): Buffer {
@@ -66,9 +72,9 @@ function configRequest(queue: number, attribute: number, data: Buffer): Buffer {
 }
 
 /** What the kernel answers to a request: the error number (0: done), or null when this is another message. */
-export function readReply(message: Buffer): number | null {
-  if (message.readUInt16LE(4) !== NLMSG_ERROR) return null
-  return -message.readInt32LE(16)
+export function readReply(bytes: DataView, start: number, end: number): number | null {
+  if (end - start < HEADER_BYTES || bytes.getUint16(start + 4, true) !== NLMSG_ERROR) return null
+  return -bytes.getInt32(start + 16, true)
 }
 
 /** A packet that awaits its verdict. */
@@ -77,13 +83,17 @@ export interface QueuedPacket {
   packetId: number
   /** Length of the IP packet. */
   sizeBytes: number
+  /** Where its copied beginning stands in the bytes, and how long that is. */
+  payloadAt: number
+  payloadBytes: number
 }
 
 /** Reads the packet message in `bytes` from `start` to `end`, or null when it is none. */
 export function readPacket(bytes: DataView, start: number, end: number): QueuedPacket | null {
   if (end - start < HEADER_BYTES || bytes.getUint16(start + 4, true) !== MESSAGE_PACKET) return null
   let packetId: number | null = null
-  let copiedBytes = 0
+  let payloadAt = end
+  let payloadBytes = 0
   let lengthBytes = 0
   for (let at = start + HEADER_BYTES; at + ATTRIBUTE_HEADER_BYTES <= end; ) {
     const attributeBytes = bytes.getUint16(at, true)
@@ -91,11 +101,16 @@ export function readPacket(bytes: DataView, start: number, end: number): QueuedP
     if (attributeBytes < ATTRIBUTE_HEADER_BYTES) break
     if (type === PACKET_HEADER) packetId = bytes.getUint32(at + ATTRIBUTE_HEADER_BYTES)
     else if (type === PACKET_LENGTH) lengthBytes = bytes.getUint32(at + ATTRIBUTE_HEADER_BYTES)
-    else if (type === PACKET_PAYLOAD) copiedBytes = attributeBytes - ATTRIBUTE_HEADER_BYTES
+    else if (type === PACKET_PAYLOAD) {
+      payloadAt = at + ATTRIBUTE_HEADER_BYTES
+      // A packet longer than our buffer ends where the buffer does.
+      payloadBytes = Math.min(attributeBytes - ATTRIBUTE_HEADER_BYTES, end - payloadAt)
+    }
     at += (attributeBytes + 3) & ~3
   }
   if (packetId === null) return null
-  return { queue: bytes.getUint16(start + HEADER_BYTES - 2), packetId, sizeBytes: lengthBytes || copiedBytes }
+  const queue = bytes.getUint16(start + HEADER_BYTES - 2)
+  return { queue, packetId, sizeBytes: lengthBytes || payloadBytes, payloadAt, payloadBytes }
 }
 
 /** Writes a verdict at `at`; many fit behind one another into one send. */
@@ -111,4 +126,16 @@ export function writeVerdict(bytes: DataView, at: number, queue: number, packetI
   bytes.setUint16(at + HEADER_BYTES + 2, VERDICT_HEADER, true)
   bytes.setUint32(at + HEADER_BYTES + 4, pass ? VERDICT_ACCEPT : VERDICT_DROP)
   bytes.setUint32(at + HEADER_BYTES + 8, packetId)
+}
+
+/** A verdict that lets other bytes pass in a packet's place. */
+export function replacingVerdict(queue: number, packetId: number, payload: Uint8Array): Buffer {
+  const padded = (payload.length + 3) & ~3
+  const message = Buffer.alloc(VERDICT_BYTES + ATTRIBUTE_HEADER_BYTES + padded)
+  writeVerdict(new DataView(message.buffer, message.byteOffset, message.length), 0, queue, packetId, true)
+  message.writeUInt32LE(message.length, 0)
+  message.writeUInt16LE(ATTRIBUTE_HEADER_BYTES + payload.length, VERDICT_BYTES)
+  message.writeUInt16LE(PACKET_PAYLOAD, VERDICT_BYTES + 2)
+  message.set(payload, VERDICT_BYTES + ATTRIBUTE_HEADER_BYTES)
+  return message
 }

@@ -1,6 +1,6 @@
 /** Look-ups that prove that nothing of a testnet has a way out of it. Pure: runtimes run them and hand the answers back. */
 import type { Plan } from './plan.types.ts'
-import { LOOP_BACK_INTERFACE, LOOP_OUT_INTERFACE } from './shape.ts'
+import { LOOP_BACK_INTERFACE, LOOP_OUT_INTERFACE } from './shape-nfqueue.ts'
 
 /** Addresses of no lab network, public and private; none is ever sent a packet, a look-up only asks the routing table. */
 const OUTSIDE = ['1.1.1.1', '192.0.2.1', '172.16.0.1', '192.168.255.254'] as const
@@ -25,10 +25,12 @@ export interface RouteLookup {
 export function routeLookups(plan: Plan, where: string): RouteLookup[] {
   const allowed = allowedNextHops(plan, where)
   const host = plan.hosts.find(({ name }) => name === where)
-  const isLooped = host !== undefined && host.link.up !== null
-  const lookups = isLooped ? [[], ['from', host.attachment.address, 'iif', LOOP_BACK_INTERFACE]] : [[]]
+  /** A host's link may be shaped in a loop, from the start or since it was changed; without one there is no such device. */
+  const back = (own: string | undefined): string[][] =>
+    host === undefined || own === undefined ? [[]] : [[], ['from', own, 'iif', LOOP_BACK_INTERFACE]]
+  const { address: ipv4, ipv6 } = host?.attachment ?? {}
   return [...OUTSIDE, ...OUTSIDE_IPV6].flatMap(address =>
-    (address.includes(':') ? [[]] : lookups).map(words => ({
+    back(address.includes(':') ? ipv6 : ipv4).map(words => ({
       where,
       argv: ['ip', 'route', 'get', address, ...words],
       verdict: ({ code, stdout }: { code: number; stdout: string }) => {
@@ -36,7 +38,7 @@ export function routeLookups(plan: Plan, where: string): RouteLookup[] {
         const via = / via (\S+)/.exec(stdout)?.[1]
         if (via !== undefined && allowed.includes(via)) return null
         // Into its own shaper; where it goes from there is the second look-up.
-        if (isLooped && words.length === 0 && stdout.includes(` dev ${LOOP_OUT_INTERFACE} `)) return null
+        if (host !== undefined && words.length === 0 && stdout.includes(` dev ${LOOP_OUT_INTERFACE} `)) return null
         const way = via === undefined ? 'directly' : `to ${via}`
         return `${where} would send packets for ${address} ${way}: ${stdout.trim()}`
       }

@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok } from 'node:assert/strict'
 import fc from 'fast-check'
-import { bindRequests, readPacket, readReply, VERDICT_BYTES, writeVerdict } from './nfqueue.ts'
-import { LinkShaper, PacketHeap } from './shaper-queue.ts'
+import { bindRequests, readPacket, readReply, replacingVerdict, VERDICT_BYTES, writeVerdict } from './nfqueue.ts'
+import { corrupted, LinkShaper, PacketHeap } from './shaper-queue.ts'
 
 describe('PacketHeap', () => {
   it('gives packets by time, and in the order they came where the time is the same', () => {
@@ -57,9 +57,71 @@ describe('LinkShaper', () => {
       link.admit(0, 1000, () => 0.3),
       null
     )
-    deepEqual(link.stats, { packets: 34, lost: 1, overflowed: 1, held: 32 })
+    deepEqual(link.stats, { packets: 34, lost: 1, overflowed: 1, corrupted: 0, held: 32 })
     link.release()
     ok(link.admit(0, 1000, () => 0.3) !== null)
+  })
+
+  it('lets those overtake that are reordered', () => {
+    const link = new LinkShaper({ delayMs: 20, reorderPct: 25 })
+    equal(
+      link.admit(0, 100, () => 0.2),
+      0
+    )
+    equal(
+      link.admit(0, 100, () => 0.3),
+      20
+    )
+  })
+
+  it('spreads delays as their distribution says, and never lets a packet go before it came', () => {
+    const link = new LinkShaper({ delayMs: 5, jitterMs: 5, distribution: 'normal' })
+    equal(
+      link.admit(100, 100, () => 0),
+      100
+    )
+    ok(Math.abs(link.admit(100, 100, () => 0.5)! - 105) < 0.05)
+    ok(link.admit(100, 100, () => 0.999)! > 115)
+  })
+
+  it('loses in bursts of the mean length asked for, and as much as asked', () => {
+    // A fixed sequence, so that this says the same every time.
+    let state = 1
+    const random = () => {
+      state = (state * 48_271) % 2_147_483_647
+      return state / 2_147_483_647
+    }
+    const link = new LinkShaper({ lossPct: 5, lossBurst: 4 })
+    let runs = 0
+    let wasLost = false
+    for (let n = 0; n < 200_000; n++) {
+      const isLost = link.admit(n, 100, random) === null
+      if (!isLost) link.release()
+      if (isLost && !wasLost) runs++
+      wasLost = isLost
+    }
+    ok(Math.abs(link.stats.lost / 200_000 - 0.05) < 0.004, `${link.stats.lost} lost`)
+    ok(Math.abs(link.stats.lost / runs - 4) < 0.2, `${link.stats.lost / runs} at a time`)
+  })
+
+  it('corrupts by chance, one bit, and not where the receiver would not look', () => {
+    const link = new LinkShaper({ corruptPct: 10 })
+    equal(link.corrupts, true)
+    equal(
+      link.corruptsNow(() => 0.09),
+      true
+    )
+    equal(
+      link.corruptsNow(() => 0.1),
+      false
+    )
+    equal(link.stats.corrupted, 1)
+    const packet = Uint8Array.from({ length: 40 }, (_, index) => (index === 0 ? 0x45 : 0))
+    equal(corrupted(packet, 159), null)
+    equal(corrupted(packet, 163)![20], 8)
+    equal(packet[20], 0)
+    packet[0] = 0x60
+    equal(corrupted(packet, 8)![1], 1)
   })
 
   it('changes with the next packet', () => {
@@ -89,10 +151,19 @@ describe('NFQUEUE messages', () => {
     equal(bytes.getUint16(18), 7)
     equal(bytes.getUint32(24), 1)
     equal(bytes.getUint32(28), 0xfffffffe)
-    const reply = Buffer.alloc(36)
-    reply.writeUInt16LE(2, 4)
-    reply.writeInt32LE(-1, 16)
-    equal(readReply(reply), 1)
+    const reply = new DataView(new ArrayBuffer(36))
+    reply.setUint16(4, 2, true)
+    reply.setInt32(16, -1, true)
+    equal(readReply(reply, 0, 36), 1)
+    equal(readReply(bytes, 0, VERDICT_BYTES), null)
+  })
+
+  it('lets other bytes pass in a whole word, the true length said', () => {
+    const verdict = replacingVerdict(7, 9, Uint8Array.of(1, 2, 3, 4, 5))
+    equal(verdict.length, VERDICT_BYTES + 12)
+    equal(verdict.readUInt32LE(0), verdict.length)
+    equal(verdict.readUInt16LE(VERDICT_BYTES), 9)
+    deepEqual([...verdict.subarray(VERDICT_BYTES + 4)], [1, 2, 3, 4, 5, 0, 0, 0])
   })
 
   it('reads a packet, and throws at no bytes at all', () => {
@@ -107,7 +178,13 @@ describe('NFQUEUE messages', () => {
     message.writeUInt16LE(13, 34)
     message.writeUInt32BE(1500, 36)
     const view = new DataView(message.buffer, message.byteOffset, message.length)
-    deepEqual(readPacket(view, 0, message.length), { queue: 5, packetId: 99, sizeBytes: 1500 })
+    deepEqual(readPacket(view, 0, message.length), {
+      queue: 5,
+      packetId: 99,
+      sizeBytes: 1500,
+      payloadAt: message.length,
+      payloadBytes: 0
+    })
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 8, maxLength: 80 }), bytes => {
         bytes[4] = 0

@@ -2,15 +2,15 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { ShaperBeat, ShaperChange, ShaperQueue, ShaperSetup } from './shaper.types.ts'
+import type { ShaperBeat, ShaperChange, ShaperGrowth, ShaperQueue, ShaperReady, ShaperSetup } from './shaper.types.ts'
 import type { LinkStats } from './shaper-queue.ts'
 import type { Impairment } from './topology.ts'
 
 /** Binding takes milliseconds; a machine may be busy. */
 const START_TIMEOUT_MS = 20_000
-const WATCH_EVERY_MS = 1000
-/** Beats come every second; so many missed in a row mean that it is stopped or stuck. */
-const MISSED_BEATS_LIMIT = 15
+const WATCH_EVERY_MS = 500
+/** Beats come as often as we look; so many missed in a row, five seconds, mean that it is stopped or stuck. */
+const MISSED_BEATS_LIMIT = 10
 const STDERR_LIMIT_CHARACTERS = 4096
 
 /** Thrown, or told to `onDeath`, when the shaper ended or stalled. Links it shaped drop everything from then on. */
@@ -37,7 +37,13 @@ export interface Shaper {
   readonly pid: number
   /** Change what a link does, from the next packet on. @throws UnknownLinkError */
   set: (name: string, impairment: Impairment) => void
-  /** Counters by link name, at most a second old. */
+  /**
+   * Serve these queues too, and those of them that are served already by their new impairment and name. Resolves when
+   * all are bound, so that rules can lead packets to them. Queues are never given back: nothing goes to them without a rule.
+   * @throws ShaperDiedError
+   */
+  serve: (queues: ShaperQueue[]) => Promise<void>
+  /** Counters by link name, at most half a second old. */
   stats: () => Record<string, LinkStats>
   /** End it; `onDeath` is not told. Idempotent. */
   stop: () => Promise<void>
@@ -58,7 +64,8 @@ function workerFile(): string {
  * lead packets to them (`queueRules`) can be loaded before, they drop until then.
  * @throws ShaperDiedError when it cannot start, with what it said
  */
-export async function startShaper(queues: ShaperQueue[], { onDeath }: ShaperOptions): Promise<Shaper> {
+export async function startShaper(initial: ShaperQueue[], { onDeath }: ShaperOptions): Promise<Shaper> {
+  const queues = [...initial]
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', workerFile()], {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { PATH: process.env.PATH ?? '' }
@@ -69,6 +76,8 @@ export async function startShaper(queues: ShaperQueue[], { onDeath }: ShaperOpti
   let isStopping = false
   let isOver = false
   const started = Promise.withResolvers<void>()
+  /** Growths that are not served yet, by how many queues there are then. */
+  const growths = new Map<number, PromiseWithResolvers<void>>()
   const ended = Promise.withResolvers<void>()
 
   const over = (why: string) => {
@@ -79,6 +88,7 @@ export async function startShaper(queues: ShaperQueue[], { onDeath }: ShaperOpti
     child.kill('SIGKILL')
     const error = new ShaperDiedError(complaint === '' ? why : `${why} (${complaint.trim()})`)
     started.reject(error)
+    for (const growth of growths.values()) growth.reject(error)
     if (!isStopping && hasStarted) onDeath(error)
   }
   let hasStarted = false
@@ -100,16 +110,22 @@ export async function startShaper(queues: ShaperQueue[], { onDeath }: ShaperOpti
   })
   createInterface({ input: child.stdout }).on('line', line => {
     missedBeats = 0
-    const message = JSON.parse(line) as Partial<ShaperBeat> & { ready?: boolean }
+    const message = JSON.parse(line) as Partial<ShaperBeat & ShaperReady>
     if (message.beat !== undefined) stats = message.beat
-    if (message.ready === true) {
+    if (message.ready !== undefined) {
       hasStarted = true
       clearTimeout(deadline)
       started.resolve()
+      for (const [count, growth] of growths) {
+        if (count > message.ready) continue
+        growths.delete(count)
+        growth.resolve()
+      }
     }
   })
-  const write = (message: ShaperSetup | ShaperChange) => child.stdin.write(`${JSON.stringify(message)}\n`)
-  write({ queues })
+  const write = (message: ShaperSetup | ShaperChange | ShaperGrowth) =>
+    child.stdin.write(`${JSON.stringify(message)}\n`)
+  write({ queues: initial })
   try {
     await started.promise
   } catch (error) {
@@ -122,6 +138,24 @@ export async function startShaper(queues: ShaperQueue[], { onDeath }: ShaperOpti
       const link = queues.findIndex(queue => queue.name === name)
       if (link < 0) throw new UnknownLinkError(name)
       write({ link, impairment })
+    },
+    serve: async wanted => {
+      if (isOver) throw new ShaperDiedError('is not there any more')
+      const added: ShaperQueue[] = []
+      for (const queue of wanted) {
+        const link = queues.findIndex(each => each.namespace === queue.namespace && each.queue === queue.queue)
+        if (link < 0) added.push(queue)
+        else {
+          queues[link] = queue
+          write({ link, impairment: queue.impairment })
+        }
+      }
+      if (added.length === 0) return
+      queues.push(...added)
+      const growth = Promise.withResolvers<void>()
+      growths.set(queues.length, growth)
+      write({ add: added })
+      await growth.promise
     },
     stats: () =>
       Object.fromEntries(queues.flatMap(({ name }, n) => (stats[n] === undefined ? [] : [[name, stats[n]]]))),

@@ -18,14 +18,24 @@ export interface ShaperSetup {
   queues: ShaperQueue[]
 }
 
-/** Later lines to the shaper: an impairment that holds from the next packet on. */
+/** A later line to the shaper: an impairment that holds from the next packet on. */
 export interface ShaperChange {
-  /** Index in the set-up. */
+  /** Index of the link: those of the set-up, then those added. */
   link: number
   impairment: Impairment
 }
 
-/** A line from the shaper every second: it lives, and what it did, in the order of the set-up. */
+/** A later line to the shaper: more queues, behind the others. */
+export interface ShaperGrowth {
+  add: ShaperQueue[]
+}
+
+/** A line from the shaper when it serves so many queues; the first one says that it is ready. */
+export interface ShaperReady {
+  ready: number
+}
+
+/** A line from the shaper every half second: it lives, and what it did, in the order of the links. */
 export interface ShaperBeat {
   beat: LinkStats[]
 }

@@ -10,13 +10,14 @@ import type { PlannedHost, PlannedRoute, PlannedRouter } from './plan.types.ts'
 import { portMappingRuleset } from './port-mapping.ts'
 import {
   type HostAttachment,
-  LOOP_SYSCTLS,
-  queueRules,
   type Shape,
-  type ShapingMeans,
+  type ShapedQueue,
+  type ShapeOptions,
+  type Standing,
   shapeHost,
   shapeRouter
 } from './shape.ts'
+import { LOOP_SYSCTLS, LOOP_SYSCTLS_IPV6 } from './shape-nfqueue.ts'
 
 /** One command, with what it reads. */
 export interface Step {
@@ -29,7 +30,9 @@ export interface Fitting {
   /** To be written before the steps, `net.…` names to values. */
   sysctls: Record<string, string>
   steps: Step[]
-  queues: Shape['queues']
+  queues: ShapedQueue[]
+  /** What shaping leaves, for the next time. */
+  standing: Standing
 }
 
 /** Interfaces of a router by what they face. */
@@ -83,9 +86,9 @@ export function fitRouter(
     | 'portMapping'
   >,
   interfaces: RouterInterfaces,
-  means: ShapingMeans
+  how: Omit<ShapeOptions, 'ipv6'>
 ): Fitting {
-  const shape = shapeRouter(router.link, means, interfaces)
+  const shape = refitRouter(router, interfaces, how)
   const gateway = `${router.insideGateway}/${router.inside.prefixLength}`
   return {
     sysctls: {},
@@ -94,7 +97,7 @@ export function fitRouter(
       ...(router.portMapping === undefined
         ? []
         : [{ argv: ['nft', '-f', '-'], input: portMappingRuleset(interfaces.outside) }]),
-      ...shapeSteps(shape),
+      ...shape.steps,
       { argv: ['ip', 'address', 'replace', gateway, 'dev', interfaces.inside] },
       ...(router.outsideGateway === null ? [] : [defaultRoute(router.outsideGateway)]),
       ...router.routes.map(routeStep),
@@ -104,7 +107,8 @@ export function fitRouter(
         argv: ['sh', '-c', 'test "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 || echo 1 > /proc/sys/net/ipv4/ip_forward']
       }
     ],
-    queues: shape.queues
+    queues: shape.queues,
+    standing: shape.standing
   }
 }
 
@@ -121,31 +125,52 @@ function ipv6RouterSteps(name: string, edge: PlannedIpv6Edge, interfaces: Router
   ]
 }
 
+/** Only what a router's link asks. Rules come before what leads packets to them: a link is dead, never perfect. */
+export function refitRouter(
+  { link, ipv6 }: Pick<PlannedRouter, 'link' | 'ipv6'>,
+  interfaces: RouterInterfaces,
+  how: Omit<ShapeOptions, 'ipv6'>
+): Shape {
+  return shapeRouter(link, interfaces, { ...how, ipv6: ipv6 !== undefined })
+}
+
+/** Where a host is attached. */
+export type HostInterface = Pick<HostAttachment, 'interfaceName' | 'address' | 'subnet' | 'control'> & {
+  /** Its IPv6 address and network; absent where it has none. */
+  ipv6?: { address: string; subnet: string }
+}
+
+type FittedHost = Pick<PlannedHost, 'defaultGateway' | 'routes' | 'ipv6' | 'isIpv6Only' | 'link'>
+
 /** Routes and link of a host whose interface has its address already. */
-export function fitHost(
-  host: Pick<PlannedHost, 'defaultGateway' | 'routes' | 'ipv6' | 'link'>,
-  at: Pick<HostAttachment, 'interfaceName' | 'address' | 'subnet' | 'control'>,
-  means: ShapingMeans
-): Fitting {
+export function fitHost(host: FittedHost, at: HostInterface, how: Omit<ShapeOptions, 'ipv6'>): Fitting {
   const { defaultGateway } = host
-  const shape = shapeHost(host.link, means, { ...at, defaultGateway, routes: host.routes.map(({ to }) => to) })
+  const { sysctls, steps, queues, standing } = refitHost(host, at, how)
   return {
-    sysctls: host.link.up !== null && means === 'nfqueue' ? { ...LOOP_SYSCTLS } : {},
+    sysctls,
     steps: [
       ...(defaultGateway === null ? [] : [defaultRoute(defaultGateway)]),
       ...host.routes.map(routeStep),
       ...(host.ipv6?.defaultGateway == null ? [] : [defaultRoute(host.ipv6.defaultGateway)]),
       ...(host.ipv6?.routes ?? []).map(routeStep),
-      ...shapeSteps(shape)
+      ...steps
     ],
-    queues: shape.queues
+    queues,
+    standing
   }
 }
 
-function shapeSteps({ commands, queues }: Shape): Step[] {
-  const rules: Step[] = queues.length === 0 ? [] : [{ argv: ['iptables-restore', '-n'], input: queueRules(queues) }]
-  // Rules first: until the shaper listens the link is dead, never perfect.
-  return [...rules, ...commands.map(argv => ({ argv }))]
+/** Only what a host's link asks. */
+export function refitHost(host: FittedHost, at: HostInterface, how: Omit<ShapeOptions, 'ipv6'>): Fitting {
+  const toNames = (routes: PlannedRoute[]): string[] => routes.map(({ to }) => to)
+  const { ipv6: ownIpv6, ...own } = at
+  const { defaultGateway = null, routes = [] } = host.ipv6 ?? {}
+  const ipv6 = ownIpv6 === undefined ? {} : { ipv6: { ...ownIpv6, defaultGateway, routes: toNames(routes) } }
+  const only = host.isIpv6Only ? { isIpv6Only: host.isIpv6Only } : {}
+  const attachment = { ...own, ...ipv6, ...only, defaultGateway: host.defaultGateway, routes: toNames(host.routes) }
+  const shape = shapeHost(host.link, attachment, { ...how, ipv6: ownIpv6 !== undefined })
+  const loop = { ...LOOP_SYSCTLS, ...(ownIpv6 === undefined ? {} : LOOP_SYSCTLS_IPV6) }
+  return { sysctls: shape.standing.looped ? loop : {}, ...shape }
 }
 
 export function defaultRoute(via: string): Step {

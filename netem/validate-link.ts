@@ -1,10 +1,10 @@
 /** What is wrong with a link, and what would be right. Pure. */
 import { isIP } from 'node:net'
+import { bufferPackets, FULL_PACKET_BITS } from './buffer.ts'
 import { DISTRIBUTIONS } from './jitter.ts'
 import { LINK_PRESET_NAMES } from './link-presets.ts'
 import { directionsOf, isLinkSpec } from './links.ts'
 import { has, shown } from './names.ts'
-import { bufferPackets, FULL_PACKET_BITS } from './shape.ts'
 import type { Directions, Impairment, Link } from './topology.ts'
 import type { Report } from './validate.ts'
 
@@ -115,7 +115,8 @@ function checkPeers(peers: unknown, path: string, report: Report): void {
   }
 }
 
-function isPrefix(text: string): boolean {
+/** Whether a text is a subnet of either family. */
+export function isPrefix(text: string): boolean {
   const [address = '', length = '', ...rest] = text.split('/')
   const family = isIP(address)
   return family > 0 && rest.length === 0 && /^\d{1,3}$/.test(length) && Number(length) <= (family === 4 ? 32 : 128)

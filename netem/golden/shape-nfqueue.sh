@@ -66,21 +66,23 @@ echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
 echo 0 > /proc/sys/net/ipv4/conf/default/rp_filter
 ip -batch - <<'WARREN_END_OF_INPUT'
 route replace default via 10.40.1.254
-WARREN_END_OF_INPUT
-iptables-restore -n <<'WARREN_END_OF_INPUT'
-*raw
-:PREROUTING ACCEPT [0:0]
--F PREROUTING
--A PREROUTING -i shape-back -j NFQUEUE --queue-num 1
--A PREROUTING -i eth0 ! -s 10.40.1.1 -j NFQUEUE --queue-num 2
-COMMIT
-WARREN_END_OF_INPUT
-ip -batch - <<'WARREN_END_OF_INPUT'
 link add shape-out address 02:00:00:00:00:01 arp off type veth peer name shape-back address 02:00:00:00:00:01 arp off
 link set shape-out up
 link set shape-back up
 route add 10.40.1.0/24 dev shape-out src 10.40.1.10 table 100
 route add default dev shape-out src 10.40.1.10 table 100
 route add throw 10.40.1.1 table 100
+WARREN_END_OF_INPUT
+iptables-restore -n <<'WARREN_END_OF_INPUT'
+*raw
+:PREROUTING ACCEPT [0:0]
+-F PREROUTING
+-A PREROUTING -i shape-back -d 10.40.1.1/32 -j ACCEPT
+-A PREROUTING -i shape-back -j NFQUEUE --queue-num 1
+-A PREROUTING -i eth0 -s 10.40.1.1/32 -j ACCEPT
+-A PREROUTING -i eth0 -j NFQUEUE --queue-num 2
+COMMIT
+WARREN_END_OF_INPUT
+ip -batch - <<'WARREN_END_OF_INPUT'
 rule add pref 100 iif lo lookup 100
 WARREN_END_OF_INPUT

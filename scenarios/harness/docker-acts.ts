@@ -1,7 +1,7 @@
 /** What was done to a docker testnet and still holds: a later command, in another process, must know. */
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { DirectedPair, RouterState } from '../../netem/index.ts'
+import type { DirectedPair, PlannedLink, RouterState } from '../../netem/index.ts'
 
 const ACTS_FILE = 'acts.json'
 
@@ -16,12 +16,14 @@ export interface Acts {
   moved: Record<string, string>
   /** Routers that were changed → what they are. */
   routers: Record<string, RouterState>
+  /** Hosts and routers with another link → that link. */
+  links: Record<string, PlannedLink>
   /** Act → the pairs of hosts whose packets it loses. */
   drops: Record<string, readonly DirectedPair[]>
 }
 
 export async function readActs(folder: string): Promise<Acts> {
-  const none: Acts = { killed: [], cut: [], unplugged: [], moved: {}, routers: {}, drops: {} }
+  const none: Acts = { killed: [], cut: [], unplugged: [], moved: {}, routers: {}, links: {}, drops: {} }
   try {
     return { ...none, ...(JSON.parse(await readFile(join(folder, ACTS_FILE), 'utf8')) as Partial<Acts>) }
   } catch {

@@ -2,9 +2,15 @@
 import { randomUUID } from 'node:crypto'
 import { LEG_IMAGE, legName } from '../../compose/index.ts'
 import {
+  askLegArgv,
+  ChangeRefusedError,
   type DirectedPair,
   dropRulesets,
   interfaceHolding,
+  isShaped,
+  type LegAnswer,
+  type Link,
+  linkToBe,
   type NatSpec,
   networkNamed,
   noDrops,
@@ -12,6 +18,7 @@ import {
   type Place,
   type Plan,
   type PlannedHost,
+  type PlannedLink,
   type PlannedRouter,
   placeOn,
   plannedState,
@@ -30,6 +37,7 @@ import { type Acts, changeActs, note, readActs } from './docker-acts.ts'
 import { type Client, type Container, execIn, runBeside } from './docker-client.ts'
 import { EngineError } from './docker-errors.ts'
 import { type containerFinder, type Project, resourcesOf, runLabels } from './docker-project.ts'
+import { UnknownHostError } from './errors.ts'
 import type { Router, Undo } from './runtime.ts'
 import { once } from './undo.ts'
 
@@ -40,6 +48,7 @@ export interface DockerChanges {
   unplug: (host: PlannedHost) => Promise<Undo>
   move: (host: PlannedHost, network: string) => Promise<Undo>
   dropBetween: (pairs: readonly DirectedPair[]) => Promise<Undo>
+  impair: (owner: string, link: Link | null) => Promise<Undo>
   router: (router: PlannedRouter) => Router
   /** The bridge's own address, from which control traffic comes, on the network a host is on now. */
   controlOf: (host: PlannedHost) => Promise<string>
@@ -135,7 +144,7 @@ export function dockerChanges(plan: Plan, project: Project, find: ReturnType<typ
     const from = networkOf(host, before)
     const place = placeOf(host, to)
     if (from === to) return from
-    refuseMove(host)
+    refuseMove({ name: host.name, link: before.links[host.name] ?? host.link })
     const { client, container } = await find(networkOwner(host))
     await reattach(client, run, container, networkNamed(plan, from).bridge, networkNamed(plan, to).bridge, place)
     await changeActs(folder, ({ moved }) => ({ moved: { ...moved, [host.name]: to } }))
@@ -145,7 +154,41 @@ export function dockerChanges(plan: Plan, project: Project, find: ReturnType<typ
     return from
   }
 
+  /** The leg or router whose network has the link, and its address there. */
+  const linkOf = (owner: string): { service: string; address: string; link: PlannedLink } => {
+    const router = plan.routers.find(({ name }) => name === owner)
+    if (router !== undefined) return { service: owner, address: router.outside.address, link: router.link }
+    const host = plan.hosts.find(({ name }) => name === owner)
+    if (host === undefined)
+      throw new UnknownHostError(
+        owner,
+        [...plan.hosts, ...plan.routers].map(({ name }) => name)
+      )
+    if (host.leg) return { service: legName(host), address: host.attachment.address, link: host.link }
+    throw new ChangeRefusedError(
+      `${owner} has no leg that could shape its link; write \`link: {}\` at that host in the topology, and it gets one`
+    )
+  }
+  const impair = async (owner: string, link: PlannedLink): Promise<PlannedLink> => {
+    const { service, address, link: planned } = linkOf(owner)
+    const { moved, links } = await acts()
+    if (moved[owner] !== undefined && isShaped(link))
+      throw new ChangeRefusedError(`${owner} is on another network than its own; impair the access line there`)
+    const former = links[owner] ?? planned
+    const { container } = await find(service)
+    const { stdout, stderr } = await execIn(container, askLegArgv({ address, link }))
+    const answer = JSON.parse(stdout || JSON.stringify({ ok: false, message: stderr })) as LegAnswer
+    if (!answer.ok) throw new EngineError(`the leg of ${owner} cannot change its link: ${answer.message}`)
+    await changeActs(folder, acts => ({ links: { ...acts.links, [owner]: link } }))
+    return former
+  }
+
   return {
+    impair: async (owner, link) => {
+      const wanted = linkToBe(owner, link)
+      const former = await inTurn(async () => await impair(owner, wanted))
+      return once(async () => void (await inTurn(async () => await impair(owner, former))))
+    },
     unplug: async host => {
       await inTurn(async () => {
         await note(folder, 'unplugged', host.name, true)

@@ -31,7 +31,8 @@ const CAPABILITIES: Capability[] = [
   'unplug',
   'move',
   'partition',
-  'port-mapping'
+  'port-mapping',
+  'impair'
 ]
 const PROBE_TIMEOUT_MS = 15_000
 const FIX = 'make docker-engine'

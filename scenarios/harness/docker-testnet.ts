@@ -55,6 +55,7 @@ export function dockerTestnet(plan: Plan, project: Project): Testnet {
     },
     routers: () => [...routers.values()],
     dropBetween: changes.dropBetween,
+    impair: changes.impair,
     status: async () => await statusOf(plan, project, find),
     evidence: async ({ lookMs }) => await takeEvidence(plan, project, lookMs),
     down: async (how = {}) => await removeDocker(project, how.progress)

@@ -1,5 +1,5 @@
 /** Who perturbs: acts on hosts, routers and what is between them, each with its undo, all undone at the end. */
-import type { DirectedPair, NatSpec } from '../../netem/index.ts'
+import type { DirectedPair, Link, NatSpec } from '../../netem/index.ts'
 import type { History } from './history.ts'
 import { type Parties, type Partition, type PartitionShape, partition } from './partitions.ts'
 import type { Random } from './random.ts'
@@ -21,6 +21,8 @@ export interface Nemesis {
   /** Give routers another public address. */
   setPublicAddress: (routers: Names) => Promise<Undo>
   setNat: (routers: Names, nat: NatSpec) => Promise<Undo>
+  /** Give hosts or routers another link; null is a perfect one. */
+  impair: (names: Names, link: Link | null) => Promise<Undo>
   /** Lose what hosts send to each other, by pair. */
   dropBetween: (pairs: readonly DirectedPair[]) => Promise<Undo>
   /** Part hosts; chance, by the run's seed, chooses where plain names leave a choice. Answers who was parted, too. */
@@ -90,6 +92,11 @@ export function startNemesis(testnet: Testnet, history: History, random: Random)
       const names = [routers].flat()
       const acts = names.map(name => async () => await testnet.router(name).setNat(nat))
       return await perturb('set NAT', { routers: names, nat }, acts)
+    },
+    async impair(owners, link) {
+      const names = [owners].flat()
+      const acts = names.map(name => async () => await testnet.impair(name, link))
+      return await perturb('impair', { names, link }, acts)
     },
     dropBetween: async pairs => await dropBetween(pairs, 'drop between', pairs),
     async partition(shape, parties) {

@@ -1,6 +1,15 @@
 /** Changes of a netns testnet's network: what the supervisor does for the keeper, and how the harness asks for it. */
 import { randomUUID } from 'node:crypto'
-import type { DirectedPair, LabChanges, NatSpec, PlannedRouter, RouterState } from '../../netem/index.ts'
+import {
+  type DirectedPair,
+  type LabChanges,
+  type Link,
+  linkToBe,
+  type NatSpec,
+  type PlannedLink,
+  type PlannedRouter,
+  type RouterState
+} from '../../netem/index.ts'
 import { callKeeper } from './netns-client.ts'
 import type { NetworkChange } from './netns-protocol.ts'
 import type { ExecResult, Router, Undo } from './runtime.ts'
@@ -34,6 +43,8 @@ export async function applyChange(lab: LabChanges, change: NetworkChange): Promi
       return await lab.drop(change.act, change.pairs)
     case 'undrop':
       return await lab.undrop(change.act)
+    case 'impair':
+      return await lab.impair(change.owner, change.link)
   }
 }
 
@@ -41,6 +52,7 @@ export interface NetnsChanges {
   unplug: (host: string) => Promise<Undo>
   move: (host: string, network: string) => Promise<Undo>
   dropBetween: (pairs: readonly DirectedPair[]) => Promise<Undo>
+  impair: (owner: string, link: Link | null) => Promise<Undo>
   router: (planned: PlannedRouter) => Router
 }
 
@@ -60,6 +72,10 @@ export function netnsChanges(socket: string): NetnsChanges {
       const act = randomUUID()
       await ask({ do: 'drop', act, pairs })
       return undoneBy({ do: 'undrop', act })
+    },
+    async impair(owner, link) {
+      const former = (await ask({ do: 'impair', owner, link: linkToBe(owner, link) })) as PlannedLink
+      return undoneBy({ do: 'impair', owner, link: former })
     },
     router(planned) {
       const { name: router } = planned

@@ -1,7 +1,7 @@
 /** What the supervisor holds of the network: the plan laid out by netem, and why it can no longer be believed. */
 
 import { mkdir } from 'node:fs/promises'
-import { type LabChanges, namespaceFile, openLab, type Plan, type ShapingMeans } from '../../netem/index.ts'
+import { isShaped, type LabChanges, namespaceFile, openLab, type Plan, type ShapingMeans } from '../../netem/index.ts'
 import { ShapingMissingError } from './errors.ts'
 import { restrictFiles } from './netns-mounts.ts'
 
@@ -24,7 +24,7 @@ export async function layOutLab(
   writable: string[],
   onBroken: (why: string) => void
 ): Promise<Lab> {
-  const isImpaired = [...plan.routers, ...plan.hosts].some(({ link }) => link.up !== null || link.down !== null)
+  const isImpaired = [...plan.routers, ...plan.hosts].some(({ link }) => isShaped(link))
   if (means === null && isImpaired) throw new ShapingMissingError()
   await restrictFiles(writable)
   await mkdir('/run/netns')
@@ -34,8 +34,7 @@ export async function layOutLab(
     onBroken(message)
   }
   const lab = await openLab(plan, {
-    // Without impairments nothing is shaped, so either means does.
-    means: means ?? 'netem',
+    means,
     onShaperDeath: isBroken,
     onDaemonDeath: isBroken
   })

@@ -5,7 +5,7 @@
  *
  * The keeper lives in the machine's own network, the supervisor inside the namespaces.
  */
-import type { DirectedPair, NatSpec, Plan, RouterState, ShapingMeans } from '../../netem/index.ts'
+import type { DirectedPair, NatSpec, Plan, PlannedLink, RouterState, ShapingMeans } from '../../netem/index.ts'
 import type { ProcessIdentity } from './processes.ts'
 import type { TestnetStatus } from './runtime.ts'
 
@@ -92,6 +92,7 @@ export type NetworkChange =
   | { do: 'restore'; router: string; state: RouterState }
   | { do: 'drop'; act: string; pairs: readonly DirectedPair[] }
   | { do: 'undrop'; act: string }
+  | { do: 'impair'; owner: string; link: PlannedLink }
 
 export type Answer = { ok: true; value: unknown } | { ok: false; error: WireError }
 

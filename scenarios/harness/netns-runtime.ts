@@ -42,7 +42,8 @@ const CAPABILITIES: Capability[] = [
   'router-change',
   'unplug',
   'move',
-  'partition'
+  'partition',
+  'impair'
 ]
 
 export const netnsRuntime: Runtime = {

@@ -30,6 +30,7 @@ export function netnsTestnet(plan: Plan, options: { folder: string; socket: stri
     },
     routers: () => [...routers.values()],
     dropBetween: changes.dropBetween,
+    impair: changes.impair,
     status: async () => (await callKeeper(socket, { method: 'status' })) as TestnetStatus,
     evidence: async ({ lookMs }) =>
       await callKeeper(socket, { method: 'evidence', lookMs }).then(

@@ -1,5 +1,6 @@
 /** Every NAT of a testnet looked at from inside, by a prober and two reflectors on the internet. */
 import { setTimeout as delay } from 'node:timers/promises'
+import { isShaped } from '../../netem/index.ts'
 import { type NatRow, natBlindRow, natRow, routersOf } from './expect-nats.ts'
 import { awaitTcp } from './host-programs.ts'
 import { type NatObservation, probeNat } from './nat-prober.ts'
@@ -65,8 +66,7 @@ export async function proveNats(testnet: Testnet, signal: AbortSignal): Promise<
 
 /** The chain only where there is no other: it has the most to do. */
 function reflectorsOf(testnet: Testnet): Host[] {
-  const rank = ({ planned: { role, link } }: Host): number =>
-    (role === 'chain' ? 2 : 0) + (link.up !== null || link.down !== null ? 1 : 0)
+  const rank = ({ planned: { role, link } }: Host): number => (role === 'chain' ? 2 : 0) + (isShaped(link) ? 1 : 0)
   return testnet
     .hosts()
     .filter(({ planned }) => planned.nat === null && planned.isIpv6Only !== true)

@@ -2,7 +2,7 @@
  * The whole contract between a plan and the machine it runs on. Two runtimes keep it: `docker` and `netns`;
  * one suite (`runtime-contract.test.ts`) runs against both.
  */
-import type { DirectedPair, NatSpec, Plan, PlannedHost, PlannedRouter } from '../../netem/index.ts'
+import type { DirectedPair, Link, NatSpec, Plan, PlannedHost, PlannedRouter } from '../../netem/index.ts'
 
 export type RuntimeName = 'docker' | 'netns'
 
@@ -24,6 +24,8 @@ export type Capability =
   | 'partition'
   /** Routers map ports on request. */
   | 'port-mapping'
+  /** Links change while they stand. */
+  | 'impair'
 
 export interface Progress {
   /** A stage begins; the returned function ends it. Stages may overlap. */
@@ -134,6 +136,12 @@ export interface Testnet {
    * party relays still passes. Acts add up; undo ends this one.
    */
   dropBetween: (pairs: readonly DirectedPair[]) => Promise<Undo>
+  /**
+   * Give a host or a router (`home-1-nat`) another link, from the next packet on; null is a perfect one. What was shaped
+   * and stays so is never unshaped between. Undo gives back what it had. Rejects with CHANGE_REFUSED and every reason;
+   * in Docker a host can be impaired only where it has a leg: `link: {}` in the topology gives it one.
+   */
+  impair: (name: string, link: Link | null) => Promise<Undo>
   /** What runs now. */
   status: () => Promise<TestnetStatus>
   /**
