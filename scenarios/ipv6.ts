@@ -26,7 +26,7 @@ const topology: Topology = {
 export default scenario({
   about: 'networks with dual stack and with IPv6 alone (NAT64, DNS64) are what they claim',
   topology,
-  needs: ['nat', 'exec'],
+  needs: ['nat', 'exec', 'nat64'],
   withinMs: 60_000,
 
   async story({ testnet, check }) {

@@ -32,12 +32,15 @@ const CAPABILITIES: Capability[] = [
   'move',
   'partition',
   'port-mapping',
+  'nat64',
   'impair'
 ]
 const PROBE_TIMEOUT_MS = 15_000
 const FIX = 'make docker-engine'
 /** The engine is there, and this user may not speak to it. */
 const JOIN_GROUP = 'sudo usermod -aG docker "$USER", then log in again'
+/** It drops packets for containers of other bridges, and `trusted_host_interfaces` came with 28.2. */
+const DEAF_ENGINE = /^28\.[01]\./
 /** A small testnet's share of the time to listen, and each host's. */
 const BASE_TIMEOUT_MS = 90_000
 const HOST_TIMEOUT_MS = 3000
@@ -75,6 +78,12 @@ export const dockerRuntime: Runtime = {
         what: 'a Docker engine',
         why: engine.failed,
         fix: /permission denied/i.test(engine.failed) ? JOIN_GROUP : FIX
+      })
+    else if (DEAF_ENGINE.test(engine.said))
+      missing.push({
+        what: 'networks that trust each other',
+        why: `engine ${engine.said} drops what a router hands to another bridge and has no option against it`,
+        fix: `upgrade the engine to 28.2 or later (or ${FIX} on a Debian without one)`
       })
     if ('failed' in compose) missing.push({ what: 'Docker Compose v2', why: compose.failed, fix: FIX })
     else if (Number(compose.said.replace(/^v/, '').split('.')[0]) < COMPOSE_MAJOR)

@@ -1,7 +1,7 @@
 /** What this machine can run, what is missing, and the one command that gets it. */
 import { availableParallelism, totalmem } from 'node:os'
 import Table from 'cli-table3'
-import { CAPTURE_TOOLS, PORT_MAPPER } from '../../netem/index.ts'
+import { CAPTURE_TOOLS, NAT64_PROGRAM, PORT_MAPPER } from '../../netem/index.ts'
 import { findProgram, installCommand } from './programs.ts'
 import type { Capability, RuntimeName } from './runtime.ts'
 import { RUNTIME_NAMES, runtimeNamed } from './runtimes.ts'
@@ -23,6 +23,7 @@ const TOOLS = [
     what: 'topologies with port mapping, on netns',
     fix: installCommand([PORT_MAPPER.package])
   },
+  { name: NAT64_PROGRAM, what: 'networks with IPv6 only, on netns', fix: installCommand([NAT64_PROGRAM]) },
   ...CAPTURE_TOOLS.map(name => ({ name, what: 'captures, on netns', fix: installCommand([name]) })),
   { name: 'make', what: 'all commands', fix: 'apt-get install make' },
   { name: 'curl', what: "the README's examples", fix: 'apt-get install curl' },

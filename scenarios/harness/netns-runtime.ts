@@ -1,13 +1,14 @@
 /** The `netns` runtime: a plan in Linux namespaces, no engine, no root where user namespaces are allowed. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { access, constants, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { roleProcess } from '../../compose/index.ts'
 import {
   CAPTURE_TOOLS,
   CONTROL_PORT_BASE,
+  NAT64_PROGRAM,
   type Plan,
   PORT_MAPPER,
   PORTS_PER_SLOT,
@@ -46,6 +47,19 @@ const CAPABILITIES: Capability[] = [
   'impair'
 ]
 
+const TUN_DEVICE = '/dev/net/tun'
+
+/** Why a network with IPv6 only cannot reach IPv4 here, and the one command that mends it; null when it can. */
+async function whyNoNat64(): Promise<{ why: string; fix: string } | null> {
+  if ((await findProgram(NAT64_PROGRAM)) === null)
+    return { why: `${NAT64_PROGRAM}, which translates, is not here`, fix: installCommand([NAT64_PROGRAM]) }
+  const hasTun = await access(TUN_DEVICE, constants.R_OK | constants.W_OK).then(
+    () => true,
+    () => false
+  )
+  return hasTun ? null : { why: `${TUN_DEVICE} cannot be opened`, fix: 'modprobe tun (as root)' }
+}
+
 export const netnsRuntime: Runtime = {
   name: 'netns',
 
@@ -53,7 +67,9 @@ export const netnsRuntime: Runtime = {
     const { missing } = await probeNetns({ afresh: true })
     if (missing.length > 0) return { can: [], missing }
     const mapsPorts = (await findProgram(PORT_MAPPER.program)) !== null
-    return { can: mapsPorts ? [...CAPABILITIES, 'port-mapping'] : CAPABILITIES, missing }
+    const translates = (await whyNoNat64()) === null
+    const can: Capability[] = [...CAPABILITIES, ...(mapsPorts ? ['port-mapping' as const] : [])]
+    return { can: translates ? [...can, 'nat64'] : can, missing }
   },
 
   async lacks(plan, { capture }) {
@@ -65,6 +81,10 @@ export const netnsRuntime: Runtime = {
     if (mapping.length > 0) {
       const why = `${mapping.join(', ')} ${mapping.length === 1 ? 'maps' : 'map'} ports, and the program that does it is not here`
       await need(PORT_MAPPER.program, PORT_MAPPER.package, why)
+    }
+    if (plan.routers.some(({ ipv6 }) => ipv6?.nat64 != null)) {
+      const nat64 = await whyNoNat64()
+      if (nat64 !== null) missing.push({ what: 'NAT64', ...nat64 })
     }
     const why = capture ? await whyNoCaptures() : null
     if (why !== null) {

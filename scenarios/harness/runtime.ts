@@ -24,6 +24,8 @@ export type Capability =
   | 'partition'
   /** Routers map ports on request. */
   | 'port-mapping'
+  /** Networks with IPv6 only: a translator and a TUN device. */
+  | 'nat64'
   /** Links change while they stand. */
   | 'impair'
 
