@@ -44,6 +44,8 @@ const topology: Topology = {
   },
   hosts: {
     outsider: { role: 'client', on: 'internet' },
+    // The lab's own proof needs a second address outside.
+    another: { role: 'client', on: 'internet' },
     ...Object.fromEntries(
       ['sound', 'refusing', 'forgetful', 'lying'].map(on => [`in-${on}`, { role: 'client', on }] as const)
     )

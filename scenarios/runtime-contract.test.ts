@@ -96,6 +96,34 @@ describe(`the ${runtime} runtime`, () => {
     )
   })
 
+  it('shows what crosses every interface and what routers hold, without a word where it can', async function () {
+    const { testnet } = standing
+    const missing = await testnet.evidence({ lookMs: 1000 })
+    if (missing.some(line => /is not installed|Couldn't change to/.test(line))) {
+      console.log(`    skipped: ${missing.join('; ')}`)
+      this.skip()
+    }
+    assert.deepEqual(missing, [])
+    const folder = join(testnet.folder, 'captures')
+    const files = await readdir(folder)
+    const expected = [
+      ...testnet.plan.hosts.map(({ name }) => `${name}-eth0.pcap`),
+      ...testnet.plan.routers.flatMap(({ name }) => [
+        `${name}-inside.pcap`,
+        `${name}-outside.pcap`,
+        `${name}.conntrack.txt`,
+        `${name}.nft.txt`
+      ])
+    ]
+    assert.deepEqual(files.toSorted(), expected.toSorted())
+    for (const name of files.filter(each => each.endsWith('.pcap')))
+      assert.equal((await readFile(join(folder, name))).readUInt32LE(0), PCAP_MAGIC, name)
+    assert.match(
+      await readFile(join(folder, `${testnet.plan.routers[0]!.name}.nft.txt`), 'utf8'),
+      /table ip warren_nat/
+    )
+  })
+
   it('gives no host a way out', async () => {
     for (const each of standing.testnet.hosts()) {
       const { stdout, code, stderr } = await each.exec(nodeProgram(readRoutes))
@@ -197,34 +225,6 @@ describe(`the ${runtime} runtime`, () => {
     assert.deepEqual(await standing.testnet.down(), [])
     for (const each of standing.testnet.hosts()) await assert.rejects(answer(each))
     await removeRun(standing.record)
-  })
-
-  it('shows what crosses every interface and what routers hold, without a word where it can', async function () {
-    const { testnet } = standing
-    const missing = await testnet.evidence({ lookMs: 1000 })
-    if (missing.some(line => /is not installed|Couldn't change to/.test(line))) {
-      console.log(`    skipped: ${missing.join('; ')}`)
-      this.skip()
-    }
-    assert.deepEqual(missing, [])
-    const folder = join(testnet.folder, 'captures')
-    const files = await readdir(folder)
-    const expected = [
-      ...testnet.plan.hosts.map(({ name }) => `${name}-eth0.pcap`),
-      ...testnet.plan.routers.flatMap(({ name }) => [
-        `${name}-inside.pcap`,
-        `${name}-outside.pcap`,
-        `${name}.conntrack.txt`,
-        `${name}.nft.txt`
-      ])
-    ]
-    assert.deepEqual(files.toSorted(), expected.toSorted())
-    for (const name of files.filter(each => each.endsWith('.pcap')))
-      assert.equal((await readFile(join(folder, name))).readUInt32LE(0), PCAP_MAGIC, name)
-    assert.match(
-      await readFile(join(folder, `${testnet.plan.routers[0]!.name}.nft.txt`), 'utf8'),
-      /table ip warren_nat/
-    )
   })
 
   it('removes everything when it is interrupted on the way up', async function () {
