@@ -3,6 +3,7 @@
  * Nothing else in Warren calls `ip`, `nft`, `tc` or NFQUEUE. It knows nothing of what the hosts run.
  */
 
+export { bufferPackets } from './buffer.ts'
 export { type CapabilityName, type CapabilityReport, capabilities, shapingMeans } from './capabilities.ts'
 export {
   CAPTURE_FILE_MB,

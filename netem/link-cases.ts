@@ -179,12 +179,16 @@ function delayFigures(impairment: Impairment, seen: StreamSeen, ask: StreamAsk, 
     const slackMs = jitterMs * (4 / Math.sqrt(Math.max(1, seen.received)) + 0.05)
     const shares = [0.05, 0.25, 0.5, 0.75, 0.95] as const
     const gots = [delays.p5, delays.p25, delays.p50, delays.p75, delays.p95]
-    const isWide = delays.p95 - delays.p5 >= (quantile(0.95) - quantile(0.05)) / 2
-    const isRight = shares.every(
-      (share, n) =>
-        gots[n]! >= Math.max(0, quantile(share)) - strict.earlyMs - tail(share) * slackMs &&
-        gots[n]! <= Math.max(0, quantile(share)) + strict.lateMs + tail(share) * slackMs
-    )
+    const within = (got: number, least: number, most: number): boolean =>
+      got >= Math.max(0, least) - strict.earlyMs && got <= Math.max(0, most) + strict.lateMs
+    const isRight = shares.every((share, n) => {
+      const slack = tail(share) * slackMs
+      // At a rate packets keep their order: each waits for the latest before it, at most for the slowest of all.
+      const most = rateKbit === 0 ? quantile(share) + slack : quantile(SLOWEST) + slack
+      return within(gots[n]!, quantile(share) - slack, most)
+    })
+    const widthMs = quantile(0.95) - quantile(0.05)
+    const isWide = rateKbit === 0 ? delays.p95 - delays.p5 >= widthMs / 2 : delays.max - delays.min >= jitterMs / 2
     const asked = shares.map(share => Math.max(0, quantile(share)).toFixed(1)).join(' ')
     const got = gots.map(value => value.toFixed(1)).join(' ')
     const what = `${ms(delayMs)} ± ${ms(jitterMs)} ${distribution}: ${asked}`
@@ -193,6 +197,9 @@ function delayFigures(impairment: Impairment, seen: StreamSeen, ask: StreamAsk, 
   if (reorderPct > 0) figures.push(chanceFigure('reorder', reorderPct / 100, seen.early, seen.received, strict))
   return figures
 }
+
+/** As good as the end of a distribution. */
+const SLOWEST = 0.9999
 
 /** The thin end of a distribution is known less well than its middle. */
 const tail = (share: number): number => (share > 0.9 || share < 0.1 ? 2.5 : 1)

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { roles } from '../compose/index.ts'
 import { type Plan, routeLookups, topologyNamed } from '../netem/index.ts'
 import { changesContract } from './contract-changes.ts'
+import { linksContract } from './contract-links.ts'
 import { removeRun } from './harness/down.ts'
 import { connectTcp, type RoutingTables, readRoutes } from './harness/host-programs.ts'
 import { nodeProgram } from './harness/probe-programs.ts'
@@ -218,6 +219,8 @@ describe(`the ${runtime} runtime`, () => {
   })
 
   changesContract({ testnet: () => standing.testnet, answer, becomesReady })
+
+  linksContract({ testnet: () => standing.testnet })
 
   it('removes everything, twice if asked', async function () {
     this.timeout(UP_TIMEOUT_MS)

@@ -1,6 +1,7 @@
 /** What a plan claims of the links between a host and the internet, how that is measured, and whether it agrees. Pure. */
 import {
   AT_START,
+  bufferPackets,
   type Impairment,
   isShaped,
   judgeStream,
@@ -150,9 +151,12 @@ export function streamsFor({ direction, impairments }: Way): StreamAsk[] {
         : FEW_PACKETS
   const frameKbit = ((payloadBytes + HEADER_BYTES) * 8) / 1000
   const quickest = wanted > SOME_PACKETS ? MANY_PER_SECOND : PACED_PER_SECOND
-  const perSecond = rateKbit === 0 ? quickest : Math.min(quickest, (UNHURRIED * rateKbit) / frameKbit)
+  // A buffer is counted in packets, however small: a stream must fit into it while it is under way.
+  const underWayMs = impairments.reduce((ms, each) => ms + (each.delayMs ?? 0), 0) + 4 * jitterMs
+  const fits = (UNHURRIED * 1000 * Math.min(...impairments.map(bufferPackets))) / Math.max(1, underWayMs)
+  const perSecond = Math.min(quickest, fits, rateKbit === 0 ? quickest : (UNHURRIED * rateKbit) / frameKbit)
   const packets = Math.max(BURST_PACKETS.min, Math.min(wanted, Math.floor(perSecond * STREAM_S)))
-  const settleMs = SETTLE_MS + Math.ceil(impairments.reduce((ms, each) => ms + (each.delayMs ?? 0), 0) + 4 * jitterMs)
+  const settleMs = SETTLE_MS + Math.ceil(underWayMs)
   const paced = { direction, packets, payloadBytes, perSecond, earlyBelowMs: delayMs / 2, settleMs }
   return [paced, ...Array.from({ length: rateKbit === 0 ? 0 : BURSTS }, () => burstAt(rateKbit, direction, settleMs))]
 }

@@ -1,4 +1,4 @@
-/** Every `.ts` file beside the harness is a scenario; its name is the file's. */
+/** Every `.ts` file beside the harness is a scenario, but the parts of the contract suite; its name is the file's. */
 import { readdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -7,6 +7,7 @@ import { ROOT } from './paths.ts'
 import type { Scenario } from './scenario.ts'
 
 const DOOR = 'index.ts'
+const CONTRACT_PART = 'contract-'
 const FOLDER = join(ROOT, 'scenarios')
 
 export type NamedScenario = Scenario & { name: string }
@@ -15,6 +16,7 @@ export async function scenarioNames(): Promise<string[]> {
   const names = await readdir(FOLDER)
   return names
     .filter(name => name.endsWith('.ts') && !name.endsWith('.test.ts') && name !== DOOR)
+    .filter(name => !name.startsWith(CONTRACT_PART))
     .map(name => basename(name, '.ts'))
     .sort()
 }
