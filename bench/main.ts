@@ -9,7 +9,8 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   node: () => import('./node.ts'),
   startup: () => import('./startup.ts'),
   docker: () => import('./docker.ts'),
-  'nat-pair': () => import('./nat-pair.ts')
+  'nat-pair': () => import('./nat-pair.ts'),
+  links: () => import('./links.ts')
 }
 
 const names = process.argv.slice(2)

@@ -124,5 +124,5 @@ export {
   UnknownTopologyError
 } from './topologies/index.ts'
 export type * from './topology.ts'
-export { type Problem, ROLES, validate } from './validate.ts'
+export { type Problem, ROLES, validate, warningsOf } from './validate.ts'
 export { ALLOCATIONS, DEPENDENCES } from './validate-nat.ts'

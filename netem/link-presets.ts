@@ -1,6 +1,6 @@
 /**
- * Links by name, with what they are taken from. One-way figures: half of a measured round trip in each direction.
- * They are typical, not the best or the worst of their kind.
+ * Links by name, with what their figures are taken from. Delays are half of a round trip in each direction. Where a source
+ * has no spread or loss, ours are said to be ours: small ones that such links are known to have.
  */
 import type { Impairment } from './topology.ts'
 
@@ -8,49 +8,49 @@ export type LinkPreset = 'lan' | 'fibre' | 'dsl' | 'wifi' | 'wifi-bad' | 'mobile
 
 /** Both directions of each preset, seen from its owner. */
 export const LINK_PRESETS: Readonly<Record<LinkPreset, { up: Impairment; down: Impairment }>> = {
-  // Gigabit Ethernet through one switch: IEEE 802.3ab's rate; a full frame alone takes 12 µs, stacks add the rest.
+  // Gigabit Ethernet (IEEE 802.3ab) through a switch: a full frame takes 12 µs, the rest of the delay is ours.
   lan: {
     up: { delayMs: 0.2, rateKbit: 1_000_000 },
     down: { delayMs: 0.2, rateKbit: 1_000_000 }
   },
-  // FCC, "Measuring Broadband America", fixed, 11th to 13th report: fibre round trips of 8 to 15 ms, loss under 0.1 %;
-  // a symmetric plan of 300 Mbit/s.
+  // FCC, "Measuring Broadband America", fixed broadband: idle round trips over fibre of about 10 ms, loss under 0.1 %. The
+  // rate is that of a common symmetric plan, the spread is ours.
   fibre: {
     up: { delayMs: 5, jitterMs: 0.5, rateKbit: 300_000 },
     down: { delayMs: 5, jitterMs: 0.5, rateKbit: 300_000 }
   },
-  // The same reports: DSL round trips of 30 to 40 ms, loss about 0.1 to 0.2 %. Rates: ITU-T G.993.2 (VDSL2), profile 17a,
-  // as sold: 50 Mbit/s down, 10 up. Buffers of a large fraction of a second: Gettys and Nichols, "Bufferbloat", ACM Queue 2011.
+  // The same reports: idle round trips over DSL of about 30 ms, loss of the order of 0.1 %. Rates as VDSL2 (ITU-T G.993.2,
+  // profile 17a) is sold. Buffers of a large fraction of a second: Gettys and Nichols, "Bufferbloat", ACM Queue 2011.
   dsl: {
     up: { delayMs: 15, jitterMs: 2, distribution: 'normal', lossPct: 0.1, rateKbit: 10_000, limitPackets: 500 },
     down: { delayMs: 15, jitterMs: 2, distribution: 'normal', lossPct: 0.1, rateKbit: 50_000, limitPackets: 1500 }
   },
-  // Sui et al., "Characterizing and Improving WiFi Latency in Large-Scale Operational Networks", MobiSys 2016: median of the
-  // Wi-Fi hop about 3 ms with a long tail; goodput of one 802.11ac stream of 40 MHz in a home.
+  // Sui et al., "Characterizing and Improving WiFi Latency in Large-Scale Operational Networks", MobiSys 2016: the Wi-Fi hop
+  // takes 3 ms in the median, 20 ms at the 90th percentile. The rate is that of a home's 802.11ac, loss is ours.
   wifi: {
     up: { delayMs: 2, jitterMs: 1, distribution: 'pareto', lossPct: 0.1, rateKbit: 100_000 },
     down: { delayMs: 2, jitterMs: 1, distribution: 'pareto', lossPct: 0.1, rateKbit: 100_000 }
   },
-  // The same study: a tenth of its Wi-Fi hops took over 20 ms, with channel contention the cause. Loss in runs: Aguayo et al.,
-  // "Link-level Measurements from an 802.11b Mesh Network", SIGCOMM 2004.
+  // Pei et al., "WiFi can be the weakest link of round trip network latency in the wild", INFOCOM 2016: over 20 ms for half of
+  // the packets on a crowded campus, over 100 ms for a tenth. Losses in runs and the rate are ours.
   'wifi-bad': {
     up: { delayMs: 20, jitterMs: 15, distribution: 'pareto', lossPct: 3, lossBurst: 3, rateKbit: 10_000 },
     down: { delayMs: 20, jitterMs: 15, distribution: 'pareto', lossPct: 3, lossBurst: 3, rateKbit: 10_000 }
   },
-  // Huang et al., "A Close Examination of Performance and Power Characteristics of 4G LTE Networks", MobiSys 2012: median
-  // 12.7 Mbit/s down and 5.6 up, round trip 70 ms.
+  // Huang et al., "A Close Examination of Performance and Power Characteristics of 4G LTE Networks", MobiSys 2012: medians of
+  // 13 Mbit/s down and 6 up; WebPageTest's profile "LTE" has the round trip, 70 ms. Spread and loss are ours.
   'mobile-4g': {
-    up: { delayMs: 35, jitterMs: 10, distribution: 'paretonormal', lossPct: 0.5, rateKbit: 5600 },
-    down: { delayMs: 35, jitterMs: 10, distribution: 'paretonormal', lossPct: 0.5, rateKbit: 12_700 }
+    up: { delayMs: 35, jitterMs: 10, distribution: 'paretonormal', lossPct: 0.5, rateKbit: 6000 },
+    down: { delayMs: 35, jitterMs: 10, distribution: 'paretonormal', lossPct: 0.5, rateKbit: 13_000 }
   },
-  // Chrome DevTools' "3G" throttling: 1.6 Mbit/s down, 750 kbit/s up, 150 ms round trip (the figures of WebPageTest's "3GFast"),
-  // with losses in runs as radio links have them where they fade.
+  // WebPageTest's profile "3GFast": 1.6 Mbit/s down, 768 kbit/s up, 150 ms of round trip. Spread and losses in runs, as
+  // radio has them where it fades, are ours.
   'mobile-3g': {
-    up: { delayMs: 75, jitterMs: 20, distribution: 'paretonormal', lossPct: 1, lossBurst: 2, rateKbit: 750 },
+    up: { delayMs: 75, jitterMs: 20, distribution: 'paretonormal', lossPct: 1, lossBurst: 2, rateKbit: 768 },
     down: { delayMs: 75, jitterMs: 20, distribution: 'paretonormal', lossPct: 1, lossBurst: 2, rateKbit: 1600 }
   },
-  // Geostationary: twice 35,786 km are 239 ms one way, and FCC's "Measuring Broadband America" has about 600 ms of round trip;
-  // rates of its plans, 25 Mbit/s down and 3 up.
+  // Geostationary: up and down again 35,786 km are 239 ms each way, and "Measuring Broadband America" has round trips of
+  // about 600 ms. Rates of a common plan; spread and loss are ours.
   satellite: {
     up: { delayMs: 300, jitterMs: 10, distribution: 'normal', lossPct: 0.5, rateKbit: 3000 },
     down: { delayMs: 300, jitterMs: 10, distribution: 'normal', lossPct: 0.5, rateKbit: 25_000 }

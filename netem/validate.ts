@@ -32,6 +32,11 @@ const HOST_KEYS = ['role', 'on', 'link', 'volume', 'env']
 const FIXED_INTERNET_PREFIXES = [8, 20] as const
 const FIXED_LAN_PREFIXES = [16, 28] as const
 
+/** What a person should know of a topology that can be planned all the same. */
+export function warningsOf(topology: Topology): Problem[] {
+  return validate(topology).filter(({ severity }) => severity === 'warning')
+}
+
 /** Every problem of a topology in the slot it would run in, in order of reading; it can be planned when all are warnings. */
 export function validate(topology: Topology, slot = 0): Problem[] {
   const problems: Problem[] = []

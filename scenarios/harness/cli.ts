@@ -1,6 +1,6 @@
 /** The testnet's command line: what `make` calls. Wires only. */
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { plan as planOf, TOPOLOGY_NAMES } from '../../netem/index.ts'
+import { plan as planOf, TOPOLOGY_NAMES, warningsOf } from '../../netem/index.ts'
 import { HarnessError } from './errors.ts'
 import { type ClosableProgress, showProgress } from './progress.ts'
 import type { RuntimeName } from './runtime.ts'
@@ -128,6 +128,8 @@ async function list(): Promise<void> {
 async function printPlan(flags: TopologyFlags & { slot: string }): Promise<void> {
   const topology = await loadTopology(flags.topology, flags.nodes === undefined ? {} : { nodes: flags.nodes })
   print(JSON.stringify(planOf(topology, flags.seed, Number(flags.slot)), null, 2))
+  // Beside the plan, which is for programs.
+  for (const { path, message } of warningsOf(topology)) process.stderr.write(`warning: ${path}: ${message}\n`)
 }
 
 function topologyFlags(command: Command): Command {

@@ -1,6 +1,6 @@
 /** From a topology to a testnet that works, the same for both runtimes. */
 import { createHash, randomBytes } from 'node:crypto'
-import { type Plan, plan as planOf, type Topology } from '../../netem/index.ts'
+import { type Plan, plan as planOf, type Topology, warningsOf } from '../../netem/index.ts'
 import { removeRun, sweep } from './down.ts'
 import { type Endpoints, endpointsOf, writeEndpoints } from './endpoints.ts'
 import { InterruptedError, LeftBehindError, TestnetNeedsError, TestnetRunningError, UpUnderWayError } from './errors.ts'
@@ -49,6 +49,7 @@ export async function bringUp(request: UpRequest): Promise<Standing> {
 async function bringUpAlone(request: UpRequest): Promise<Standing> {
   const { topology, seed, progress, signal, bound, capture = false } = request
   const preview = planOf(topology, seed)
+  for (const { path, message } of warningsOf(topology)) progress.note(`warning: ${path}: ${message}`)
   await sweep(progress)
   const records = (await listRecords()).filter(({ state }) => state !== 'down')
   const standing = records.find(record => !record.bound)
