@@ -80,3 +80,15 @@ export class ShapingMissingError extends Error {
     super('this machine has neither sch_netem nor NFQUEUE, so no link can be impaired: `make doctor` names the fix')
   }
 }
+
+/** Thrown when `tc netem` cannot make a link: newer kernels refuse duplicates beside any other netem of an interface. */
+export class DuplicatesByPeerError extends Error {
+  override readonly name = 'DuplicatesByPeerError'
+  readonly code = 'DUPLICATES_BY_PEER'
+
+  constructor() {
+    super(
+      'tc netem cannot duplicate packets on a link whose peers have other impairments: take duplicatePct out of the link and its peers, or the peers out of the link'
+    )
+  }
+}

@@ -36,6 +36,7 @@ export { DaemonDiedError } from './daemons.ts'
 export { type DirectedPair, dropRulesets, noDrops } from './drops.ts'
 export {
   ChangeRefusedError,
+  DuplicatesByPeerError,
   NoAddressLeftError,
   ShapingMissingError,
   SlotOutOfRangeError,

@@ -53,15 +53,15 @@ export function argvIn(name: string, argv: string[]): string[] {
 
 /**
  * Build every network, router and host of the plan. When it rejects, `tearDown` removes what was built.
- * @throws CommandFailedError with the command and what it said
+ * @throws CommandFailedError with the command and what it said; DuplicatesByPeerError before anything is built
  */
 export async function layOut(plan: Plan, { means, run = runCommand, signal }: LayOutOptions): Promise<LaidOut> {
   const options = signal === undefined ? {} : { signal }
-  await run(['ip', '-batch', '-'], { input: lines(fabricCommands(plan)), ...options })
   const fitted = [
     ...plan.routers.map(router => ({ name: router.name, fitting: fitRouterNamespace(router, means) })),
     ...plan.hosts.map(host => ({ name: host.name, fitting: fitHostNamespace(host, networkOf(plan, host), means) }))
   ]
+  await run(['ip', '-batch', '-'], { input: lines(fabricCommands(plan)), ...options })
   await inParallel(fitted, async ({ name, fitting }) => {
     await run(argvIn(name, ['sh', '-s']), { input: scriptOf(fitting), ...options })
   })

@@ -1,6 +1,7 @@
 /** A link's impairments as `tc` commands with netem. Pure; the only file that writes `tc … netem`. */
 import { bufferPackets, burstChances } from './buffer.ts'
-import { IFB_INTERFACE, isActive, type Side, type Standing } from './shape.ts'
+import { DuplicatesByPeerError } from './errors.ts'
+import { copiesAnything, IFB_INTERFACE, isActive, type Side, type Standing } from './shape.ts'
 import type { Step } from './steps.ts'
 import type { Impairment } from './topology.ts'
 
@@ -11,6 +12,8 @@ const PERFECT_PACKETS = 100_000
 const LAST_PRIORITY = '1000'
 /** Major numbers of handles have 16 bits; those from 8000 on are the kernel's own. */
 const GENERATIONS = 0x7000
+/** What stands for a moment where a netem that duplicates comes or goes: kernels refuse it beside another one. */
+const BETWEEN_HANDLE = '7fff:'
 
 /** The `netem …` part of a tc command. */
 export function netemArguments(impairment: Impairment): string[] {
@@ -42,6 +45,7 @@ const percent = (chance: number): string => `${Number((chance * 100).toFixed(6))
 /**
  * netem on what leaves through the sides' interfaces, in place of what was there. A new handle makes a new queue, which
  * the kernel puts in place in one step: netem keeps words that a change does not name. What the old one held is lost.
+ * @throws DuplicatesByPeerError
  */
 export function netemOnEgress(sides: Side[], standing: Standing): Step[] {
   return sides.flatMap(side => {
@@ -53,23 +57,36 @@ export function netemOnEgress(sides: Side[], standing: Standing): Step[] {
 
 const handleOf = ({ generation }: Standing): string => `${((generation % GENERATIONS) + 1).toString(16)}:`
 
-function single({ interfaceName, impairment }: Side, standing: Standing): Step[] {
+function single(side: Side, standing: Standing): Step[] {
+  const { direction, interfaceName, impairment } = side
   const handle = handleOf(standing)
-  return [tc('qdisc', 'replace', 'dev', interfaceName, 'root', 'handle', handle, ...netemArguments(impairment!))]
+  const wasThere = standing.netem.includes(direction)
+  const copies = copiesAnything(side) || standing.copies.includes(direction)
+  return [
+    ...(wasThere && copies ? [nothingPasses(interfaceName, BETWEEN_HANDLE)] : []),
+    tc('qdisc', 'replace', 'dev', interfaceName, 'root', 'handle', handle, ...netemArguments(impairment!))
+  ]
+}
+
+/** No packet belongs to a class, and with a direct queue of no length those are dropped, never sent unshaped. */
+function nothingPasses(interfaceName: string, handle: string): Step {
+  return tc('qdisc', 'replace', 'dev', interfaceName, 'root', 'handle', handle, 'htb', 'direct_qlen', '0')
 }
 
 /**
- * A class for each peer. Until the last filter is there packets belong to no class, and with a direct queue of no
- * length those are dropped, never sent unshaped.
+ * A class for each peer. Nothing passes until the last filter is there.
+ * @throws DuplicatesByPeerError
  */
-function byPeer({ interfaceName, peer, impairment, peers }: Side, standing: Standing): Step[] {
+function byPeer(side: Side, standing: Standing): Step[] {
+  const { interfaceName, peer, impairment, peers } = side
   const handle = handleOf(standing)
   const on = ['dev', interfaceName, 'parent', handle]
   const classOf = (index: number): string => `${handle}${(index + 1).toString(16)}`
   const leaves = [...peers.map(each => each.impairment), impairment]
+  if (copiesAnything(side) && leaves.filter(leaf => leaf !== null).length > 1) throw new DuplicatesByPeerError()
   const match = peer === 'source' ? 'src' : 'dst'
   return [
-    tc('qdisc', 'replace', 'dev', interfaceName, 'root', 'handle', handle, 'htb', 'direct_qlen', '0'),
+    nothingPasses(interfaceName, handle),
     ...leaves.flatMap((leaf, index) => [
       tc('class', 'add', ...on, 'classid', classOf(index), 'htb', ...CLASS_WORDS),
       tc(

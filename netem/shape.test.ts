@@ -1,4 +1,4 @@
-import { deepEqual, equal } from 'node:assert/strict'
+import { deepEqual, equal, throws } from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { bufferPackets, burstChances } from './buffer.ts'
 import { copyProgram } from './copy-program.ts'
@@ -30,16 +30,26 @@ const interfaces = { inside: 'inside', outside: 'outside' }
 const MEANS: ShapingMeans[] = ['netem', 'nfqueue']
 
 /** What a link becomes while it stands, one after another. */
-const CHANGES: Link[] = [
-  { up: { delayMs: 50 } },
-  { up: { delayMs: 80, rateKbit: 1000 }, down: { lossPct: 5, lossBurst: 4 } },
-  {
-    up: { duplicatePct: 10 },
-    down: { duplicatePct: 10 },
-    peers: { '11.0.0.0/24': { up: { delayMs: 5 }, down: {} }, '11.0.0.7/32': { duplicatePct: 20 } }
-  },
-  {}
-]
+const CHANGES: Record<ShapingMeans, Link[]> = {
+  netem: changes('corruptPct'),
+  nfqueue: changes('duplicatePct')
+}
+
+function changes(word: 'corruptPct' | 'duplicatePct'): Link[] {
+  return [
+    { up: { delayMs: 50 } },
+    { up: { delayMs: 80, rateKbit: 1000 }, down: { lossPct: 5, lossBurst: 4 } },
+    {
+      up: { [word]: 10 },
+      down: { [word]: 10 },
+      peers: { '11.0.0.0/24': { up: { delayMs: 5 }, down: {} }, '11.0.0.7/32': { [word]: 20 } }
+    },
+    { up: { duplicatePct: 10 } },
+    { up: { duplicatePct: 20 } },
+    { up: { delayMs: 5 } },
+    {}
+  ]
+}
 
 /** Compares with a golden file, or writes it. */
 function golden(name: string, text: string): void {
@@ -63,13 +73,13 @@ describe('shaping', () => {
     it(`changes both while they stand with ${means} as netem/golden/reshape-${means}.sh says`, () => {
       const text: string[] = []
       let standing = fitRouter({ ...router, link: readLink({}) }, interfaces, { means }).standing
-      for (const change of CHANGES) {
+      for (const change of CHANGES[means]) {
         const shape = refitRouter({ link: readLink(change) }, interfaces, { means, standing })
         standing = shape.standing
         text.push(`# router: ${JSON.stringify(change)}`, scriptOf({ sysctls: {}, ...shape }))
       }
       standing = fitHost({ ...host, link: readLink({}) }, at, { means }).standing
-      for (const change of CHANGES) {
+      for (const change of CHANGES[means]) {
         const shape = refitHost({ ...host, link: readLink(change) }, at, { means, standing })
         standing = shape.standing
         text.push(`# host: ${JSON.stringify(change)}`, scriptOf(shape))
@@ -81,6 +91,13 @@ describe('shaping', () => {
   it('says every case of the table to tc as netem/golden/netem-words.txt has it', () => {
     const lines = LINK_CASES.map(({ name, impairment }) => `${name}: tc ${netemArguments(impairment).join(' ')}`)
     golden('netem-words.txt', `${lines.join('\n')}\n`)
+  })
+
+  it('refuses what newer kernels refuse of netem: duplicates beside the impairments of a peer', () => {
+    const twice = readLink({ up: { duplicatePct: 10 }, peers: { '11.0.0.0/24': { delayMs: 5 } } })
+    throws(() => fitRouter({ ...router, link: twice }, interfaces, { means: 'netem' }), { code: 'DUPLICATES_BY_PEER' })
+    const alone = readLink({ up: { duplicatePct: 10 }, peers: { '11.0.0.0/24': {} } })
+    equal(fitRouter({ ...router, link: alone }, interfaces, { means: 'netem' }).queues.length, 0)
   })
 
   it('asks for nothing where nothing is impaired', () => {
@@ -117,7 +134,7 @@ describe('shaping', () => {
   })
 
   it('never bypasses a queue', () => {
-    const all = CHANGES.map(change => refitRouter({ link: readLink(change) }, interfaces, { means: 'nfqueue' }))
+    const all = CHANGES.nfqueue.map(change => refitRouter({ link: readLink(change) }, interfaces, { means: 'nfqueue' }))
     equal(JSON.stringify(all).includes('bypass'), false)
   })
 

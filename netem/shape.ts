@@ -164,7 +164,8 @@ export function shapeHost(
 
 function afterNetem(sides: Side[], standing: Standing): Standing {
   const netem = sides.filter(isActive).map(({ direction }) => direction)
-  return { ...standing, generation: standing.generation + 1, netem }
+  const copies = sides.filter(copiesAnything).map(({ direction }) => direction)
+  return { ...standing, generation: standing.generation + 1, netem, copies }
 }
 
 function afterQueues(sides: Side[], standing: Standing): Standing {

@@ -54,6 +54,44 @@ tc qdisc add dev outside ingress
 tc filter add dev outside ingress protocol ip prio 1 bpf bytecode '8,32 0 0 26,84 0 0 4294967295,21 1 0 184549383,6 0 0 0,32 0 0 4294963256,53 1 0 715827882,6 0 0 4294967295,6 0 0 0' action mirred egress mirror dev copy-down
 tc filter add dev outside ingress protocol ip prio 2 bpf bytecode '12,32 0 0 26,84 0 0 4294967295,21 0 1 184549383,6 0 0 0,32 0 0 26,84 0 0 4294967040,21 0 1 184549376,6 0 0 0,32 0 0 4294963256,53 1 0 390451572,6 0 0 4294967295,6 0 0 0' action mirred egress mirror dev copy-down
 
+# router: {"up":{"duplicatePct":10}}
+set -e
+iptables-restore -n <<'WARREN_END_OF_INPUT'
+*raw
+:PREROUTING ACCEPT [0:0]
+-F PREROUTING
+-A PREROUTING -i inside -j NFQUEUE --queue-num 1
+COMMIT
+WARREN_END_OF_INPUT
+sh -c 'tc filter del dev inside ingress 2>/dev/null || true'
+tc filter add dev inside ingress protocol ip prio 1 bpf bytecode '4,32 0 0 4294963256,53 1 0 390451572,6 0 0 4294967295,6 0 0 0' action mirred egress mirror dev copy-up
+sh -c 'tc filter del dev outside ingress 2>/dev/null || true'
+
+# router: {"up":{"duplicatePct":20}}
+set -e
+iptables-restore -n <<'WARREN_END_OF_INPUT'
+*raw
+:PREROUTING ACCEPT [0:0]
+-F PREROUTING
+-A PREROUTING -i inside -j NFQUEUE --queue-num 1
+COMMIT
+WARREN_END_OF_INPUT
+sh -c 'tc filter del dev inside ingress 2>/dev/null || true'
+tc filter add dev inside ingress protocol ip prio 1 bpf bytecode '4,32 0 0 4294963256,53 1 0 715827882,6 0 0 4294967295,6 0 0 0' action mirred egress mirror dev copy-up
+sh -c 'tc filter del dev outside ingress 2>/dev/null || true'
+
+# router: {"up":{"delayMs":5}}
+set -e
+iptables-restore -n <<'WARREN_END_OF_INPUT'
+*raw
+:PREROUTING ACCEPT [0:0]
+-F PREROUTING
+-A PREROUTING -i inside -j NFQUEUE --queue-num 1
+COMMIT
+WARREN_END_OF_INPUT
+sh -c 'tc filter del dev inside ingress 2>/dev/null || true'
+sh -c 'tc filter del dev outside ingress 2>/dev/null || true'
+
 # router: {}
 set -e
 iptables-restore -n <<'WARREN_END_OF_INPUT'
@@ -148,6 +186,59 @@ tc filter add dev copy-down-in ingress protocol all u32 match u32 0 0 action mir
 tc qdisc add dev eth0 ingress
 tc filter add dev eth0 ingress protocol ip prio 1 bpf bytecode '12,32 0 0 26,84 0 0 4294967295,21 0 1 170393857,6 0 0 0,32 0 0 26,84 0 0 4294967295,21 1 0 184549383,6 0 0 0,32 0 0 4294963256,53 1 0 715827882,6 0 0 4294967295,6 0 0 0' action mirred egress mirror dev copy-down
 tc filter add dev eth0 ingress protocol ip prio 2 bpf bytecode '16,32 0 0 26,84 0 0 4294967295,21 0 1 170393857,6 0 0 0,32 0 0 26,84 0 0 4294967295,21 0 1 184549383,6 0 0 0,32 0 0 26,84 0 0 4294967040,21 0 1 184549376,6 0 0 0,32 0 0 4294963256,53 1 0 390451572,6 0 0 4294967295,6 0 0 0' action mirred egress mirror dev copy-down
+
+# host: {"up":{"duplicatePct":10}}
+set -e
+echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv4/conf/all/accept_local
+echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
+echo 0 > /proc/sys/net/ipv4/conf/default/rp_filter
+iptables-restore -n <<'WARREN_END_OF_INPUT'
+*raw
+:PREROUTING ACCEPT [0:0]
+-F PREROUTING
+-A PREROUTING -i shape-back -d 10.40.1.1/32 -j ACCEPT
+-A PREROUTING -i shape-back -j NFQUEUE --queue-num 1
+COMMIT
+WARREN_END_OF_INPUT
+sh -c 'tc filter del dev shape-back ingress 2>/dev/null || true'
+tc filter add dev shape-back ingress protocol ip prio 1 bpf bytecode '8,32 0 0 30,84 0 0 4294967295,21 0 1 170393857,6 0 0 0,32 0 0 4294963256,53 1 0 390451572,6 0 0 4294967295,6 0 0 0' action mirred egress mirror dev copy-up
+sh -c 'tc filter del dev eth0 ingress 2>/dev/null || true'
+
+# host: {"up":{"duplicatePct":20}}
+set -e
+echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv4/conf/all/accept_local
+echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
+echo 0 > /proc/sys/net/ipv4/conf/default/rp_filter
+iptables-restore -n <<'WARREN_END_OF_INPUT'
+*raw
+:PREROUTING ACCEPT [0:0]
+-F PREROUTING
+-A PREROUTING -i shape-back -d 10.40.1.1/32 -j ACCEPT
+-A PREROUTING -i shape-back -j NFQUEUE --queue-num 1
+COMMIT
+WARREN_END_OF_INPUT
+sh -c 'tc filter del dev shape-back ingress 2>/dev/null || true'
+tc filter add dev shape-back ingress protocol ip prio 1 bpf bytecode '8,32 0 0 30,84 0 0 4294967295,21 0 1 170393857,6 0 0 0,32 0 0 4294963256,53 1 0 715827882,6 0 0 4294967295,6 0 0 0' action mirred egress mirror dev copy-up
+sh -c 'tc filter del dev eth0 ingress 2>/dev/null || true'
+
+# host: {"up":{"delayMs":5}}
+set -e
+echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv4/conf/all/accept_local
+echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter
+echo 0 > /proc/sys/net/ipv4/conf/default/rp_filter
+iptables-restore -n <<'WARREN_END_OF_INPUT'
+*raw
+:PREROUTING ACCEPT [0:0]
+-F PREROUTING
+-A PREROUTING -i shape-back -d 10.40.1.1/32 -j ACCEPT
+-A PREROUTING -i shape-back -j NFQUEUE --queue-num 1
+COMMIT
+WARREN_END_OF_INPUT
+sh -c 'tc filter del dev shape-back ingress 2>/dev/null || true'
+sh -c 'tc filter del dev eth0 ingress 2>/dev/null || true'
 
 # host: {}
 set -e

@@ -10,6 +10,7 @@ import {
   linkProbeArgv,
   openLab,
   type Plan,
+  type PlannedLink,
   run,
   type ShapingMeans,
   type StreamAsk,
@@ -21,6 +22,8 @@ import { nodeProgram, type ProbeResult, probeUdp, reflectUdp } from './probe-pro
 /** Streams between two hosts. */
 export interface GuestProbe {
   name: string
+  /** Links that are changed first, while everything stands: host or router → its new link. */
+  change?: Record<string, PlannedLink>
   /** The host that asks. */
   from: string
   /** The host that answers. */
@@ -41,6 +44,8 @@ export type GuestWord =
   | { nat: ProbeResult }
   | { name: string; seen: StreamSeen[] }
   | { left: string[] }
+  /** Why it ends before its end. */
+  | { failed: string }
 
 const LINK_PORT = 46_001
 const NAT_PORTS = [46_002, 46_003]
@@ -70,7 +75,8 @@ async function main(): Promise<void> {
   const asked = await inside(nat.from, nodeProgram(probeUdp, targets, ROUNDS, ANSWER_WITHIN_MS, ANSWER_WITHIN_MS))
   say({ nat: JSON.parse(asked) as ProbeResult })
   // One after another: the machine has one processor.
-  for (const { name, from, to, streams } of probes) {
+  for (const { name, change = {}, from, to, streams } of probes) {
+    for (const [owner, link] of Object.entries(change)) await lab.impair(owner, link)
     const probe = { address: addressOf(to), port: LINK_PORT, streams }
     say({ name, seen: JSON.parse(await inside(from, linkProbeArgv({ probe }))) as StreamSeen[] })
   }
@@ -83,6 +89,7 @@ function say(word: GuestWord): void {
 
 function fail(error: Error): never {
   console.error(error)
+  say({ failed: error.message })
   process.exit(1)
 }
 
