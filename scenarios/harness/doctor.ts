@@ -2,6 +2,7 @@
 import { availableParallelism, totalmem } from 'node:os'
 import Table from 'cli-table3'
 import { CAPTURE_TOOLS, NAT64_PROGRAM, PORT_MAPPER } from '../../netem/index.ts'
+import { EMULATOR } from './guest.ts'
 import { findProgram, installCommand } from './programs.ts'
 import type { Capability, RuntimeName } from './runtime.ts'
 import { RUNTIME_NAMES, runtimeNamed } from './runtimes.ts'
@@ -25,6 +26,7 @@ const TOOLS = [
   },
   { name: NAT64_PROGRAM, what: 'networks with IPv6 only, on netns', fix: installCommand([NAT64_PROGRAM]) },
   ...CAPTURE_TOOLS.map(name => ({ name, what: 'captures, on netns', fix: installCommand([name]) })),
+  { name: EMULATOR.program, what: 'SCENARIO=netem-guest', fix: installCommand([EMULATOR.package]) },
   { name: 'make', what: 'all commands', fix: 'apt-get install make' },
   { name: 'curl', what: "the README's examples", fix: 'apt-get install curl' },
   { name: 'git', what: 'keeping a clone up to date', fix: 'apt-get install git' }

@@ -6,10 +6,9 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type Guest, writeInitrd } from '../../compose/index.ts'
 import { HarnessError } from './errors.ts'
-import { findProgram } from './programs.ts'
+import { findProgram, installCommand } from './programs.ts'
 
-const EMULATOR = 'qemu-system-x86_64'
-const PACKAGE = 'qemu-system-x86'
+export const EMULATOR = { program: 'qemu-system-x86_64', package: 'qemu-system-x86' }
 const MEMORY_MIB = 1024
 /** Translated code that the emulator keeps; without a limit it takes a gigabyte. */
 const CODE_CACHE_MIB = 256
@@ -23,7 +22,7 @@ const NS_PER_INSTRUCTION_LOG2 = 0
 export async function whyNoGuest(): Promise<{ why: string; fix: string } | null> {
   if (process.arch !== 'x64') return { why: `guests are x86-64, this is ${process.arch}`, fix: 'use an x86-64 machine' }
   const needed: Array<[program: string, name: string]> = [
-    [EMULATOR, PACKAGE],
+    [EMULATOR.program, EMULATOR.package],
     ['setpriv', 'util-linux'],
     ['dpkg-deb', 'dpkg'],
     ['apt-get', 'apt']
@@ -33,7 +32,7 @@ export async function whyNoGuest(): Promise<{ why: string; fix: string } | null>
   if (missing.length === 0) return null
   return {
     why: `not installed: ${missing.map(([program]) => program).join(', ')}`,
-    fix: `apt-get install --no-install-recommends ${missing.map(([, name]) => name).join(' ')}`
+    fix: installCommand(missing.map(([, name]) => name))
   }
 }
 
@@ -41,7 +40,7 @@ export async function whyNoGuest(): Promise<{ why: string; fix: string } | null>
 export function guestArgv(kernel: string, initrd: string, consoleFile: string): string[] {
   return [
     // Whatever becomes of the harness, the guest ends with it.
-    ...['setpriv', '--pdeathsig', 'KILL', EMULATOR],
+    ...['setpriv', '--pdeathsig', 'KILL', EMULATOR.program],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...[
       '-machine',
