@@ -24,7 +24,7 @@ import { pause } from '../timings.ts'
 import { type PunchCause, PunchFailedError } from './errors.ts'
 import { type PunchingTransport, type PunchOptions, punchingTransport } from './punch.types.ts'
 import { canonicalHost, connectFromAnyPort, createPunchPort, discard } from './punch-port.ts'
-import { createPunchRace, type PunchRace } from './punch-race.ts'
+import { createPunchRaces, type PunchRace } from './punch-race.ts'
 import { SocketConnection } from './socket-connection.ts'
 import { causeOf, isPortConflict, retryMs } from './socket-errors.ts'
 
@@ -92,7 +92,7 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
   })
   const fromPunchPort = new WeakSet<Connection>()
   const targets = new Set<Target>()
-  const races = new Map<string, { race: PunchRace; members: number }>()
+  const races = createPunchRaces(upgrade)
   let stopping = new AbortController()
 
   async function dial(address: Multiaddr, options: DialTransportOptions): Promise<Connection> {
@@ -150,36 +150,6 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
     }
   }
 
-  /** Several addresses of one peer share a race, so that only one connection comes of them. */
-  function enter(peerId: string, initiator: boolean): { race: PunchRace; leave: () => void } {
-    const key = raceKey(peerId, initiator)
-    let entry = races.get(key)
-    if (entry === undefined) {
-      const race = createPunchRace({
-        initiator,
-        upgrade: (socket, remoteAddr, signal) => upgrade(initiator, socket, remoteAddr, signal),
-        // Behind one address there may be several peers: the connection goes to whoever waits for this one.
-        deliver(connection) {
-          const owner = races.get(raceKey(connection.remotePeer.toString(), initiator))
-          return owner?.race.win(connection) ?? false
-        }
-      })
-      entry = { race, members: 0 }
-      races.set(key, entry)
-    }
-    const joined = entry
-    joined.members += 1
-    return {
-      race: joined.race,
-      leave() {
-        joined.members -= 1
-        if (joined.members > 0) return
-        joined.race.end()
-        if (races.get(key) === joined) races.delete(key)
-      }
-    }
-  }
-
   function accept(socket: Socket): void {
     socket.on('error', () => undefined)
     const { remoteAddress = '', remotePort = 0 } = socket
@@ -222,7 +192,7 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
     const calledOff = AbortSignal.any([options.signal, stopping.signal])
     calledOff.addEventListener('abort', onAbort, { once: true })
 
-    const { race, leave } = enter(peerId, options.initiator)
+    const { race, leave } = races.enter(peerId, options.initiator)
     const target: Target = {
       host,
       port: remotePort,
@@ -307,8 +277,6 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
     }
   } as PunchingTcp
 }
-
-const raceKey = (peerId: string, initiator: boolean) => `${peerId} ${initiator}`
 
 function punchable(address: Multiaddr): { host: string; port: number; peerId: string } {
   const peerId = address.getComponents().findLast(({ code }) => code === CODE_P2P)?.value
