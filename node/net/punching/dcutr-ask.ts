@@ -28,16 +28,17 @@ const OBSERVED_WAIT_MS = 1000
 
 /**
  * One attempt.
+ * @param options.isNew the relayed connection was opened just now and is being identified
  * @param options.onAnswered the peer takes part: from now on an ask of its own is a new attempt, not a collision
  * @throws DcutrError or PunchFailedError; nothing of the attempt stays open
  */
 export async function ask(
   context: DcutrContext,
   attempt: Attempt,
-  options: { onAnswered: () => void }
+  options: { isNew: boolean; onAnswered: () => void }
 ): Promise<Connection> {
   const { relayed, signal } = attempt
-  const identify = identified(context, relayed)
+  const identify = options.isNew ? identified(context, relayed) : null
   let stream: Stream | undefined
   let reader: MessageReader | undefined
   try {
@@ -67,7 +68,7 @@ export async function ask(
     // The unilateral upgrade comes first in the specification. Here identify had the time of CONNECT to tell of
     // announced addresses, so that a peer without any costs no wait.
     if (attempt.attempt === 1) {
-      const connection = await dialAnnounced(context, relayed, identify.done, signal)
+      const connection = await dialAnnounced(context, relayed, identify?.done ?? Promise.resolve(), signal)
       if (connection !== null) {
         report(context, attempt, 'other', 'unilateral')
         if (stream !== undefined) endStream(stream)
@@ -91,7 +92,7 @@ export async function ask(
     throw error
   } finally {
     reader?.release()
-    identify.stop()
+    identify?.stop()
   }
 }
 

@@ -45,6 +45,8 @@ interface Active {
   phase: 'asking' | 'under way'
   end: AbortController
   done: Promise<Connection>
+  /** The punch that took its place, where the peer began another. */
+  successor?: Promise<Active>
 }
 
 /** The service factory: `services: { identify: identify(), dcutr: dcutr() }`. */
@@ -77,7 +79,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
     phase: Active['phase'],
     work: (entry: Active) => Promise<Connection>,
     signal?: AbortSignal
-  ): Promise<Connection> {
+  ): Active {
     const end = new AbortController()
     const entry: Active = { phase, end, done: Promise.resolve(null as never) }
     const stop = stopping.signal
@@ -86,13 +88,25 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
     stop.addEventListener('abort', onStop, { once: true })
     signal?.addEventListener('abort', onSignal, { once: true })
     active.set(peerId, entry)
-    entry.done = work(entry).finally(() => {
-      stop.removeEventListener('abort', onStop)
-      signal?.removeEventListener('abort', onSignal)
-      active.delete(peerId)
-    })
+    entry.done = Promise.resolve(entry)
+      .then(work)
+      .finally(() => {
+        stop.removeEventListener('abort', onStop)
+        signal?.removeEventListener('abort', onSignal)
+        active.delete(peerId)
+      })
     entry.done.catch(() => undefined)
-    return entry.done
+    return entry
+  }
+
+  /** What comes of a punch, or of the one that took its place. */
+  async function result(entry: Active): Promise<Connection> {
+    try {
+      return await entry.done
+    } catch (error) {
+      if (entry.successor === undefined || !(error instanceof PunchSupersededError)) throw error
+      return await result(await entry.successor)
+    }
   }
 
   function startAttempt(relayed: Connection, role: PunchRole, number: number, signal: AbortSignal): Attempt {
@@ -109,9 +123,9 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
 
   function open(relayed: Connection, isRequested: boolean, signal?: AbortSignal): Promise<Connection> {
     const peerId = relayed.remotePeer.toString()
-    return (
-      active.get(peerId)?.done ?? begin(peerId, 'asking', entry => askUntilDirect(relayed, entry, isRequested), signal)
-    )
+    const entry =
+      active.get(peerId) ?? begin(peerId, 'asking', entry => askUntilDirect(relayed, entry, isRequested), signal)
+    return result(entry)
   }
 
   async function askUntilDirect(relayed: Connection, entry: Active, isRequested: boolean): Promise<Connection> {
@@ -142,7 +156,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
         const onAnswered = () => {
           entry.phase = 'under way'
         }
-        return won(relayed, await ask(context, attempt, { onAnswered }))
+        return won(relayed, await ask(context, attempt, { isNew: !isRequested && number === 1, onAnswered }))
       } catch (error) {
         failure = signal.aborted ? signal.reason : error
         failed(attempt, failure)
@@ -185,22 +199,27 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
     const peerId = relayed.remotePeer.toString()
     let attempt = startAttempt(relayed, 'initiator', 1, stopping.signal)
     let release: (() => void) | undefined
+    const taken = Promise.withResolvers<Active>()
+    taken.promise.catch(() => undefined)
     try {
       if (relayed.direct) throw new NotRelayedError(peerId)
       allowance.take(peerId)
       for (let other = active.get(peerId); other !== undefined; other = active.get(peerId)) {
         if (other.phase === 'asking' && components.peerId.toString() < peerId) throw new PunchSupersededError()
+        other.successor = taken.promise
         other.end.abort(new PunchSupersededError())
         await other.done.catch(() => undefined)
       }
       stopping.signal.throwIfAborted()
       release = slots.take()
-      const connection = await begin(peerId, 'under way', ({ end }) => {
+      const entry = begin(peerId, 'under way', ({ end }) => {
         attempt = startAttempt(relayed, 'initiator', 1, end.signal)
         return answer(context, attempt, stream, reader)
       })
-      won(relayed, connection)
+      taken.resolve(entry)
+      won(relayed, await entry.done)
     } catch (error) {
+      taken.reject(error)
       failed(attempt, error)
       endStream(stream, error)
     } finally {
