@@ -1,6 +1,4 @@
-/** Why a punch did not lead to a connection; one class, the cause is named. */
-
-/** What stopped one punch at one address. */
+/** Why a punch made no direct connection. */
 export type PunchCause =
   | 'timeout'
   | 'refused'
@@ -11,16 +9,16 @@ export type PunchCause =
   | 'no-transport'
 
 const ADVICE: Record<PunchCause, string> = {
-  timeout: 'nothing came back in time; stay on the relay or try again',
-  refused: 'the address answered that nobody is there; ask the peer for its addresses again',
-  unreachable: 'the network has no way there; look at the own interfaces and routes',
-  'port-in-use': 'the local port already has a connection to this address; close that one first',
-  'handshake-failed': 'the address answered, but not as this peer; ask the peer for its addresses again',
-  aborted: 'whoever asked for it ended it',
-  'no-transport': 'no transport here punches addresses of this kind; add one to createLibp2p'
+  timeout: 'nothing came back before the deadline. Stay on the relay: the pair of NATs may not be punchable',
+  refused: 'every attempt was refused until the end. Stay on the relay, and let routers drop what they do not know',
+  unreachable: 'there is no route to it. Stay on the relay, and try again when the network changes',
+  'port-in-use': 'the local port is held by somebody else. Free it, or configure another punch port',
+  'handshake-failed': 'somebody answered, but not as the peer. Ask the peer for its addresses again',
+  aborted: 'it was called off. Try again if it is still wanted',
+  'no-transport': 'no transport can punch to such an address. Give an IP address of TCP or QUIC with a peer id'
 }
 
-/** Thrown when a punch at an address made no connection. Nothing of the attempt is left open. */
+/** Thrown when a punch ends without a direct connection. Nothing of the attempt stays open. */
 export class PunchFailedError extends Error {
   readonly code = 'PUNCH_FAILED'
   readonly reason: PunchCause
