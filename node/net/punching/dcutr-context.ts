@@ -2,13 +2,13 @@
 import type { Connection, Logger, Stream } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { deadline } from '../timings.ts'
+import { RaceLostError, race, type TransportOutcomes } from './address-race.ts'
 import { type Candidate, candidates, isPublicAddress, punchProtocolOf } from './candidates.ts'
 import type { DcutrComponents, DcutrInit, DcutrLimits, PunchReport, PunchRole } from './dcutr.types.ts'
 import { DcutrError, DcutrStoppedError, DcutrTimeoutError, PeerGoneError, type PunchOutcome } from './dcutr-errors.ts'
 import { MAX_ADDRESSES, type MessageReader } from './dcutr-wire.ts'
 import { PunchFailedError } from './errors.ts'
 import { type ObservedAddresses, punchingTransports } from './observed.ts'
-import { RaceLostError, race, type TransportOutcomes } from './race.ts'
 
 /** How long a punch goes on after the peer ended its stream: it may have won and said so by the slower relay. */
 const PEER_ENDED_MS = 2000

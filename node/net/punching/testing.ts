@@ -7,14 +7,14 @@ import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
-import { createLibp2p } from 'libp2p'
+import { createLibp2p, type Libp2pOptions } from 'libp2p'
 import { eventually } from '../testing.ts'
 import { dcutr } from './dcutr.ts'
 import type { Dcutr, DcutrInit, PunchReport } from './dcutr.types.ts'
 import { PunchFailedError } from './errors.ts'
 import { type PunchingTransport, type PunchOptions, punchingTransport } from './punch.types.ts'
 
-type TransportFactory = ReturnType<typeof tcp>
+type TransportFactory = NonNullable<Libp2pOptions['transports']>[number]
 
 /** Every peer of a test is here to the outside; loopback itself is private to js-libp2p and would be refused. */
 const PUBLIC_HOST = '11.0.0.1'
