@@ -32,6 +32,7 @@ import {
 } from './dcutr-errors.ts'
 import { DCUTR_PROTOCOL, messageReader } from './dcutr-wire.ts'
 import { createObservedAddresses, punchingTransports } from './observed.ts'
+import { createObservers, type Observers } from './observers.ts'
 
 /** Streams of this protocol on one connection: one that is ending and its successor. */
 const MAX_STREAMS = 2
@@ -71,6 +72,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
   const slots = createSlots(limits.punchesAtOnce)
   const active = new Map<string, Active>()
   let stopping = new AbortController()
+  let observers: Observers | undefined
   let isStarted = false
 
   /** The work of one punch, in the table while it runs. */
@@ -268,11 +270,13 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
         runOnLimitedConnection: true
       })
       components.events.addEventListener('connection:open', onOpen)
+      observers = createObservers(components, observed)
     },
     async stop() {
       if (!isStarted) return
       isStarted = false
       components.events.removeEventListener('connection:open', onOpen)
+      observers?.stop()
       stopping.abort(new DcutrStoppedError())
       await Promise.allSettled([...active.values()].map(({ done }) => done))
       await components.registrar.unhandle(DCUTR_PROTOCOL)

@@ -40,6 +40,20 @@ describe('peers that can only punch', () => {
     })
   }
 
+  it('are observed over every transport by a relay that they dialled by one', async () => {
+    await using a = await startPuncher({
+      relay: relay.address,
+      transports: [punchingTcp(), punchingQuic() as never],
+      listen: []
+    })
+    await eventually(() => a.dcutr?.observed.list().length === 2, 'both were observed')
+    const protocols = () => a.dcutr?.observed.list().map(({ protocol }) => protocol)
+    assert.deepEqual(protocols()?.sort(), ['quic-v1', 'tcp'])
+    const quic = a.libp2p.getConnections().find(({ remoteAddr }) => String(remoteAddr).includes('/quic-v1'))
+    await quic?.close()
+    await eventually(() => protocols()?.length === 1, 'an observation goes with its connection')
+  })
+
   it('are node and client of the product, and the bytes go the direct way', async () => {
     const reports: PunchReport[] = []
     const punching = { isUsable: () => true, onReport: (report: PunchReport) => reports.push(report) }
