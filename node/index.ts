@@ -70,6 +70,10 @@ export {
   type RegisteredNode
 } from './net/network.ts'
 export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protocols.ts'
+export { detectNatKind, type NatKindSeen, type ReflectorPlace } from './net/punching/hard/observe.ts'
+export { createReflector, type Reflector } from './net/punching/hard/reflector.ts'
+export { createReflectorClient, type ReflectorClient } from './net/punching/hard/reflector-client.ts'
+export { serveReflector } from './net/punching/hard/reflector-protocol.ts'
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
 export type { StorageNode } from './node.ts'

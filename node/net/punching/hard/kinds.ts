@@ -48,6 +48,8 @@ export interface NatFacts {
   step: number
   /** Lowest and highest outer port seen; null when nothing was. */
   ports: { lowest: number; highest: number } | null
+  /** How many mappings that is of. */
+  mappings: number
 }
 
 /** RFC 7422 blocks in use have 64 to 4096 ports. */
@@ -161,7 +163,8 @@ export function natFacts(observations: readonly Observation[]): NatFacts {
   return {
     hosts: [...hosts].sort(([, a], [, b]) => b - a).map(([host]) => host),
     step: allocationOf(observations) === 'sequential' ? mostFrequent(smallSteps(ports)) : 0,
-    ports: ports.length === 0 ? null : { lowest: Math.min(...ports), highest: Math.max(...ports) }
+    ports: ports.length === 0 ? null : { lowest: Math.min(...ports), highest: Math.max(...ports) },
+    mappings: ports.length
   }
 }
 

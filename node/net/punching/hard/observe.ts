@@ -42,6 +42,8 @@ export interface Asking extends AbortOptionsLike {
   from?: ReflectorAsk['from']
   tries?: number
   retryMs?: number
+  /** Asked before each repetition; false ends the asking. */
+  mayRepeat?: () => boolean
 }
 
 interface AbortOptionsLike {
@@ -54,7 +56,7 @@ interface AbortOptionsLike {
  * @throws the signal's reason
  */
 export function ask(asking: Asking): Promise<Endpoint | null> {
-  const { socket, to, token, from = 'here', tries = TRIES, retryMs = RETRY_MS, signal } = asking
+  const { socket, to, token, from = 'here', tries = TRIES, retryMs = RETRY_MS, mayRepeat = () => true, signal } = asking
   if (signal.aborted) return Promise.reject(signal.reason)
   const transaction = Uint8Array.from(randomBytes(TRANSACTION_BYTES))
   const bytes = encodeAsk({ transaction, token, from })
@@ -82,7 +84,7 @@ export function ask(asking: Asking): Promise<Endpoint | null> {
       reject(signal.reason)
     }
     const send = (): void => {
-      if (tried === tries) {
+      if (tried === tries || (tried > 0 && !mayRepeat())) {
         finish(null)
         return
       }
@@ -97,8 +99,13 @@ export function ask(asking: Asking): Promise<Endpoint | null> {
   })
 }
 
+/** An endpoint of a reflector and what opens it. */
+export interface ObservedBy extends Endpoint {
+  token: Uint8Array
+}
+
 /** Every endpoint of the reflectors, those of different addresses by turns. */
-export function endpointsOf(reflectors: readonly ReflectorPlace[]): Array<Endpoint & { token: Uint8Array }> {
+export function endpointsOf(reflectors: readonly ReflectorPlace[]): ObservedBy[] {
   const most = Math.max(0, ...reflectors.map(({ ports }) => ports.length))
   return Array.from({ length: most }, (_, nth) =>
     reflectors.flatMap(({ host, ports, token }) =>

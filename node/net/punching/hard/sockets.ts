@@ -7,7 +7,13 @@ import { createSocket, type Socket } from 'node:dgram'
  */
 export function bindUdp(at: { host?: string; port?: number } = {}): Promise<Socket> {
   const { host = '0.0.0.0', port = 0 } = at
-  const socket = createSocket({ type: host.includes(':') ? 'udp6' : 'udp4', ipv6Only: host.includes(':') })
+  const isIpv6 = host.includes(':')
+  const socket = createSocket({
+    type: isIpv6 ? 'udp6' : 'udp4',
+    ipv6Only: isIpv6,
+    // Only addresses are sent to. Without a resolver between, datagrams leave in the order and at the time of the call.
+    lookup: (address, _options, callback) => callback(null, address, isIpv6 ? 6 : 4)
+  })
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void => {
       socket.close()
