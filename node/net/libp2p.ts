@@ -25,6 +25,7 @@ import { type DialPrivate, dialPolicy } from './dial-policy.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+import { type PunchingQuicInit, punchingQuic } from './punching/quic.ts'
 
 /** Our own DHT: never mixed with the public one. */
 export const DHT_PROTOCOL = '/warren/kad/1.0.0'
@@ -110,6 +111,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     addresses: { listen: [...listen], announce: [...announce], announceFilter: withoutLoopback },
     transports: [
       tcp({ maxConnections: limits.maxConnections }),
+      punchingQuic(quicInit(options, limits)),
       webSockets(),
       ...(enableRelay ? [anchors.captureTransport(circuit)] : [])
     ],
@@ -180,6 +182,28 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
 function withoutLoopback(addresses: Multiaddr[]): Multiaddr[] {
   const routable = addresses.filter(address => !/^\/(ip4\/127\.|ip6\/::1\/)/.test(address.toString()))
   return routable.length > 0 ? routable : addresses
+}
+
+/** Anchors that are dialled from the punch port: enough that their observations can be compared. */
+const MAX_OBSERVERS = 4
+
+/**
+ * Who is reached directly gives its port to the package itself and dials at full speed. Everybody else dials a few
+ * anchors from the punch port, relays first, to hear how the own NAT maps it; all other dials have full speed as well.
+ */
+function quicInit(
+  { announce = [], relays = [], bootstrap: others = [] }: NetworkNodeOptions,
+  limits: NetworkLimits
+): PunchingQuicInit {
+  const peerOf = (address: Multiaddr | string) => /\/p2p\/([^/]+)$/.exec(address.toString())?.[1] ?? ''
+  const observers = new Set([...new Set([...relays, ...others].map(peerOf))].slice(0, MAX_OBSERVERS))
+  const isReachedDirectly = announce.length > 0
+  return {
+    listen: isReachedDirectly ? 'native' : 'shared',
+    fromPunchPort: address => !isReachedDirectly && observers.has(peerOf(address)),
+    maxConcurrentStreamLimit: limits.maxStreamsPerConnection,
+    limits: { maxFlows: limits.maxConnections * 2 }
+  }
 }
 
 function services(options: NetworkNodeOptions, limits: NetworkLimits) {
