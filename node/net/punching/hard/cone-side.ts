@@ -43,6 +43,8 @@ export async function coneSide(context: SideContext): Promise<Met> {
     for (let nth = 0; nth < MAX_ROUNDS; nth++) {
       const probe = await talk.hear('probe')
       if (probe.lowest > probe.highest || probe.probes > limits.maxPackets) throw new HardPunchError('protocol')
+      // Whoever asks for more than there is gets no more of our time either.
+      if (allowed.left() === 0) throw new HardPunchError('no-meeting')
       if (probe.coneFirst) {
         context.countAgain()
         allowed = createBudget(limits.maxPackets)

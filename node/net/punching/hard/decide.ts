@@ -3,10 +3,12 @@
  *
  * | one \ other          | cone      | sequential | random, block | hash  | unknown |
  * | -------------------- | --------- | ---------- | ------------- | ----- | ------- |
- * | cone                 | dcutr     | sandwich   | birthday      | relay | relay   |
+ * | cone, strict         | dcutr     | sandwich   | birthday      | relay | relay   |
+ * | cone, lets others in | dcutr     | dcutr      | dcutr         | dcutr | relay   |
  * | any symmetric        | see above | relay      | relay         | relay | relay   |
  *
- * "Cone" is endpoint-independent mapping with any filtering. A mapping of which only one reflector's address is known
+ * "Cone" is endpoint-independent mapping. One that is known to let another port of the same address in needs no more than
+ * the ordinary punch, which learns the symmetric side's port from the packet that arrives (QUIC). A mapping of which only one reflector's address is known
  * counts as cone as long as two ports saw the same: if it is address-dependent after all, the punch fails as before.
  */
 import type { NatKindSeen } from './kinds.ts'
@@ -14,7 +16,13 @@ import type { NatKindSeen } from './kinds.ts'
 export type HardMethod = 'sandwich' | 'birthday'
 
 /** Why a pair is left to the ordinary punch or to the relay. */
-export type NoPunchReason = 'both-cone' | 'both-symmetric' | 'hash-allocation' | 'allocation-unknown' | 'kind-unknown'
+export type NoPunchReason =
+  | 'both-cone'
+  | 'cone-lets-in'
+  | 'both-symmetric'
+  | 'hash-allocation'
+  | 'allocation-unknown'
+  | 'kind-unknown'
 
 export type Decision =
   | { method: HardMethod; symmetric: 'own' | 'other' }
@@ -27,6 +35,16 @@ function sideOf({ mapping, allocation }: NatKindSeen): Side {
   return mapping === 'endpoint-independent' ? 'cone' : 'symmetric'
 }
 
+/** Whether other destinations get other mappings. */
+export function isSymmetric(kind: NatKindSeen): boolean {
+  return sideOf(kind) === 'symmetric'
+}
+
+/** Whether a packet from the right address comes in, whatever port it is from. */
+function letsIn({ filtering }: NatKindSeen): boolean {
+  return filtering === 'endpoint-independent' || filtering === 'address-dependent'
+}
+
 /** Symmetric in `own` words: `decide(a, b)` and `decide(b, a)` differ only in who is `own`. */
 export function decide(own: NatKindSeen, other: NatKindSeen): Decision {
   const sides = [sideOf(own), sideOf(other)] as const
@@ -34,6 +52,7 @@ export function decide(own: NatKindSeen, other: NatKindSeen): Decision {
   if (sides[0] === 'cone' && sides[1] === 'cone') return { method: 'dcutr', reason: 'both-cone' }
   if (sides[0] === sides[1]) return { method: 'relay', reason: 'both-symmetric' }
   const symmetric = sides[0] === 'symmetric' ? 'own' : 'other'
+  if (letsIn(symmetric === 'own' ? other : own)) return { method: 'dcutr', reason: 'cone-lets-in' }
   switch ((symmetric === 'own' ? own : other).allocation) {
     case 'sequential':
       return { method: 'sandwich', symmetric }

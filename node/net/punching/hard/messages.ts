@@ -3,15 +3,15 @@
  * message. The opener of the stream says `hello`; both tell their kinds and decide by the same table (decide.ts).
  *
  *     opener                        other
- *     hello { token }        →
- *                            ←      hello { token }, or failed
+ *     hello { token, role }  →
+ *                            ←      hello { token, role }, or failed
  *     kind                   ↔      kind
  *     then, whoever is cone (C) and symmetric (S):
  *     C ready { port }       →      S sends its openers
  *                            ←      S probe { lowest, highest, probes, coneFirst: false }
  *     C missed { moved }     →      S next slice, or `probe` with coneFirst after C's port moved
  *                            ←      S met            both hand their socket to QUIC
- *     C adopted              →      the opener of the stream dials
+ *     C adopted              →      the initiator dials
  */
 import { z } from 'zod'
 import { PUNCH_TOKEN_BYTES } from './packets.ts'
@@ -27,7 +27,12 @@ const port = z.int().min(FIRST_PORT).max(LAST_PORT)
 const token = z.hex().length(2 * PUNCH_TOKEN_BYTES)
 
 const schemas = {
-  hello: z.object({ type: z.literal('hello'), token }),
+  hello: z.object({
+    type: z.literal('hello'),
+    token,
+    /** The speaker's part in the QUIC handshake; the other side takes the other. */
+    role: z.enum(['initiator', 'responder'])
+  }),
   kind: z.object({
     type: z.literal('kind'),
     kind: z.object({ mapping: dependence, allocation, filtering: dependence }),

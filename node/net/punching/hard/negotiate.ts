@@ -12,7 +12,7 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { deadline } from '../../timings.ts'
 import type { AdoptingTransport } from '../punch.types.ts'
 import { coneSide } from './cone-side.ts'
-import { decide, type HardMethod } from './decide.ts'
+import { decide, type HardMethod, isSymmetric } from './decide.ts'
 import { DEFAULT_HARD_PUNCH_LIMITS, type HardPunchLimits, withinCeilings } from './hard-limits.ts'
 import { createLedger, type LedgerPlace } from './ledger.ts'
 import type { Met } from './meet.ts'
@@ -26,12 +26,14 @@ import { closeUdp } from './sockets.ts'
 import { symmetricSide } from './symmetric-side.ts'
 import { createTalk, type Talk } from './talk.ts'
 
+/** Part in the handshakes that follow: the initiator is their client. Whoever asks says which part it takes. */
 export type HardPunchRole = 'initiator' | 'responder'
 
 /** What came of an attempt, told once for each. */
 export interface HardPunchOutcome {
   peerId: string
-  role: HardPunchRole
+  /** Whether we opened the negotiation. */
+  asked: boolean
   /** null: it ended before it was decided. */
   method: HardMethod | 'dcutr' | 'relay' | null
   side: 'cone' | 'symmetric' | null
@@ -61,10 +63,15 @@ export interface HardPunch {
   /** Ends every attempt. */
   stop: () => Promise<void>
   /**
-   * Try over this relayed connection. The initiator asks; the responder waits for the peer's question until the signal.
+   * Ask the peer over this relayed connection, and try. The peer answers by itself, as far as it consents.
+   * @param options.role our part in the handshakes, whoever dialled through the relay
    * @returns the direct connection, or null: stay on the relay, `onOutcome` says why. Never rejects
    */
   punch: (options: { connection: Connection; role: HardPunchRole; signal: AbortSignal }) => Promise<Connection | null>
+  /**
+   * Whether our NAT is known to be one that an ordinary punch does not get through, so that this had better come first.
+   */
+  isHard: () => boolean
   /** The network changed: what was seen of the NAT is forgotten. */
   networkChanged: () => void
 }
@@ -79,7 +86,8 @@ const MAX_STREAMS = 2
 /** One negotiation, as far as both roles have it in common. */
 interface Negotiation {
   peerId: string
-  role: HardPunchRole
+  /** What we ask for; null: the peer asks. */
+  asks: HardPunchRole | null
   relay: string
   talk: Talk
   /** @throws HardPunchError when another attempt is under way */
@@ -96,9 +104,8 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
   const client = createReflectorClient(libp2p)
   const stopping = new AbortController()
   let nat: { seen: Promise<NatSeen>; untilMs: number } | undefined
-  /** Attempts under way, and who waits for a peer to begin one, by relayed connection. */
-  const running = new Map<string, Promise<Connection | null>>()
-  const waiting = new Map<string, (result: Promise<Connection | null>) => void>()
+  let known: NatSeen['kind'] | undefined
+  const running = new Set<Promise<Connection | null>>()
 
   /** One observation for all who ask at the same time; `signal` ends the waiting, not the observation. */
   async function ownNat(places: readonly ReflectorPlace[], signal: AbortSignal): Promise<NatSeen> {
@@ -110,7 +117,10 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
         if (nat === fresh) nat = undefined
       }
       // What could not be told now may be told next time.
-      seen.then(({ facts }) => (facts.mappings === 0 ? forget() : undefined), forget)
+      seen.then(({ kind, facts }) => {
+        if (nat === fresh) known = kind
+        if (facts.mappings === 0) forget()
+      }, forget)
     }
     return await abortable(nat.seen, signal)
   }
@@ -119,21 +129,25 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
    * Both tell their kinds and decide; what has to agree is compared with what the relay says.
    * @throws HardPunchError when there is nothing to try
    */
-  async function agree(negotiation: Negotiation): Promise<{ method: HardMethod; context: SideContext }> {
-    const { talk, role, peerId, relay, takePlace, signal, outcome } = negotiation
+  async function agree(
+    negotiation: Negotiation
+  ): Promise<{ method: HardMethod; role: HardPunchRole; context: SideContext }> {
+    const { talk, asks, peerId, relay, takePlace, signal, outcome } = negotiation
     const own = randomBytes(PUNCH_TOKEN_BYTES).toString('hex')
-    const consent = async (): Promise<void> => {
+    const consent = async (role: HardPunchRole): Promise<void> => {
       // Before the peer hears us the relay may not, and from now on it may, say where it sees us.
       await client.permit(relay, peerId, signal).catch((cause: unknown) => {
         signal.throwIfAborted()
         throw new HardPunchError('no-relay', { cause })
       })
-      await talk.say({ type: 'hello', token: own })
+      await talk.say({ type: 'hello', token: own, role })
     }
-    if (role === 'initiator') await consent()
-    const { token: others } = await talk.hear('hello')
+    if (asks !== null) await consent(asks)
+    const hello = await talk.hear('hello')
+    const role = opposite(hello.role)
+    if (asks !== null && asks !== role) throw new HardPunchError('protocol')
     const place = takePlace()
-    if (role === 'responder') await consent()
+    if (asks === null) await consent(role)
 
     const places = await client.places({ signal, first: relay })
     if (places.length === 0) throw new HardPunchError('no-reflector')
@@ -154,25 +168,25 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       if (refused !== null) throw new HardPunchError(refused)
     }
     countAgain()
-    const tokens = role === 'initiator' ? [own, others] : [others, own]
+    const tokens = role === 'initiator' ? [own, hello.token] : [hello.token, own]
     const token = createHash('sha256').update(tokens.join(' ')).digest().subarray(0, PUNCH_TOKEN_BYTES)
     const spent = (packets: number): void => {
       outcome.packets += packets
     }
     const endpoints = endpointsOf(places)
     const context = { talk, signal, token, host, endpoints, facts, limits, countAgain, spent }
-    return { method: decision.method, context }
+    return { method: decision.method, role, context }
   }
 
   /** @throws HardPunchError, or the signal's reason */
   async function attempt(negotiation: Negotiation): Promise<Connection> {
-    const { talk, role, peerId, signal, outcome } = negotiation
-    const { method, context } = await agree(negotiation)
-    const isSymmetric = outcome.side === 'symmetric'
-    const met = isSymmetric ? await symmetricSide(method, context) : await coneSide(context)
+    const { talk, peerId, signal, outcome } = negotiation
+    const { method, role, context } = await agree(negotiation)
+    const opens = outcome.side === 'symmetric'
+    const met = opens ? await symmetricSide(method, context) : await coneSide(context)
     adopt(met, context.token)
     // Both ends have adopted before either dials: the symmetric side before it says that they met.
-    if (isSymmetric) {
+    if (opens) {
       await talk.say({ type: 'met' })
       await talk.hear('adopted')
     } else await talk.say({ type: 'adopted' })
@@ -195,19 +209,19 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     }
   }
 
-  /** Runs one role to its end and tells what came of it. Never rejects. */
+  /** One negotiation to its end, and what came of it. Never rejects. */
   async function run(options: {
     connection: Connection
-    role: HardPunchRole
+    asks: HardPunchRole | null
     signal: AbortSignal
     stream: Stream | ((signal: AbortSignal) => Promise<Stream>)
   }): Promise<Connection | null> {
-    const { connection, role } = options
+    const { connection, asks } = options
     const peerId = String(connection.remotePeer)
     const startedAtMs = performance.now()
     const outcome: HardPunchOutcome = {
       peerId,
-      role,
+      asked: asks !== null,
       method: null,
       side: null,
       result: 'aborted',
@@ -229,12 +243,12 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       const relay = relayOf(connection.remoteAddr)
       if (!enabled) throw new HardPunchError('switched-off')
       if (relay === null || connection.direct) throw new HardPunchError('no-relay')
-      if (role === 'initiator') takePlace()
+      if (asks !== null) takePlace()
       const stream = typeof options.stream === 'function' ? await options.stream(signal) : options.stream
       talk = createTalk(stream, { signal, idleTimeoutMs: STEP_TIMEOUT_MS })
-      const refused = role === 'responder' ? ledger.asked(peerId) : null
+      const refused = asks === null ? ledger.asked(peerId) : null
       if (refused !== null) throw new HardPunchError(refused)
-      direct = await attempt({ peerId, role, relay, talk, takePlace, signal, outcome })
+      direct = await attempt({ peerId, asks, relay, talk, takePlace, signal, outcome })
       outcome.result = 'direct'
     } catch (error) {
       outcome.result = reasonOf(error, signal)
@@ -250,13 +264,9 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     return direct
   }
 
-  /** Under its connection, so that whoever waits for the peer to begin finds it. */
-  function tracked(connection: Connection, work: Promise<Connection | null>): Promise<Connection | null> {
-    running.set(connection.id, work)
-    waiting.get(connection.id)?.(work)
-    void work.finally(() => {
-      if (running.get(connection.id) === work) running.delete(connection.id)
-    })
+  function tracked(work: Promise<Connection | null>): Promise<Connection | null> {
+    running.add(work)
+    void work.finally(() => running.delete(work))
     return work
   }
 
@@ -266,9 +276,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       await libp2p.handle(
         HARD_PUNCH_PROTOCOL,
         (stream, connection) => {
-          const work = run({ connection, role: 'responder', signal: stopping.signal, stream })
-          if (running.has(connection.id)) void work
-          else void tracked(connection, work)
+          void tracked(run({ connection, asks: null, signal: stopping.signal, stream }))
         },
         { runOnLimitedConnection: true, maxInboundStreams: MAX_STREAMS, maxOutboundStreams: MAX_STREAMS }
       )
@@ -276,25 +284,20 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     async stop() {
       stopping.abort(new HardPunchError('aborted'))
       if (enabled) await libp2p.unhandle(HARD_PUNCH_PROTOCOL)
-      await Promise.all(running.values())
+      await Promise.all(running)
     },
-    async punch({ connection, role, signal }) {
-      if (role === 'initiator')
-        return await tracked(connection, run({ connection, role, signal, stream: opening(connection) }))
-      const known = running.get(connection.id)
-      if (known !== undefined) return await known
-      const { promise, resolve } = Promise.withResolvers<Connection | null>()
-      waiting.set(connection.id, resolve)
-      try {
-        return await abortable(promise, AbortSignal.any([signal, stopping.signal])).catch(() => null)
-      } finally {
-        waiting.delete(connection.id)
-      }
-    },
+    punch: ({ connection, role, signal }) =>
+      tracked(run({ connection, asks: role, signal, stream: opening(connection) })),
+    isHard: () => known !== undefined && isSymmetric(known),
     networkChanged() {
       nat = undefined
+      known = undefined
     }
   }
+}
+
+function opposite(role: HardPunchRole): HardPunchRole {
+  return role === 'initiator' ? 'responder' : 'initiator'
 }
 
 function opening(connection: Connection): (signal: AbortSignal) => Promise<Stream> {

@@ -45,6 +45,8 @@ describe('the table of hard pairs', () => {
       [cone, symmetric('hash'), { method: 'relay', reason: 'hash-allocation' }],
       [symmetric('unknown'), cone, { method: 'relay', reason: 'allocation-unknown' }],
       [symmetric('random'), symmetric('sequential'), { method: 'relay', reason: 'both-symmetric' }],
+      [{ ...cone, filtering: 'address-dependent' }, symmetric('random'), { method: 'dcutr', reason: 'cone-lets-in' }],
+      [symmetric('hash'), { ...cone, filtering: 'endpoint-independent' }, { method: 'dcutr', reason: 'cone-lets-in' }],
       [cone, nothing, { method: 'relay', reason: 'kind-unknown' }],
       [nothing, symmetric('random'), { method: 'relay', reason: 'kind-unknown' }],
       [{ ...cone, mapping: 'unknown' }, symmetric('random'), { method: 'birthday', symmetric: 'other' }],
@@ -249,14 +251,15 @@ describe('words of a hard punch', () => {
 
   it('messages that are none are not taken for one', () => {
     const hex = '00'.repeat(16)
-    assert.deepEqual(parseMessage({ type: 'hello', token: hex }), { type: 'hello', token: hex })
+    const hello = { type: 'hello', token: hex, role: 'initiator' }
+    assert.deepEqual(parseMessage(hello), hello)
     const probe = { type: 'probe', lowest: 2000, highest: 2001, probes: 2, coneFirst: false }
     assert.deepEqual(parseMessage(probe), probe)
     for (const hostile of [
       {},
-      { type: 'hello' },
-      { type: 'hello', token: 'zz'.repeat(16) },
-      { type: 'hello', token: `${hex}00` },
+      { ...hello, role: 'both' },
+      { ...hello, token: 'zz'.repeat(16) },
+      { ...hello, token: `${hex}00` },
       { ...probe, lowest: 22 },
       { ...probe, highest: 65_536 },
       { ...probe, probes: 0 },
