@@ -3,6 +3,8 @@ import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import {
   addressProblem,
+  DCUTR_MODES,
+  type DcutrMode,
   LOG_LEVELS,
   type LogLevel,
   NETWORK_LIMITS,
@@ -21,6 +23,8 @@ export interface RelayConfig {
   listen: string[]
   announce: string[]
   bootstrap: string[]
+  /** P2P_DCUTR. */
+  dcutr: DcutrMode
   /** TCP port of the HTTP server. */
   healthPort: number
   limits: NetworkLimits
@@ -37,11 +41,11 @@ export interface RelayConfig {
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/tcp/4002/ws'
 /** Two, so that peers can tell address-and-port-dependent mapping and filtering. */
 const DEFAULT_REFLECTOR_PORTS = '4003,4004'
 const MAX_REFLECTOR_PORTS = 2
 const MAX_REFLECTOR_HOSTS = 2
+const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1,/ip4/0.0.0.0/tcp/4002/ws'
 const DEFAULT_HEALTH_PORT = 9090
 /** The seed's RELAY_MAX_CONNECTIONS. */
 const DEFAULT_MAX_CONNECTIONS = 1000
@@ -106,6 +110,8 @@ export function readConfig(env: Environment): RelayConfig {
   if (reflectorHosts.length > MAX_REFLECTOR_HOSTS) {
     problems.push(`P2P_REFLECTOR_ADDRESSES names ${reflectorHosts.length} addresses: at most two are used`)
   }
+  const dcutr = (env.P2P_DCUTR || 'warren') as DcutrMode
+  if (!DCUTR_MODES.includes(dcutr)) problems.push(`P2P_DCUTR is "${dcutr}": one of ${DCUTR_MODES.join(', ')} is needed`)
 
   const dataDir = env.DATA_DIR || './data'
   const healthPort = number('RELAY_HEALTH_PORT', DEFAULT_HEALTH_PORT, MAX_PORT, 0)
@@ -116,6 +122,7 @@ export function readConfig(env: Environment): RelayConfig {
     listen: addresses('RELAY_LISTEN_ADDRESSES', false, DEFAULT_LISTEN),
     announce: addresses('RELAY_ANNOUNCE_ADDRESSES', false),
     bootstrap: addresses('RELAY_BOOTSTRAP_PEERS', true),
+    dcutr,
     healthPort: number('PORT', healthPort, MAX_PORT, 0),
     limits: {
       ...readLimits(NETWORK_LIMITS, env, problems),

@@ -4,6 +4,7 @@ import {
   createMetrics,
   createNetwork,
   createNetworkNode,
+  createPunchCounters,
   createReflector,
   type Log,
   loadKeyFile,
@@ -31,18 +32,20 @@ const SECOND_MS = 1000
 
 export async function createRelay(config: RelayConfig, log: Log): Promise<Relay> {
   const identity = await loadKeyFile(config.keyFile)
+  const metrics = createMetrics('relay')
   const node = await createNetworkNode({
     role: 'relay',
     identity,
     listen: config.listen,
     announce: config.announce,
     bootstrap: config.bootstrap,
+    dcutr: config.dcutr,
+    punching: { onReport: createPunchCounters(metrics) },
     limits: config.limits,
     relayLimits: config.relayLimits,
     log
   })
   const network = createNetwork({ node, identity, own: null, members: null, limits: config.limits, log })
-  const metrics = createMetrics('relay')
   const startedAtMs = performance.now()
   const { hosts, ports } = config.reflector
   const reflector = ports.length === 0 ? null : createReflector({ ports, ...(hosts.length > 0 ? { hosts } : {}) })

@@ -4,10 +4,11 @@
  */
 
 import { gossipsub, StrictSign } from '@chainsafe/libp2p-gossipsub'
+import { quic } from '@chainsafe/libp2p-quic'
 import { autoNAT } from '@libp2p/autonat'
 import { bootstrap } from '@libp2p/bootstrap'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
-import { dcutr } from '@libp2p/dcutr'
+import { dcutr as stockDcutr } from '@libp2p/dcutr'
 import { identify, identifyPush } from '@libp2p/identify'
 import type { Libp2p, PeerDiscovery, ServiceMap } from '@libp2p/interface'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
@@ -21,11 +22,15 @@ import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
 import { type Anchors, createAnchors } from './anchors.ts'
+import type { DcutrMode } from './dcutr-mode.ts'
 import { type DialPrivate, dialPolicy } from './dial-policy.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+import { dcutr } from './punching/dcutr.ts'
+import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
 import { type PunchingQuicInit, punchingQuic } from './punching/quic.ts'
+import { punchingTcp } from './punching/tcp.ts'
 
 /** Our own DHT: never mixed with the public one. */
 export const DHT_PROTOCOL = '/warren/kad/1.0.0'
@@ -60,6 +65,10 @@ export interface NetworkNodeOptions {
   enableMdns?: boolean
   /** Default `same-subnet`. */
   dialPrivate?: DialPrivate
+  /** Default `warren`. */
+  dcutr?: DcutrMode
+  /** For `warren`: who hears of punches, which addresses are punched, what hard pairs do. */
+  punching?: Omit<DcutrInit, 'limits'>
   limits?: NetworkLimits
   /** Only for the relay. */
   relayLimits?: RelayLimits
@@ -71,6 +80,8 @@ export interface NetworkNode {
   readonly libp2p: Libp2p<NetworkServices>
   /** Relays and bootstrap peers, kept connected and reserved on. */
   readonly anchors: Anchors
+  /** Punches, and what peers observed of us; null unless the mode is `warren`. */
+  readonly dcutr: Dcutr | null
   /** Resolves when it listens; relays are dialled in the background. */
   start: () => Promise<void>
   stop: () => Promise<void>
@@ -79,6 +90,7 @@ export interface NetworkNode {
 /** Services by name; the DHT is absent where it is switched off. */
 export interface NetworkServices extends ServiceMap {
   pubsub: ReturnType<ReturnType<typeof gossipsub>>
+  dcutr?: Dcutr
 }
 
 /** Compose libp2p for a role; nothing is opened before `start`. */
@@ -86,6 +98,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   const { role, identity, log, listen = [], announce = [], relays = [], bootstrap: bootstrapPeers = [] } = options
   const limits = options.limits ?? DEFAULT_LIMITS
   const enableRelay = options.enableRelay ?? true
+  const dcutrMode = options.dcutr ?? 'warren'
   const reserving = enableRelay && role === 'node' && announce.length === 0
   const circuit = circuitRelayTransport({
     reservationConcurrency: limits.reservationConcurrency,
@@ -110,8 +123,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     logger: libp2pLogger(log),
     addresses: { listen: [...listen], announce: [...announce], announceFilter: withoutLoopback },
     transports: [
-      tcp({ maxConnections: limits.maxConnections }),
-      punchingQuic(quicInit(options, limits)),
+      ...directTransports(options, limits),
       webSockets(),
       ...(enableRelay ? [anchors.captureTransport(circuit)] : [])
     ],
@@ -164,6 +176,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   return {
     libp2p: built,
     anchors,
+    dcutr: dcutrMode === 'warren' ? (built.services.dcutr ?? null) : null,
     async start() {
       await built.start()
       for (const topic of Object.values(TOPICS)) built.services.pubsub.subscribe(topic)
@@ -176,6 +189,14 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
       await stopped
     }
   }
+}
+
+/** Whoever punches sends from the port that it is observed at; stock transports dial from any. */
+function directTransports(options: NetworkNodeOptions, limits: NetworkLimits) {
+  const { maxConnections, maxStreamsPerConnection: maxConcurrentStreamLimit } = limits
+  return (options.dcutr ?? 'warren') === 'warren'
+    ? [punchingTcp({ maxConnections }), punchingQuic(quicInit(options, limits))]
+    : [tcp({ maxConnections }), quic({ maxConcurrentStreamLimit })]
 }
 
 /** Another machine that dials our loopback address meets itself; alone on a machine it is all there is. */
@@ -245,10 +266,10 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits) {
       selectors: {}
     })
   }
-  if (role !== 'client') {
-    all.autonat = autoNAT()
-    all.dcutr = dcutr()
-  }
+  if (role !== 'client') all.autonat = autoNAT()
+  const mode = options.dcutr ?? 'warren'
+  if (mode === 'warren') all.dcutr = dcutr({ ...options.punching, limits })
+  if (mode === 'stock') all.dcutr = stockDcutr()
   if (role === 'relay') {
     const relay = options.relayLimits ?? DEFAULT_RELAY_LIMITS
     all.relay = circuitRelayServer({

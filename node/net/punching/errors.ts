@@ -1,4 +1,4 @@
-/** Why an attempt to open a direct connection ended without one. */
+/** Why a punch made no direct connection. */
 export type PunchCause =
   | 'timeout'
   | 'refused'
@@ -9,22 +9,22 @@ export type PunchCause =
   | 'no-transport'
 
 const ADVICE: Record<PunchCause, string> = {
-  timeout: 'no answer came in time; the NATs of both sides may be of kinds that cannot be punched: stay on the relay',
-  refused: 'the other side refused; both sides have to punch at the same moment: try again',
-  unreachable: 'there is no route to it; look at the own network',
-  'port-in-use': 'the port to punch from is taken by another program; free it or configure another',
-  'handshake-failed': 'packets passed but the handshake failed; look at the versions of both sides',
-  aborted: 'the attempt was given up',
-  'no-transport': 'no transport here can punch towards this address'
+  timeout: 'nothing came back before the deadline. Stay on the relay: the pair of NATs may not be punchable',
+  refused: 'every attempt was refused until the end. Stay on the relay, and let routers drop what they do not know',
+  unreachable: 'there is no route to it. Stay on the relay, and try again when the network changes',
+  'port-in-use': 'the local port is held by somebody else. Free it, or configure another punch port',
+  'handshake-failed': 'somebody answered, but not as the peer. Ask the peer for its addresses again',
+  aborted: 'it was called off. Try again if it is still wanted',
+  'no-transport': 'no transport can punch to such an address. Give an IP address of TCP or QUIC with a peer id'
 }
 
-/** Thrown when an address could not be punched. Nothing of the attempt stays open. */
+/** Thrown when a punch ends without a direct connection. Nothing of the attempt stays open. */
 export class PunchFailedError extends Error {
   readonly code = 'PUNCH_FAILED'
   readonly reason: PunchCause
 
   constructor(reason: PunchCause, address: string, options?: ErrorOptions) {
-    super(`Punching ${address} failed (${reason}): ${ADVICE[reason]}.`, options)
+    super(`No direct connection to ${address}: ${ADVICE[reason]}.`, options)
     this.name = 'PunchFailedError'
     this.reason = reason
   }
