@@ -9,7 +9,7 @@ import { bootstrap } from '@libp2p/bootstrap'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { dcutr } from '@libp2p/dcutr'
 import { identify, identifyPush } from '@libp2p/identify'
-import type { Libp2p, PeerDiscovery, ServiceMap } from '@libp2p/interface'
+import type { Connection, Libp2p, PeerDiscovery, ServiceMap } from '@libp2p/interface'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
@@ -37,6 +37,8 @@ const GOSSIP = { D: 6, Dlo: 4, Dhi: 12, Dlazy: 6, heartbeatMs: 1000 } as const
 const CLOSE_TIMEOUT_MS = 1000
 const BOOTSTRAP_DELAY_MS = 0
 const MDNS_INTERVAL_MS = 10_000
+/** Pings of one peer at once. js-libp2p has one outgoing and two incoming. */
+const PING_STREAMS = 4
 
 /** What a role wants of the network. */
 export interface NetworkNodeOptions {
@@ -65,9 +67,30 @@ export interface NetworkNodeOptions {
   log: Log
 }
 
+/** What of js-libp2p's inside the connections' life needs and its public face does not give. */
+export interface NetworkParts {
+  /** Dials one address now, beside whatever the dial queue does for the same peer. */
+  transportManager: { dial: (address: Multiaddr, options: { signal: AbortSignal }) => Promise<Connection> }
+  /** Own addresses; a mapped one is told to others once it is confirmed. */
+  addressManager: {
+    addPublicAddressMapping: MapAddress
+    removePublicAddressMapping: MapAddress
+    confirmObservedAddr: (address: Multiaddr, options: { type: 'ip-mapping'; ttl: number }) => void
+  }
+}
+
+type MapAddress = (
+  internalHost: string,
+  internalPort: number,
+  externalHost: string,
+  externalPort: number,
+  protocol: 'tcp' | 'udp'
+) => void
+
 /** A libp2p with what keeps it connected. */
 export interface NetworkNode {
   readonly libp2p: Libp2p<NetworkServices>
+  readonly parts: NetworkParts
   /** Relays and bootstrap peers, kept connected and reserved on. */
   readonly anchors: Anchors
   /** Resolves when it listens; relays are dialled in the background. */
@@ -78,6 +101,7 @@ export interface NetworkNode {
 /** Services by name; the DHT is absent where it is switched off. */
 export interface NetworkServices extends ServiceMap {
   pubsub: ReturnType<ReturnType<typeof gossipsub>>
+  parts: NetworkParts
 }
 
 /** Compose libp2p for a role; nothing is opened before `start`. */
@@ -161,6 +185,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   const built = libp2p
   return {
     libp2p: built,
+    parts: built.services.parts,
     anchors,
     async start() {
       await built.start()
@@ -189,7 +214,13 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits) {
   const all: Record<string, unknown> = {
     identify: identify({ runOnLimitedConnection: true }),
     identifyPush: identifyPush({ runOnLimitedConnection: true }),
-    ping: ping({ runOnLimitedConnection: true }),
+    parts: ({ transportManager, addressManager }: NetworkParts): NetworkParts => ({ transportManager, addressManager }),
+    // One that asks for a sign of life must not be in the way of js-libp2p's monitor, which ends connections for that.
+    ping: ping({
+      runOnLimitedConnection: true,
+      maxInboundStreams: PING_STREAMS,
+      maxOutboundStreams: PING_STREAMS
+    }),
     pubsub: gossipsub({
       globalSignaturePolicy: StrictSign,
       allowPublishToZeroTopicPeers: true,

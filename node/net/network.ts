@@ -5,8 +5,10 @@ import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
 import type { AnchorState } from './anchors.ts'
 import { createAnnouncements } from './announce.ts'
-import { type Asker, createAsker, type UploadSource } from './ask.ts'
+import { type Asker, createAsker, type TransferCounters, type UploadSource } from './ask.ts'
 import type { NetworkNode } from './libp2p.ts'
+import { type ConnectionLife, createConnectionLife, type LifeCounters, type LifeLimits } from './life/life.ts'
+import { createLiveness, type LivenessLimits } from './life/liveness.ts'
 import { DEFAULT_LIMITS, type NetworkLimits } from './limits.ts'
 import { createPaths } from './paths.ts'
 import type { ConnectionPath, HealthReport } from './protocols.ts'
@@ -86,10 +88,17 @@ export interface Network extends BlobNetwork {
   multiaddrs: () => string[]
   /** Blob requests being served. */
   activeTransfers: () => number
+  /** What became of connections and of the requests on them, since start. */
+  counters: () => NetworkCounters
   /** Answer peers; called once, by the node. */
   serve: (handlers: NetworkHandlers) => Promise<void>
   start: () => Promise<void>
   stop: () => Promise<void>
+}
+
+export interface NetworkCounters extends TransferCounters, LifeCounters {
+  /** Connections in use that were ended because they were silent. */
+  silenced: number
 }
 
 const SECOND_MS = 1000
@@ -105,12 +114,42 @@ export function createNetwork(options: {
   members: MemberSource | null
   limits?: NetworkLimits
   timings?: Partial<Timings>
+  /** Of connections' life, where it differs from `LIFE` and `LIVENESS`. */
+  life?: LifeLimits
+  liveness?: LivenessLimits
   log: Log
 }): Network {
   const { node, identity, own, log } = options
   const { libp2p, anchors } = node
   const timings: Timings = { ...DEFAULT_TIMINGS, ...options.timings }
-  const paths = createPaths(libp2p, anchors, timings.connectTimeoutMs)
+  let life: ConnectionLife | undefined
+  const liveness = createLiveness({
+    libp2p,
+    onSuspect: connection => life?.suspect(connection),
+    ...(options.liveness ? { limits: options.liveness } : {}),
+    log
+  })
+  const paths = createPaths({
+    libp2p,
+    parts: node.parts,
+    anchors,
+    connectTimeoutMs: timings.connectTimeoutMs,
+    use: {
+      used(connection) {
+        liveness.touch(connection)
+        life?.want(connection.remotePeer.toString())
+      },
+      isSuspect: liveness.isSuspect
+    }
+  })
+  life = createConnectionLife({
+    libp2p,
+    anchors,
+    liveness,
+    connect: paths.connect,
+    ...(options.life ? { limits: options.life } : {}),
+    log
+  })
   const asker: Asker = createAsker(paths, timings)
   const url = `/p2p/${identity.peerId}`
   const announcements = createAnnouncements({
@@ -172,6 +211,7 @@ export function createNetwork(options: {
     anchors: anchors.states,
     multiaddrs: () => libp2p.getMultiaddrs().map(String),
     activeTransfers: () => serving?.active() ?? 0,
+    counters: () => ({ ...asker.counters(), ...life.counters(), silenced: liveness.ended() }),
     replicate: (peerId, { cid, sizeBytes, mimeType, open }, { signal }) =>
       asker.replicate(peerId, { sizeBytes, open }, { cid, mimeType, signal }),
     store(peerId, { sizeBytes, mimeType, open, openAt }, { signal } = {}) {
@@ -213,10 +253,14 @@ export function createNetwork(options: {
     },
     async start() {
       await announcements.start()
+      life.start()
+      liveness.start()
       await node.start()
     },
     async stop() {
       announcements.stop()
+      liveness.stop()
+      await life.stop()
       await serving?.stop()
       await node.stop()
     }
