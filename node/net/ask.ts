@@ -143,7 +143,7 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
     let last: Opened | undefined
     try {
       for (;;) {
-        let settle = () => undefined as void
+        let settle: () => void = () => undefined
         try {
           last = await open(peerId, protocol, signal, last)
           const { stream } = last

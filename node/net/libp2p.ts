@@ -4,12 +4,11 @@
  */
 
 import { gossipsub, StrictSign } from '@chainsafe/libp2p-gossipsub'
-import { autoNAT } from '@libp2p/autonat'
 import { bootstrap } from '@libp2p/bootstrap'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { dcutr } from '@libp2p/dcutr'
 import { identify, identifyPush } from '@libp2p/identify'
-import type { Connection, Libp2p, PeerDiscovery, ServiceMap } from '@libp2p/interface'
+import type { Connection, Libp2p, PeerDiscovery, ServiceMap, Transport } from '@libp2p/interface'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
@@ -25,6 +24,7 @@ import { type DialPrivate, dialPolicy } from './dial-policy.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+import { autonat } from './reachability/autonat.ts'
 
 /** Our own DHT: never mixed with the public one. */
 export const DHT_PROTOCOL = '/warren/kad/1.0.0'
@@ -70,12 +70,17 @@ export interface NetworkNodeOptions {
 /** What of js-libp2p's inside the connections' life needs and its public face does not give. */
 export interface NetworkParts {
   /** Dials one address now, beside whatever the dial queue does for the same peer. */
-  transportManager: { dial: (address: Multiaddr, options: { signal: AbortSignal }) => Promise<Connection> }
+  transportManager: {
+    dial: (address: Multiaddr, options: { signal: AbortSignal }) => Promise<Connection>
+    getTransports: () => Transport[]
+  }
   /** Own addresses; a mapped one is told to others once it is confirmed. */
   addressManager: {
     addPublicAddressMapping: MapAddress
     removePublicAddressMapping: MapAddress
     confirmObservedAddr: (address: Multiaddr, options: { type: 'ip-mapping'; ttl: number }) => void
+    /** `expires`: ms since the epoch until which the verdict, verified or not, holds. */
+    getAddressesWithMetadata: () => Array<{ multiaddr: Multiaddr; verified: boolean; type: string; expires: number }>
   }
 }
 
@@ -253,7 +258,7 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits) {
     })
   }
   if (role !== 'client') {
-    all.autonat = autoNAT()
+    all.autonat = autonat()
     all.dcutr = dcutr()
   }
   if (role === 'relay') {
