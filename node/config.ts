@@ -39,6 +39,8 @@ export interface NodeConfig {
     enableRelay: boolean
     enableDht: boolean
     enableMdns: boolean
+    /** Ask the own router to open the ports we listen on, where no address is announced. */
+    portMapping: boolean
     privateKeyFile: string | null
     limits: NetworkLimits
   }
@@ -122,6 +124,7 @@ const schema = z.object({
   P2P_ENABLE_RELAY: flag(true),
   P2P_ENABLE_DHT: flag(true),
   P2P_ENABLE_MDNS: flag(false),
+  P2P_PORT_MAPPING: flag(true),
   P2P_PRIVATE_KEY_FILE: text(''),
   MAX_STORAGE_MB: number(10_240, 1, MAX_STORAGE_MB_MAX),
   MAX_BLOB_SIZE_MB: number(100, 1, MAX_BLOB_MB_MAX),
@@ -190,6 +193,7 @@ export function readConfig(env: Environment): NodeConfig {
       enableRelay: data.P2P_ENABLE_RELAY,
       enableDht: data.P2P_ENABLE_DHT,
       enableMdns: data.P2P_ENABLE_MDNS,
+      portMapping: data.P2P_PORT_MAPPING,
       privateKeyFile: data.P2P_PRIVATE_KEY_FILE || null,
       limits
     },

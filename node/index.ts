@@ -70,6 +70,8 @@ export {
   type RegisteredNode
 } from './net/network.ts'
 export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protocols.ts'
+export { type Connectivity, registerReachability } from './net/reachability/metrics.ts'
+export type { NatKindSeen, Reachability, ReachabilityState } from './net/reachability/reachability.types.ts'
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
 export type { StorageNode } from './node.ts'

@@ -63,6 +63,7 @@ export function portOf(client: Client): NetworkPort {
       const reasons = waiting()
       return wasUp ? [] : reasons
     },
+    connectivity: client.network.connectivity,
     close: () => client.close()
   }
 }

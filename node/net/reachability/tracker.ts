@@ -62,7 +62,6 @@ export function createReachability(options: {
   const listeners = new Set<(now: Reachability) => void>()
   let natKind: NatKindSeen | null = null
   let detecting: Promise<void> = Promise.resolve()
-  let value: Reachability = { ...judgeReachability(facts()), since: new Date().toISOString() }
 
   const mapper: PortMapper | null =
     options.portMapping && announced.length === 0
@@ -76,6 +75,7 @@ export function createReachability(options: {
           log
         })
       : null
+  let value: Reachability = { ...judgeReachability(facts()), since: new Date().toISOString() }
 
   function facts(): ReachabilityFacts {
     const told = libp2p.getMultiaddrs().map(withoutPeer)
