@@ -7,7 +7,7 @@ import { access, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'n
 import { basename, join, relative } from 'node:path'
 import type { BuildOptions, Metafile } from 'esbuild'
 import { ASSET_ROOMS, copyAssets } from './assets.ts'
-import { copyPackages, nativePackages } from './packages.ts'
+import { bundledPackageOf, copyPackages, nativePackages } from './packages.ts'
 import { sourcesInPlace } from './sources.ts'
 import { warmCache } from './warm.ts'
 
@@ -227,7 +227,11 @@ function closure(outputs: Outputs, program: Program, packages: Map<string, strin
     const output = outputs.get(file)
     if (output === undefined || files.has(file)) return
     files.add(file)
-    for (const input of Object.keys(output.inputs)) rooms.add(input.split('/')[0]!)
+    for (const input of Object.keys(output.inputs)) {
+      rooms.add(input.split('/')[0]!)
+      const loaded = bundledPackageOf(input)
+      if (loaded !== undefined) imported.add(loaded)
+    }
     for (const { path, external } of output.imports) {
       if (external === true) imported.add(path)
       else visit(basename(path))

@@ -8,6 +8,7 @@ import { parseShards, SHARD_COUNT_MAX, type ShardRange } from './blobs/shards.ts
 import { ConfigInvalidError } from './errors.ts'
 import { LOG_LEVELS, type LogLevel } from './log.ts'
 import { addressProblem } from './net/addresses.ts'
+import { DCUTR_MODES, type DcutrMode } from './net/dcutr-mode.ts'
 import { NETWORK_LIMITS, type NetworkLimits, readLimits } from './net/limits.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -41,6 +42,7 @@ export interface NodeConfig {
     enableMdns: boolean
     /** Ask the own router to open the ports we listen on, where no address is announced. */
     portMapping: boolean
+    dcutr: DcutrMode
     privateKeyFile: string | null
     limits: NetworkLimits
   }
@@ -64,7 +66,7 @@ const MAX_STORAGE_MB_MAX = 1024 * 1024 * 1024
 const REPLICAS_MAX = 64
 const TIMEOUT_MS_MIN = 100
 const TIMEOUT_MS_MAX = 10 * 60_000
-const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/5011,/ip4/0.0.0.0/tcp/5012/ws'
+const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/5011,/ip4/0.0.0.0/udp/5011/quic-v1,/ip4/0.0.0.0/tcp/5012/ws'
 
 const text = (fallback: string) => z.string().trim().max(4096).default(fallback)
 const number = (fallback: number, min: number, max: number) =>
@@ -125,6 +127,7 @@ const schema = z.object({
   P2P_ENABLE_DHT: flag(true),
   P2P_ENABLE_MDNS: flag(false),
   P2P_PORT_MAPPING: flag(true),
+  P2P_DCUTR: z.enum(DCUTR_MODES, `is to be one of ${DCUTR_MODES.join(', ')}`).default('warren'),
   P2P_PRIVATE_KEY_FILE: text(''),
   MAX_STORAGE_MB: number(10_240, 1, MAX_STORAGE_MB_MAX),
   MAX_BLOB_SIZE_MB: number(100, 1, MAX_BLOB_MB_MAX),
@@ -194,6 +197,7 @@ export function readConfig(env: Environment): NodeConfig {
       enableDht: data.P2P_ENABLE_DHT,
       enableMdns: data.P2P_ENABLE_MDNS,
       portMapping: data.P2P_PORT_MAPPING,
+      dcutr: data.P2P_DCUTR,
       privateKeyFile: data.P2P_PRIVATE_KEY_FILE || null,
       limits
     },

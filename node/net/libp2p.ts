@@ -4,9 +4,10 @@
  */
 
 import { gossipsub, StrictSign } from '@chainsafe/libp2p-gossipsub'
+import { quic } from '@chainsafe/libp2p-quic'
 import { bootstrap } from '@libp2p/bootstrap'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
-import { dcutr } from '@libp2p/dcutr'
+import { dcutr as stockDcutr } from '@libp2p/dcutr'
 import { identify, identifyPush } from '@libp2p/identify'
 import type { Connection, Libp2p, PeerDiscovery, ServiceMap, Transport } from '@libp2p/interface'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
@@ -20,10 +21,15 @@ import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
 import { type Anchors, createAnchors } from './anchors.ts'
+import type { DcutrMode } from './dcutr-mode.ts'
 import { type DialPrivate, dialPolicy } from './dial-policy.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+import { dcutr } from './punching/dcutr.ts'
+import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
+import { type PunchingQuicInit, punchingQuic } from './punching/quic.ts'
+import { punchingTcp } from './punching/tcp.ts'
 import { autonat } from './reachability/autonat.ts'
 
 /** Our own DHT: never mixed with the public one. */
@@ -61,6 +67,10 @@ export interface NetworkNodeOptions {
   enableMdns?: boolean
   /** Default `same-subnet`. */
   dialPrivate?: DialPrivate
+  /** Default `warren`. */
+  dcutr?: DcutrMode
+  /** For `warren`: who hears of punches, which addresses are punched, what hard pairs do. */
+  punching?: Omit<DcutrInit, 'limits'>
   limits?: NetworkLimits
   /** Only for the relay. */
   relayLimits?: RelayLimits
@@ -98,6 +108,8 @@ export interface NetworkNode {
   readonly parts: NetworkParts
   /** Relays and bootstrap peers, kept connected and reserved on. */
   readonly anchors: Anchors
+  /** Punches, and what peers observed of us; null unless the mode is `warren`. */
+  readonly dcutr: Dcutr | null
   /** Resolves when it listens; relays are dialled in the background. */
   start: () => Promise<void>
   stop: () => Promise<void>
@@ -107,6 +119,7 @@ export interface NetworkNode {
 export interface NetworkServices extends ServiceMap {
   pubsub: ReturnType<ReturnType<typeof gossipsub>>
   parts: NetworkParts
+  dcutr?: Dcutr
 }
 
 /** Compose libp2p for a role; nothing is opened before `start`. */
@@ -114,6 +127,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   const { role, identity, log, listen = [], announce = [], relays = [], bootstrap: bootstrapPeers = [] } = options
   const limits = options.limits ?? DEFAULT_LIMITS
   const enableRelay = options.enableRelay ?? true
+  const dcutrMode = options.dcutr ?? 'warren'
   const reserving = enableRelay && role === 'node' && announce.length === 0
   const circuit = circuitRelayTransport({
     reservationConcurrency: limits.reservationConcurrency,
@@ -138,7 +152,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     logger: libp2pLogger(log),
     addresses: { listen: [...listen], announce: [...announce], announceFilter: withoutLoopback },
     transports: [
-      tcp({ maxConnections: limits.maxConnections }),
+      ...directTransports(options, limits),
       webSockets(),
       ...(enableRelay ? [anchors.captureTransport(circuit)] : [])
     ],
@@ -192,6 +206,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     libp2p: built,
     parts: built.services.parts,
     anchors,
+    dcutr: dcutrMode === 'warren' ? (built.services.dcutr ?? null) : null,
     async start() {
       await built.start()
       for (const topic of Object.values(TOPICS)) built.services.pubsub.subscribe(topic)
@@ -206,10 +221,40 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   }
 }
 
+/** Whoever punches sends from the port that it is observed at; stock transports dial from any. */
+function directTransports(options: NetworkNodeOptions, limits: NetworkLimits) {
+  const { maxConnections, maxStreamsPerConnection: maxConcurrentStreamLimit } = limits
+  return (options.dcutr ?? 'warren') === 'warren'
+    ? [punchingTcp({ maxConnections }), punchingQuic(quicInit(options, limits))]
+    : [tcp({ maxConnections }), quic({ maxConcurrentStreamLimit })]
+}
+
 /** Another machine that dials our loopback address meets itself; alone on a machine it is all there is. */
 function withoutLoopback(addresses: Multiaddr[]): Multiaddr[] {
   const routable = addresses.filter(address => !/^\/(ip4\/127\.|ip6\/::1\/)/.test(address.toString()))
   return routable.length > 0 ? routable : addresses
+}
+
+/** Anchors that are dialled from the punch port: enough that their observations can be compared. */
+const MAX_OBSERVERS = 4
+
+/**
+ * Who is reached directly gives its port to the package itself and dials at full speed. Everybody else dials a few
+ * anchors from the punch port, relays first, to hear how the own NAT maps it; all other dials have full speed as well.
+ */
+function quicInit(
+  { announce = [], relays = [], bootstrap: others = [] }: NetworkNodeOptions,
+  limits: NetworkLimits
+): PunchingQuicInit {
+  const peerOf = (address: Multiaddr | string) => /\/p2p\/([^/]+)$/.exec(address.toString())?.[1] ?? ''
+  const observers = new Set([...new Set([...relays, ...others].map(peerOf))].slice(0, MAX_OBSERVERS))
+  const isReachedDirectly = announce.length > 0
+  return {
+    listen: isReachedDirectly ? 'native' : 'shared',
+    fromPunchPort: address => !isReachedDirectly && observers.has(peerOf(address)),
+    maxConcurrentStreamLimit: limits.maxStreamsPerConnection,
+    limits: { maxFlows: limits.maxConnections * 2 }
+  }
 }
 
 function services(options: NetworkNodeOptions, limits: NetworkLimits) {
@@ -257,10 +302,10 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits) {
       selectors: {}
     })
   }
-  if (role !== 'client') {
-    all.autonat = autonat()
-    all.dcutr = dcutr()
-  }
+  if (role !== 'client') all.autonat = autonat()
+  const mode = options.dcutr ?? 'warren'
+  if (mode === 'warren') all.dcutr = dcutr({ ...options.punching, limits })
+  if (mode === 'stock') all.dcutr = stockDcutr()
   if (role === 'relay') {
     const relay = options.relayLimits ?? DEFAULT_RELAY_LIMITS
     all.relay = circuitRelayServer({
