@@ -15,7 +15,6 @@ import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
-import { yamux } from '@libp2p/yamux'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
 import type { Identity } from '../identity.ts'
@@ -31,6 +30,7 @@ import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
 import { type PunchingQuicInit, punchingQuic } from './punching/quic.ts'
 import { punchingTcp } from './punching/tcp.ts'
 import { autonat } from './reachability/autonat.ts'
+import { steadyYamux } from './steady-yamux.ts'
 
 /** Our own DHT: never mixed with the public one. */
 export const DHT_PROTOCOL = '/warren/kad/1.0.0'
@@ -158,7 +158,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     ],
     connectionEncrypters: [noise(), lazyTls()],
     streamMuxers: [
-      yamux({
+      steadyYamux({
         maxInboundStreams: limits.maxStreamsPerConnection,
         maxOutboundStreams: limits.maxStreamsPerConnection,
         maxEarlyStreams: limits.maxEarlyStreams,

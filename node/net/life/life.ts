@@ -10,6 +10,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import type { Log } from '../../log.ts'
 import type { Anchors } from '../anchors.ts'
 import { pause } from '../timings.ts'
+import { endConnection } from './end-connection.ts'
 import { isGossip, moveGossip } from './gossip-streams.ts'
 import { watchInterfaces } from './interfaces.ts'
 import type { Liveness } from './liveness.ts'
@@ -131,7 +132,7 @@ export function createConnectionLife(options: {
       void move(direct)
       for (const connection of relayed.filter(isIdle)) {
         counters.relayedClosed++
-        connection.close().catch((error: Error) => connection.abort(error))
+        connection.close().catch((error: Error) => endConnection(connection, error))
       }
       if (!relayed.every(isIdle)) closeRelayedSoon(peerId)
     }, relayedIdleMs)
@@ -188,7 +189,8 @@ export function createConnectionLife(options: {
     log.info({ addresses: now, gone }, 'own addresses changed')
     for (const connection of direct().slice(0, MAX_PROBES)) {
       const local = localAddress(connection)
-      if (local !== undefined && gone.includes(local)) connection.abort(new Error(`${local} is no longer ours`))
+      if (local !== undefined && gone.includes(local))
+        endConnection(connection, new Error(`${local} is no longer ours`))
       else void liveness.probe(connection)
     }
     anchors.retryNow()

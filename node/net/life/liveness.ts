@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import type { Log } from '../../log.ts'
 import { PROTOCOLS } from '../protocols.ts'
+import { endConnection } from './end-connection.ts'
 
 export interface LivenessLimits {
   /** Silence after which a connection in use is asked, and the time between two looks. */
@@ -137,7 +138,7 @@ export function createLiveness(options: {
         { peer: connection.remotePeer.toString(), addr: connection.remoteAddr.toString() },
         'connection is silent'
       )
-      connection.abort(new ConnectionSilentError(waitMs))
+      endConnection(connection, new ConnectionSilentError(waitMs))
       return false
     } finally {
       for (const stream of streams) stream.removeEventListener('message', hear)
