@@ -85,6 +85,8 @@ export { createReflector, type Reflector } from './net/punching/hard/reflector.t
 export { createReflectorClient, type ReflectorClient } from './net/punching/hard/reflector-client.ts'
 export { serveReflector } from './net/punching/hard/reflector-protocol.ts'
 export { type PunchingQuicInit, punchingQuic } from './net/punching/quic.ts'
+export { type Connectivity, registerReachability } from './net/reachability/metrics.ts'
+export type { Reachability, ReachabilityState } from './net/reachability/reachability.types.ts'
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
 export type { StorageNode } from './node.ts'

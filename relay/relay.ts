@@ -12,6 +12,7 @@ import {
   type Network,
   type NetworkNode,
   type Reflector,
+  registerReachability,
   serveReflector
 } from '../node/index.ts'
 import type { RelayConfig } from './config.ts'
@@ -45,7 +46,15 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
     relayLimits: config.relayLimits,
     log
   })
-  const network = createNetwork({ node, identity, own: null, members: null, limits: config.limits, log })
+  const network = createNetwork({
+    node,
+    identity,
+    own: null,
+    members: null,
+    limits: config.limits,
+    announced: config.announce,
+    log
+  })
   const startedAtMs = performance.now()
   const { hosts, ports } = config.reflector
   const reflector = ports.length === 0 ? null : createReflector({ ports, ...(hosts.length > 0 ? { hosts } : {}) })
@@ -54,6 +63,7 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
   let port = 0
   registerGauges(metrics, node)
   if (reflector !== null) registerReflectorGauges(metrics, reflector)
+  registerReachability(metrics, network)
   const routes = createRoutes({ node, network, metrics, isReady: () => ready, uptimeSeconds })
   const http: Server = createHttpServer(routes)
 
@@ -110,6 +120,7 @@ function createRoutes(parts: {
         p2p: { connected: connections.length, replicating: 0, relay: reservations.length },
         peerId: network.self,
         multiaddrs: network.multiaddrs(),
+        reachabilityDetail: network.reachability(),
         metrics: { reservations: reservations.length, circuits: circuitsOf(node) }
       }
     }
