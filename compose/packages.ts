@@ -8,6 +8,8 @@ import { dirname, join } from 'node:path'
 const MANIFEST = 'package.json'
 const ARCH = process.arch
 const EDR = '@nomicfoundation/edr'
+/** What the QUIC package, itself bundled, loads for this platform; the names for others stay unresolved. */
+const QUIC = `@chainsafe/libp2p-quic-linux-${ARCH}-gnu`
 const ANALYZER = '@nomicfoundation/solidity-analyzer'
 
 /**
@@ -24,6 +26,7 @@ const NATIVE: Record<string, Array<{ folder: string; needed: (path: string) => b
     { folder: 'koffi', needed: path => /^(package\.json|[^/]*\.c?js|(lib|src)\/.*\.c?js)$/.test(path) },
     { folder: `@koromix/koffi-linux-${ARCH}`, needed: path => !path.startsWith('musl') }
   ],
+  [QUIC]: [{ folder: QUIC, needed: () => true }],
   [EDR]: [
     { folder: EDR, needed: path => /^(package\.json|.*\.js)$/.test(path) },
     { folder: `${EDR}-linux-${ARCH}-gnu`, needed: () => true }

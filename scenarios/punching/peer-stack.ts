@@ -1,0 +1,23 @@
+/** A peer of either stack, as the process that holds it needs it. */
+import type { Libp2p } from '@libp2p/interface'
+import type { Network } from '../../node/index.ts'
+import type { OpenRequest, PeerFacts } from './peer.types.ts'
+import type { Watch } from './watch.ts'
+
+export interface LabPeer {
+  libp2p: Libp2p
+  watch: Watch
+  /** The product's requests; null of a stock peer, which has none. */
+  network: Network | null
+  facts: () => Pick<PeerFacts, 'attempts' | 'failures'>
+  /** Reachable through a relay, or announced, and connected to one. */
+  isReady: () => boolean
+  start: () => Promise<void>
+  stop: () => Promise<void>
+}
+
+/** Nothing is opened before `start`. A stack is read when it is first asked for. */
+export async function createLabPeer(request: OpenRequest): Promise<LabPeer> {
+  if (request.stack === 'stock') return await (await import('./peer-stock.ts')).createStockPeer(request)
+  return await (await import('./peer-warren.ts')).createWarrenPeer(request)
+}

@@ -1,0 +1,98 @@
+/** The product's own node, composed by its own door, with blobs that are computed instead of stored. */
+import { createHash } from 'node:crypto'
+import {
+  createNetwork,
+  createNetworkNode,
+  ephemeralIdentity,
+  GENEROUS_LIMITS,
+  type NetworkHandlers,
+  silentLog
+} from '../../node/index.ts'
+import type { OpenRequest } from './peer.types.ts'
+import type { LabPeer } from './peer-stack.ts'
+import { watchConnections } from './watch.ts'
+
+const BLOCK_BYTES = 64 * 1024
+
+export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
+  const { transport, relays, publicAddress, port = 0 } = options
+  const own = (address: string): string =>
+    transport === 'tcp' ? `/ip4/${address}/tcp/${port}` : `/ip4/${address}/udp/${port}/quic-v1`
+  const identity = await ephemeralIdentity()
+  const log = silentLog()
+  const node = await createNetworkNode({
+    role: 'node',
+    identity,
+    listen: [own('0.0.0.0')],
+    announce: publicAddress === undefined ? [] : [own(publicAddress)],
+    relays,
+    enableDht: false,
+    limits: GENEROUS_LIMITS,
+    log
+  })
+  const { libp2p, anchors } = node
+  const network = createNetwork({ node, identity, own: null, members: null, limits: GENEROUS_LIMITS, log })
+  const watch = watchConnections(libp2p)
+  return {
+    libp2p,
+    watch,
+    network,
+    facts: () => ({ attempts: null, failures: [] }),
+    isReady: () =>
+      anchors
+        .states()
+        .some(({ relay, connected, reserved }) => relay && connected && (reserved || publicAddress !== undefined)),
+    async start() {
+      await network.serve(patterns)
+      await network.start()
+    },
+    stop: async () => await network.stop()
+  }
+}
+
+/** Name of a blob of so many bytes that every peer can compute. */
+export function patternName(sizeBytes: number): string {
+  return `pattern-${sizeBytes}`
+}
+
+/** Its hash, computed here, not heard from anybody. */
+export function patternHash(sizeBytes: number): string {
+  const hash = createHash('sha256')
+  for (const chunk of pattern(0, sizeBytes)) hash.update(chunk)
+  return hash.digest('hex')
+}
+
+/** Blocks that differ, so that a missing, doubled or moved one shows. */
+function* pattern(from: number, to: number): Generator<Uint8Array> {
+  for (let at = from; at < to; ) {
+    const index = Math.floor(at / BLOCK_BYTES)
+    const block = Buffer.alloc(BLOCK_BYTES, createHash('sha256').update(String(index)).digest())
+    const begin = at - index * BLOCK_BYTES
+    const end = Math.min(BLOCK_BYTES, to - index * BLOCK_BYTES)
+    yield block.subarray(begin, end)
+    at = index * BLOCK_BYTES + end
+  }
+}
+
+const refuse = async (): Promise<never> => {
+  throw new Error('this peer stores nothing')
+}
+
+const patterns: NetworkHandlers = {
+  put: refuse,
+  putReplica: refuse,
+  async get(name, { offset = 0, length }) {
+    const size = /^pattern-(\d{1,10})$/.exec(name)?.[1]
+    if (size === undefined) throw new Error(`${name} is no pattern`)
+    const sizeBytes = Number(size)
+    const end = length === undefined ? sizeBytes : Math.min(sizeBytes, offset + length)
+    return {
+      sizeBytes,
+      mimeType: 'application/octet-stream',
+      bytes: (async function* () {
+        yield* pattern(offset, end)
+      })()
+    }
+  },
+  health: () => ({ status: 'healthy', storedBlobs: 0, totalSize: 0 })
+}
