@@ -14,6 +14,12 @@ export function hostAt(side: 'a' | 'b', place: Place): string {
   return `${side}-${place}`
 }
 
+/** The network of that host; its router is `<network>-nat`. */
+export function homeAt(side: 'a' | 'b', place: Place): string {
+  // The longest kind leaves room for one letter.
+  return `${side === 'a' ? 'x' : 'y'}-${place}`
+}
+
 export function punchingTopology({ pairs, linkMs, lossPct }: PunchingSettings): Topology {
   const link: Link | undefined = linkMs + lossPct === 0 ? undefined : { delayMs: linkMs, lossPct }
   const access = link === undefined ? {} : { link }
@@ -29,8 +35,9 @@ export function punchingTopology({ pairs, linkMs, lossPct }: PunchingSettings): 
       const host = hostAt(side, place)
       if (place === 'public') hosts[host] = { role: 'client', on: 'internet', env: PUNCHER, ...access }
       else {
-        networks[host] = { behind: 'internet', nat: place, ...access }
-        hosts[host] = { role: 'client', on: host, env: PUNCHER }
+        const home = homeAt(side, place)
+        networks[home] = { behind: 'internet', nat: place, ...access }
+        hosts[host] = { role: 'client', on: home, env: PUNCHER }
       }
     }
   }
