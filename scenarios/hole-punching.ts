@@ -140,9 +140,12 @@ async function openStockRelays({ testnet, host, signal }: Story, cells: Cell[]):
   const opened = await Promise.all(
     [...new Set(cells.map(({ transport }) => transport))].map(async (transport): Promise<[PunchTransport, string]> => {
       const { address, port, multiaddr } = stockRelay(testnet.plan, transport)
-      const request = { id: `relay-${transport}`, stack: 'stock', transport, role: 'relay', relays: [] } as const
       const { peerId } = await relay.open({
-        ...request,
+        id: `relay-${transport}`,
+        stack: 'stock',
+        transports: [transport],
+        family: 4,
+        role: 'relay',
         relays: [],
         publicAddress: address,
         port,

@@ -49,13 +49,22 @@ export function punchingTopology({ pairs, linkMs, lossPct }: PunchingSettings): 
   }
 }
 
-/** Of the product's relays, those that a peer reaches by the transport; where UDP is blocked, by what is no punch. */
-export function relaysFor(plan: Plan, transport: PunchTransport, isUdpBlocked: boolean): string[] {
-  const [wanted, other] = transport === 'quic' && !isUdpBlocked ? ['/quic-v1/', '/ws/'] : ['/tcp/', '/ws/']
-  const all = relayAddresses(plan).filter(address => address.startsWith('/ip4/'))
-  return transport === 'quic' && isUdpBlocked
-    ? all.filter(address => address.includes('/ws/'))
-    : all.filter(address => address.includes(wanted) && !address.includes(other))
+/**
+ * Of the product's relays, the addresses by which a peer reaches them: those of its transports, so that only these are
+ * observed and punched. Where that leaves none (QUIC alone and no UDP), by a WebSocket, which is no punch.
+ */
+export function relaysFor(
+  plan: Plan,
+  transports: readonly PunchTransport[],
+  { isUdpBlocked = false, family = 4 }: { isUdpBlocked?: boolean; family?: 4 | 6 } = {}
+): string[] {
+  const all = relayAddresses(plan).filter(address => address.startsWith(`/ip${family}/`))
+  const kindOf = (address: string): 'quic' | 'ws' | 'tcp' =>
+    address.includes('/quic-v1/') ? 'quic' : address.includes('/ws/') ? 'ws' : 'tcp'
+  const wanted = transports.filter(transport => !(transport === 'quic' && isUdpBlocked))
+  return all.filter(address =>
+    wanted.length === 0 ? kindOf(address) === 'ws' : wanted.some(transport => transport === kindOf(address))
+  )
 }
 
 /** Where the stock relay listens, the peer id to be added. */

@@ -16,6 +16,16 @@ export interface LabPeer {
   stop: () => Promise<void>
 }
 
+/** Every own address of a family. */
+export const ANY = { 4: '0.0.0.0', 6: '::' } as const
+
+/** Where a peer listens, or is told to be, for each of its transports. */
+export function ownAddresses({ transports, family, port = 0 }: OpenRequest, address: string): string[] {
+  return transports.map(transport =>
+    transport === 'tcp' ? `/ip${family}/${address}/tcp/${port}` : `/ip${family}/${address}/udp/${port}/quic-v1`
+  )
+}
+
 /** Nothing is opened before `start`. A stack is read when it is first asked for. */
 export async function createLabPeer(request: OpenRequest): Promise<LabPeer> {
   if (request.stack === 'stock') return await (await import('./peer-stock.ts')).createStockPeer(request)

@@ -9,23 +9,22 @@ import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import type { OpenRequest } from './peer.types.ts'
-import type { LabPeer } from './peer-stack.ts'
+import { ANY, type LabPeer, ownAddresses } from './peer-stack.ts'
 import { watchConnections } from './watch.ts'
 
 const MANY = 10_000
 
 export async function createStockPeer(options: OpenRequest): Promise<LabPeer> {
-  const { role, transport, relays, publicAddress, port = 0 } = options
-  const own = (address: string): string =>
-    transport === 'tcp' ? `/ip4/${address}/tcp/${port}` : `/ip4/${address}/udp/${port}/quic-v1`
+  const { role, transports, family, relays, publicAddress } = options
+  const own = (address: string): string[] => ownAddresses(options, address)
   const circuits = publicAddress === undefined ? relays.map(relay => `${relay}/p2p-circuit`) : []
   const libp2p = await createLibp2p({
     start: false,
     addresses: {
-      listen: [own('0.0.0.0'), ...circuits],
-      announce: publicAddress === undefined ? [] : [own(publicAddress)]
+      listen: [...own(ANY[family]), ...circuits],
+      announce: publicAddress === undefined ? [] : own(publicAddress)
     },
-    transports: [transport === 'tcp' ? tcp() : quic(), circuitRelayTransport()],
+    transports: [...transports.map(transport => (transport === 'tcp' ? tcp() : quic())), circuitRelayTransport()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     connectionManager: { inboundConnectionThreshold: MANY, maxIncomingPendingConnections: MANY },

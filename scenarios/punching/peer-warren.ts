@@ -9,22 +9,21 @@ import {
   silentLog
 } from '../../node/index.ts'
 import type { OpenRequest } from './peer.types.ts'
-import type { LabPeer } from './peer-stack.ts'
+import { ANY, type LabPeer, ownAddresses } from './peer-stack.ts'
 import { watchConnections } from './watch.ts'
 
 const BLOCK_BYTES = 64 * 1024
 
 export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
-  const { transport, relays, publicAddress, port = 0 } = options
-  const own = (address: string): string =>
-    transport === 'tcp' ? `/ip4/${address}/tcp/${port}` : `/ip4/${address}/udp/${port}/quic-v1`
+  const { family, relays, publicAddress } = options
+  const own = (address: string): string[] => ownAddresses(options, address)
   const identity = await ephemeralIdentity()
   const log = silentLog()
   const node = await createNetworkNode({
     role: 'node',
     identity,
-    listen: [own('0.0.0.0')],
-    announce: publicAddress === undefined ? [] : [own(publicAddress)],
+    listen: own(ANY[family]),
+    announce: publicAddress === undefined ? [] : own(publicAddress),
     relays,
     enableDht: false,
     limits: GENEROUS_LIMITS,

@@ -129,13 +129,12 @@ async function stream({ id, peerId, everyMs, answerWithinMs }: StreamRequest): P
     if (requests.length >= MAX_STREAMED) return
     const request: StreamedRequest = { beganAtMs: clockMs(), answeredAtMs: null, isDirect: false }
     requests.push(request)
+    const before = asking.watch.relayedBytes(peerId)
     try {
       const hash = await retrieved(asking, peerId, PING_BYTES, AbortSignal.timeout(answerWithinMs))
       if (hash !== wanted) throw new Error('the answer is not what was asked for')
       request.answeredAtMs = clockMs()
-      request.isDirect = asking.libp2p
-        .getConnections()
-        .some(({ remotePeer, direct, status }) => direct && status === 'open' && remotePeer.toString() === peerId)
+      request.isDirect = asking.watch.relayedBytes(peerId) - before < PING_BYTES
     } catch (error) {
       request.problem = (error as Error).message
     }

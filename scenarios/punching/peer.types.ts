@@ -8,8 +8,10 @@ export interface OpenRequest {
   /** Of this run; a peer process may hold several. */
   id: string
   stack: Stack
-  /** The one transport that may be punched. */
-  transport: PunchTransport
+  /** Transports that are listened on and may be punched. */
+  transports: PunchTransport[]
+  /** IP version that is listened on and punched. */
+  family: 4 | 6
   /** `relay`: serve circuits, of the stock stack only; the product's relay is a role of its own. */
   role: 'peer' | 'relay'
   /** Multiaddrs with peer id. */
@@ -44,7 +46,10 @@ export interface SeenConnection {
   isDirect: boolean
   openAtMs: ClockMs
   closedAtMs: ClockMs | null
-  /** Bytes that came in by it since `mark`; both sides together are what crossed the relay. */
+  /**
+   * Bytes that came in by it since `mark`; both sides together are what crossed the relay. Of relayed connections only:
+   * QUIC does not show its own.
+   */
   bytesSinceMark: number
 }
 
@@ -82,7 +87,7 @@ export interface StreamedRequest {
   beganAtMs: ClockMs
   /** null: it was lost. */
   answeredAtMs: ClockMs | null
-  /** What it travelled by when it was answered. */
+  /** Whether a direct connection carried it: nothing of its size came through a relay meanwhile. */
   isDirect: boolean
   /** Why it was lost. */
   problem?: string

@@ -91,9 +91,10 @@ function opening(context: RunContext, pair: PairRun, side: 'a' | 'b', number: nu
   return {
     id,
     stack,
-    transport,
+    transports: [transport],
+    family: 4,
     role: 'peer',
-    relays: stack === 'stock' ? [stockRelays[transport]!] : relaysFor(plan, transport, isBlocked),
+    relays: stack === 'stock' ? [stockRelays[transport]!] : relaysFor(plan, [transport], { isUdpBlocked: isBlocked }),
     ...(place === 'public' ? { publicAddress: address, port: PUBLIC_PORT + (number % PUBLIC_PORTS) } : {}),
     withinMs: OPEN_WITHIN_MS
   }

@@ -10,6 +10,8 @@ export interface Watch {
   of: (peerId: string) => SeenConnection[]
   /** Count bytes from now on. */
   mark: () => void
+  /** Bytes that ever came in through relays from the peer. */
+  relayedBytes: (peerId: string) => number
   /** Resolves true when there is a direct connection to the peer, false when the signal aborts first. */
   direct: (peerId: string, signal: AbortSignal) => Promise<boolean>
 }
@@ -22,6 +24,7 @@ export function clockMs(): ClockMs {
 /** Watches from before the node starts, so that no connection is missed. */
 export function watchConnections(libp2p: Libp2p): Watch {
   const seen = new Map<string, SeenConnection[]>()
+  const relayed = new Map<string, number>()
   const listeners = new Set<() => void>()
   const of = (peerId: string): SeenConnection[] => seen.get(peerId) ?? []
 
@@ -38,6 +41,7 @@ export function watchConnections(libp2p: Libp2p): Watch {
     if (kept.length < MAX_KEPT) seen.set(peerId, [...kept, entry])
     countBytes(connection, bytes => {
       entry.bytesSinceMark += bytes
+      if (!entry.isDirect) relayed.set(peerId, (relayed.get(peerId) ?? 0) + bytes)
     })
     connection.addEventListener('close', () => {
       entry.closedAtMs = clockMs()
@@ -47,6 +51,7 @@ export function watchConnections(libp2p: Libp2p): Watch {
 
   return {
     of,
+    relayedBytes: peerId => relayed.get(peerId) ?? 0,
     mark() {
       for (const entries of seen.values()) for (const entry of entries) entry.bytesSinceMark = 0
     },
