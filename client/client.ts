@@ -5,6 +5,8 @@ import {
   createNetwork,
   createNetworkNode,
   createRegistry,
+  type DcutrInit,
+  type DcutrMode,
   ephemeralIdentity,
   type HealthReport,
   type Identity,
@@ -25,8 +27,12 @@ export interface ClientOptions {
   registry?: { rpcUrl: string; address: `0x${string}`; pollMs?: number }
   /** Default: a new one that is forgotten with the client. */
   identity?: Identity
-  /** What it is to others; `gateway` also answers autonat and DCUtR. Default `client`. */
+  /** What it is to others; `gateway` also answers autonat. Default `client`. */
   role?: 'client' | 'gateway'
+  /** How relayed connections become direct ones. Default `warren`: by punching. */
+  dcutr?: DcutrMode
+  /** Told of every punch. */
+  onPunch?: DcutrInit['onReport']
   limits?: NetworkLimits
   timings?: Partial<Timings>
   log?: Log
@@ -89,6 +95,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     role: options.role ?? 'client',
     identity,
     bootstrap: options.bootstrapPeers,
+    ...(options.dcutr === undefined ? {} : { dcutr: options.dcutr }),
+    ...(options.onPunch === undefined ? {} : { punching: { onReport: options.onPunch } }),
     ...limits,
     log
   })

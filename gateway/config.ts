@@ -2,7 +2,14 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { addressProblem, NETWORK_LIMITS, type NetworkLimits, readLimits } from '../node/index.ts'
+import {
+  addressProblem,
+  DCUTR_MODES,
+  type DcutrMode,
+  NETWORK_LIMITS,
+  type NetworkLimits,
+  readLimits
+} from '../node/index.ts'
 import { DATABASE_MAX_MB_DEFAULT } from './constants.ts'
 import { ConfigInvalidError } from './errors.ts'
 
@@ -40,6 +47,8 @@ export interface GatewayConfig {
   bootstrapPeers: readonly string[]
   /** js-libp2p's limits, `P2P_MAX_CONNECTIONS` and its like; the list is the node's. */
   limits: NetworkLimits
+  /** How relayed connections become direct ones. */
+  dcutr: DcutrMode
   privateKeyFile: string | undefined
   registryAddress: `0x${string}` | undefined
   rpcUrl: string | undefined
@@ -103,6 +112,7 @@ const schema = z.object({
   GATEWAY_API_KEYS: list.default([]),
   GATEWAY_BOOTSTRAP_PEERS: peers('GATEWAY_BOOTSTRAP_PEERS').default([]),
   P2P_PRIVATE_KEY_FILE: z.string().min(1).optional(),
+  P2P_DCUTR: z.enum(DCUTR_MODES, `P2P_DCUTR is none of ${DCUTR_MODES.join(', ')}`).default('warren'),
   DATA_DIR: z.string().min(1, 'DATA_DIR is empty').default('./data/gateway'),
   DB_CLIENT: z.enum(DB_CLIENTS, `DB_CLIENT is none of ${DB_CLIENTS.join(', ')}`).default('better-sqlite3'),
   GATEWAY_DATABASE_MAX_MB: whole('GATEWAY_DATABASE_MAX_MB', 1, 16_777_216).default(DATABASE_MAX_MB_DEFAULT),
@@ -164,6 +174,7 @@ export function readConfig(environment: Record<string, string | undefined>): Gat
     maxBlobSizeMb: env.MAX_BLOB_SIZE_MB,
     bootstrapPeers: env.GATEWAY_BOOTSTRAP_PEERS,
     limits,
+    dcutr: env.P2P_DCUTR,
     privateKeyFile: env.P2P_PRIVATE_KEY_FILE,
     registryAddress: env.VAULT_REGISTRY_ADDRESS,
     rpcUrl: env.RPC_URL,

@@ -13,6 +13,7 @@ async function main(): Promise<void> {
   const config = readConfig(process.env)
   const inventory = await readInventory(config.inventoryFile)
   const log = await createLog({ level: config.logLevel, role: 'gateway', host: config.nodeId })
+  const metrics = createMetrics('gateway')
   const [store, network, siblings] = await Promise.all([
     openStore({
       dataDir: config.dataDir,
@@ -22,13 +23,12 @@ async function main(): Promise<void> {
       namespaces: [config.namespace],
       log
     }),
-    connectNetwork({ config, log }),
+    connectNetwork({ config, metrics, log }),
     createSiblings(config, log)
   ])
   if (network === null) log.warn('GATEWAY_BOOTSTRAP_PEERS is empty: values over 64 KiB are refused')
   if (config.requireAuth && config.apiKeys.length === 0) log.warn('GATEWAY_API_KEYS is empty: nobody has a key')
 
-  const metrics = createMetrics('gateway')
   const gateway = createGateway({ config, store, network, inventory, siblings, metrics, log, startedAt })
   const server = await serve({ handle: gateway.handle, ...config, environment: process.env })
 

@@ -8,6 +8,7 @@ import { parseShards, SHARD_COUNT_MAX, type ShardRange } from './blobs/shards.ts
 import { ConfigInvalidError } from './errors.ts'
 import { LOG_LEVELS, type LogLevel } from './log.ts'
 import { addressProblem } from './net/addresses.ts'
+import { DCUTR_MODES, type DcutrMode } from './net/dcutr-mode.ts'
 import { NETWORK_LIMITS, type NetworkLimits, readLimits } from './net/limits.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -39,6 +40,7 @@ export interface NodeConfig {
     enableRelay: boolean
     enableDht: boolean
     enableMdns: boolean
+    dcutr: DcutrMode
     privateKeyFile: string | null
     limits: NetworkLimits
   }
@@ -122,6 +124,7 @@ const schema = z.object({
   P2P_ENABLE_RELAY: flag(true),
   P2P_ENABLE_DHT: flag(true),
   P2P_ENABLE_MDNS: flag(false),
+  P2P_DCUTR: z.enum(DCUTR_MODES, `is to be one of ${DCUTR_MODES.join(', ')}`).default('warren'),
   P2P_PRIVATE_KEY_FILE: text(''),
   MAX_STORAGE_MB: number(10_240, 1, MAX_STORAGE_MB_MAX),
   MAX_BLOB_SIZE_MB: number(100, 1, MAX_BLOB_MB_MAX),
@@ -190,6 +193,7 @@ export function readConfig(env: Environment): NodeConfig {
       enableRelay: data.P2P_ENABLE_RELAY,
       enableDht: data.P2P_ENABLE_DHT,
       enableMdns: data.P2P_ENABLE_MDNS,
+      dcutr: data.P2P_DCUTR,
       privateKeyFile: data.P2P_PRIVATE_KEY_FILE || null,
       limits
     },

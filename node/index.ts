@@ -45,6 +45,7 @@ export { createLog, LOG_LEVELS, type Log, type LogLevel, silentLog } from './log
 export { createMetrics, type Metrics } from './metrics.ts'
 export { addressProblem } from './net/addresses.ts'
 export type { AnchorState } from './net/anchors.ts'
+export { DCUTR_MODES, type DcutrMode } from './net/dcutr-mode.ts'
 export type { DialPrivate } from './net/dial-policy.ts'
 export { createNetworkNode, type NetworkNode, type NetworkNodeOptions, TOPICS } from './net/libp2p.ts'
 export {
@@ -70,6 +71,8 @@ export {
   type RegisteredNode
 } from './net/network.ts'
 export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protocols.ts'
+export { createPunchCounters } from './net/punching/counters.ts'
+export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
 export type { StorageNode } from './node.ts'

@@ -13,6 +13,7 @@ import type { Log } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { createNetworkNode } from './net/libp2p.ts'
 import { createNetwork, type Network } from './net/network.ts'
+import { createPunchCounters } from './net/punching/counters.ts'
 import { createStatus } from './status.ts'
 
 /** Characters of the peer id in a name that was not given. */
@@ -53,6 +54,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     secret: identity.deriveSecret('blobs at rest v1'),
     log
   })
+  const metrics = createMetrics('node')
   const building = createNetworkNode({
     role: 'node',
     identity,
@@ -63,6 +65,8 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     enableRelay: p2p.enabled && p2p.enableRelay,
     enableDht: p2p.enabled && p2p.enableDht,
     enableMdns: p2p.enabled && p2p.enableMdns,
+    dcutr: p2p.dcutr,
+    punching: { onReport: createPunchCounters(metrics) },
     limits: p2p.limits,
     log
   })
@@ -104,7 +108,6 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     membersKnown: () => registry === null || registry.nodes() !== null,
     log
   })
-  const metrics = createMetrics('node')
   let running = false
   let port = 0
   const status = createStatus({

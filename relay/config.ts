@@ -2,6 +2,8 @@
 import { join } from 'node:path'
 import {
   addressProblem,
+  DCUTR_MODES,
+  type DcutrMode,
   LOG_LEVELS,
   type LogLevel,
   NETWORK_LIMITS,
@@ -20,6 +22,8 @@ export interface RelayConfig {
   listen: string[]
   announce: string[]
   bootstrap: string[]
+  /** P2P_DCUTR. */
+  dcutr: DcutrMode
   /** TCP port of the HTTP server. */
   healthPort: number
   limits: NetworkLimits
@@ -76,6 +80,9 @@ export function readConfig(env: Environment): RelayConfig {
   if (!LOG_LEVELS.includes(logLevel))
     problems.push(`LOG_LEVEL is "${logLevel}": one of ${LOG_LEVELS.join(', ')} is needed`)
 
+  const dcutr = (env.P2P_DCUTR || 'warren') as DcutrMode
+  if (!DCUTR_MODES.includes(dcutr)) problems.push(`P2P_DCUTR is "${dcutr}": one of ${DCUTR_MODES.join(', ')} is needed`)
+
   const dataDir = env.DATA_DIR || './data'
   const healthPort = number('RELAY_HEALTH_PORT', DEFAULT_HEALTH_PORT, MAX_PORT, 0)
   const config: RelayConfig = {
@@ -85,6 +92,7 @@ export function readConfig(env: Environment): RelayConfig {
     listen: addresses('RELAY_LISTEN_ADDRESSES', false, DEFAULT_LISTEN),
     announce: addresses('RELAY_ANNOUNCE_ADDRESSES', false),
     bootstrap: addresses('RELAY_BOOTSTRAP_PEERS', true),
+    dcutr,
     healthPort: number('PORT', healthPort, MAX_PORT, 0),
     limits: {
       ...readLimits(NETWORK_LIMITS, env, problems),

@@ -4,6 +4,7 @@ import {
   createMetrics,
   createNetwork,
   createNetworkNode,
+  createPunchCounters,
   type Log,
   loadKeyFile,
   type Metrics,
@@ -28,18 +29,20 @@ const SECOND_MS = 1000
 
 export async function createRelay(config: RelayConfig, log: Log): Promise<Relay> {
   const identity = await loadKeyFile(config.keyFile)
+  const metrics = createMetrics('relay')
   const node = await createNetworkNode({
     role: 'relay',
     identity,
     listen: config.listen,
     announce: config.announce,
     bootstrap: config.bootstrap,
+    dcutr: config.dcutr,
+    punching: { onReport: createPunchCounters(metrics) },
     limits: config.limits,
     relayLimits: config.relayLimits,
     log
   })
   const network = createNetwork({ node, identity, own: null, members: null, limits: config.limits, log })
-  const metrics = createMetrics('relay')
   const startedAtMs = performance.now()
   let ready = false
   let port = 0

@@ -1,6 +1,6 @@
 /** The client as the gateway's network: blobs, what nodes say, own connections. The only file that starts a client. */
 import { type Client, createClient, type NodeView } from '../../client/index.ts'
-import { type Log, loadIdentity, type NetworkLimits } from '../../node/index.ts'
+import { createPunchCounters, type Log, loadIdentity, type Metrics, type NetworkLimits } from '../../node/index.ts'
 import type { GatewayConfig } from '../config.ts'
 import { ownFolder } from '../config.ts'
 import type { HostObservation } from './hosts.types.ts'
@@ -9,8 +9,10 @@ import type { NetworkPort, PeerFact } from './port.ts'
 export interface ConnectOptions {
   config: Pick<
     GatewayConfig,
-    'dataDir' | 'nodeId' | 'privateKeyFile' | 'bootstrapPeers' | 'registryAddress' | 'rpcUrl' | 'limits'
+    'dataDir' | 'nodeId' | 'privateKeyFile' | 'bootstrapPeers' | 'registryAddress' | 'rpcUrl' | 'limits' | 'dcutr'
   >
+  /** For the counters of punches; absent: they are not counted. */
+  metrics?: Metrics
   log: Log
 }
 
@@ -18,7 +20,7 @@ export interface ConnectOptions {
  * Joins the network with the identity kept below DATA_DIR/gateways/<NODE_ID>/; null without bootstrap peers.
  * @throws IdentityMismatchError, IdentityCorruptError
  */
-export async function connectNetwork({ config, log }: ConnectOptions): Promise<NetworkPort | null> {
+export async function connectNetwork({ config, metrics, log }: ConnectOptions): Promise<NetworkPort | null> {
   if (config.bootstrapPeers.length === 0) return null
   const { registryAddress, rpcUrl, privateKeyFile } = config
   const identity = await loadIdentity({
@@ -33,6 +35,8 @@ export async function connectNetwork({ config, log }: ConnectOptions): Promise<N
       : { registry: { address: registryAddress, rpcUrl } }),
     identity,
     role: 'gateway',
+    dcutr: config.dcutr,
+    ...(metrics === undefined ? {} : { onPunch: createPunchCounters(metrics) }),
     limits,
     log
   })

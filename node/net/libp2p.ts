@@ -7,7 +7,7 @@ import { gossipsub, StrictSign } from '@chainsafe/libp2p-gossipsub'
 import { autoNAT } from '@libp2p/autonat'
 import { bootstrap } from '@libp2p/bootstrap'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
-import { dcutr } from '@libp2p/dcutr'
+import { dcutr as stockDcutr } from '@libp2p/dcutr'
 import { identify, identifyPush } from '@libp2p/identify'
 import type { Libp2p, PeerDiscovery, ServiceMap } from '@libp2p/interface'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
@@ -21,10 +21,14 @@ import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
 import { type Anchors, createAnchors } from './anchors.ts'
+import type { DcutrMode } from './dcutr-mode.ts'
 import { type DialPrivate, dialPolicy } from './dial-policy.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+import { dcutr } from './punching/dcutr.ts'
+import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
+import { punchingTcp } from './punching/tcp.ts'
 
 /** Our own DHT: never mixed with the public one. */
 export const DHT_PROTOCOL = '/warren/kad/1.0.0'
@@ -59,6 +63,10 @@ export interface NetworkNodeOptions {
   enableMdns?: boolean
   /** Default `same-subnet`. */
   dialPrivate?: DialPrivate
+  /** Default `warren`. */
+  dcutr?: DcutrMode
+  /** For `warren`: who hears of punches, which addresses are punched, what hard pairs do. */
+  punching?: Omit<DcutrInit, 'limits'>
   limits?: NetworkLimits
   /** Only for the relay. */
   relayLimits?: RelayLimits
@@ -70,6 +78,8 @@ export interface NetworkNode {
   readonly libp2p: Libp2p<NetworkServices>
   /** Relays and bootstrap peers, kept connected and reserved on. */
   readonly anchors: Anchors
+  /** Punches, and what peers observed of us; null unless the mode is `warren`. */
+  readonly dcutr: Dcutr | null
   /** Resolves when it listens; relays are dialled in the background. */
   start: () => Promise<void>
   stop: () => Promise<void>
@@ -78,6 +88,7 @@ export interface NetworkNode {
 /** Services by name; the DHT is absent where it is switched off. */
 export interface NetworkServices extends ServiceMap {
   pubsub: ReturnType<ReturnType<typeof gossipsub>>
+  dcutr?: Dcutr
 }
 
 /** Compose libp2p for a role; nothing is opened before `start`. */
@@ -85,6 +96,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   const { role, identity, log, listen = [], announce = [], relays = [], bootstrap: bootstrapPeers = [] } = options
   const limits = options.limits ?? DEFAULT_LIMITS
   const enableRelay = options.enableRelay ?? true
+  const dcutrMode = options.dcutr ?? 'warren'
   const reserving = enableRelay && role === 'node' && announce.length === 0
   const circuit = circuitRelayTransport({
     reservationConcurrency: limits.reservationConcurrency,
@@ -109,7 +121,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     logger: libp2pLogger(log),
     addresses: { listen: [...listen], announce: [...announce], announceFilter: withoutLoopback },
     transports: [
-      tcp({ maxConnections: limits.maxConnections }),
+      ...directTransports(dcutrMode, limits),
       webSockets(),
       ...(enableRelay ? [anchors.captureTransport(circuit)] : [])
     ],
@@ -162,6 +174,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   return {
     libp2p: built,
     anchors,
+    dcutr: dcutrMode === 'warren' ? (built.services.dcutr ?? null) : null,
     async start() {
       await built.start()
       for (const topic of Object.values(TOPICS)) built.services.pubsub.subscribe(topic)
@@ -174,6 +187,11 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
       await stopped
     }
   }
+}
+
+/** Whoever punches sends from the port that it is observed at; stock transports dial from any. */
+function directTransports(mode: DcutrMode, { maxConnections }: NetworkLimits) {
+  return mode === 'warren' ? [punchingTcp({ maxConnections })] : [tcp({ maxConnections })]
 }
 
 /** Another machine that dials our loopback address meets itself; alone on a machine it is all there is. */
@@ -221,10 +239,10 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits) {
       selectors: {}
     })
   }
-  if (role !== 'client') {
-    all.autonat = autoNAT()
-    all.dcutr = dcutr()
-  }
+  if (role !== 'client') all.autonat = autoNAT()
+  const mode = options.dcutr ?? 'warren'
+  if (mode === 'warren') all.dcutr = dcutr({ ...options.punching, limits })
+  if (mode === 'stock') all.dcutr = stockDcutr()
   if (role === 'relay') {
     const relay = options.relayLimits ?? DEFAULT_RELAY_LIMITS
     all.relay = circuitRelayServer({

@@ -159,6 +159,48 @@ export const NETWORK_LIMITS = {
     default: 4 * MIB,
     generous: 4 * MIB,
     what: 'unsent gossip for one peer'
+  },
+  punchesAtOnce: {
+    env: 'P2P_PUNCH_MAX_AT_ONCE',
+    default: 32,
+    generous: 256,
+    what: 'hole punches under way; own ones wait, those that peers ask for are refused'
+  },
+  punchesPerPeer: {
+    env: 'P2P_PUNCH_PER_PEER_PER_MINUTE',
+    default: 12,
+    generous: 120,
+    what: 'attempts a minute that one peer may cause'
+  },
+  punchesPerMinute: {
+    env: 'P2P_PUNCH_PER_MINUTE',
+    default: 240,
+    generous: 6000,
+    what: 'attempts a minute that all peers together may cause'
+  },
+  punchAddresses: {
+    env: 'P2P_PUNCH_MAX_ADDRESSES',
+    default: 8,
+    generous: 8,
+    what: 'addresses of the peer that one attempt sends to'
+  },
+  punchAttempts: {
+    env: 'P2P_PUNCH_ATTEMPTS',
+    default: 3,
+    generous: 3,
+    what: 'attempts for one relayed connection, as DCUtR has it'
+  },
+  punchTimeoutMs: {
+    env: 'P2P_PUNCH_TIMEOUT_MS',
+    default: 5000,
+    generous: 5000,
+    what: 'ms for one attempt, and for each answer before it'
+  },
+  punchUnilateralMs: {
+    env: 'P2P_PUNCH_UNILATERAL_MS',
+    default: 2000,
+    generous: 2000,
+    what: 'ms to dial a peer that announces public addresses, before the punch'
   }
 } as const satisfies Record<string, LimitSpec>
 

@@ -1,0 +1,341 @@
+import assert from 'node:assert/strict'
+import type { Connection, Stream } from '@libp2p/interface'
+import { multiaddr } from '@multiformats/multiaddr'
+import { eventually, startRelay } from '../testing.ts'
+import { NotRelayedError } from './dcutr-errors.ts'
+import { DCUTR_PROTOCOL, encodeMessage, messageReader, sendMessage } from './dcutr-wire.ts'
+import { PunchFailedError } from './errors.ts'
+import { type Puncher, type PuncherOptions, startPuncher } from './testing.ts'
+
+const QUICK = { punchTimeoutMs: 300, punchUnilateralMs: 300 }
+const outcomes = ({ reports }: Puncher) =>
+  reports.map(({ transport, role, outcome }) => `${transport} ${role} ${outcome}`)
+const { signal } = new AbortController()
+
+describe('DCUtR', () => {
+  let relay: Awaited<ReturnType<typeof startRelay>>
+  const peers: Puncher[] = []
+  before(async () => {
+    relay = await startRelay()
+  })
+  after(async () => {
+    await relay[Symbol.asyncDispose]()
+  })
+  afterEach(async () => {
+    await Promise.all(peers.splice(0).map(peer => peer[Symbol.asyncDispose]()))
+  })
+
+  async function start(options: Partial<PuncherOptions> = {}): Promise<Puncher> {
+    const peer = await startPuncher({ relay: relay.address, ...options })
+    peers.push(peer)
+    return peer
+  }
+  /** Nothing of a punch is left on this peer. */
+  const isQuiet = (peer: Puncher) => peer.dcutr?.active() === 0 && peer.door.running === 0
+
+  it('turns a relayed connection into a direct one, each side in its role', async () => {
+    const [a, b] = [await start(), await start()]
+    const relayed = await a.libp2p.dial(b.circuit)
+    await eventually(() => a.direct.length === 1 && b.direct.length === 1, 'both sides were told')
+    assert.deepEqual(outcomes(a), ['tcp initiator direct'])
+    assert.deepEqual(outcomes(b), ['tcp responder direct'])
+    assert.ok((b.reports[0]?.rttMs ?? 0) > 0)
+    assert.deepEqual(
+      [a.door.punches.map(({ initiator }) => initiator), b.door.punches.map(({ initiator }) => initiator)],
+      [[true], [false]]
+    )
+    await eventually(() => isQuiet(a) && isQuiet(b), 'nothing is left of the punch')
+    assert.equal(relayed.status, 'open', 'whoever has streams on the relayed connection closes it')
+  })
+
+  it('punches again over the relayed connection from either side, one punch at a time', async () => {
+    const [a, b] = [await start(), await start()]
+    await a.libp2p.dial(b.circuit)
+    await eventually(() => a.direct.length === 1 && b.direct.length === 1, 'both sides are direct')
+    await eventually(() => isQuiet(a) && isQuiet(b), 'the first punch is over')
+    const [first, second] = [a.direct[0]!, await a.dcutr!.repunch(b.libp2p.peerId)]
+    assert.notEqual(first.id, second.id)
+    assert.equal(a.reports.at(-1)?.role, 'responder')
+    await eventually(() => b.reports.at(-1)?.role === 'initiator' && isQuiet(a) && isQuiet(b), 'the roles are turned')
+    const made = await Promise.all([
+      a.dcutr!.repunch(b.libp2p.peerId),
+      a.dcutr!.repunch(b.libp2p.peerId),
+      b.dcutr!.repunch(a.libp2p.peerId)
+    ])
+    assert.ok(made.every(({ direct }) => direct))
+    await eventually(() => isQuiet(a) && isQuiet(b), 'both are done')
+    assert.ok(a.door.mostAtOnce === 1 && b.door.mostAtOnce === 1)
+  })
+
+  it('needs a relayed connection', async () => {
+    const [a, b] = [await start(), await start()]
+    await assert.rejects(a.dcutr!.repunch(b.libp2p.peerId), NotRelayedError)
+  })
+
+  it('speaks with @libp2p/dcutr where that opens the stream', async () => {
+    const [ours, stock] = [await start(), await start({ service: 'stock', announce: true })]
+    const relayed = await ours.libp2p.dial(stock.circuit)
+    await eventually(() => ours.directTo(stock).length > 0, 'a direct connection to the stock peer')
+    await eventually(() => relayed.status !== 'open', 'the stock peer took it for a success')
+    assert.deepEqual(outcomes(ours), ['tcp initiator direct'])
+  })
+
+  it('speaks with @libp2p/dcutr where that is asked', async () => {
+    const [stock, ours] = [await start({ service: 'stock', announce: true }), await start({ canDial: false })]
+    await stock.libp2p.dial(ours.circuit)
+    await eventually(() => stock.directTo(ours).length > 0, 'a direct connection to the stock peer')
+    await eventually(() => ours.direct.length === 1, 'our side was told')
+    assert.deepEqual(outcomes(ours), ['tcp responder direct'])
+  })
+
+  it('dials a peer that announces public addresses and does not punch', async () => {
+    const [a, b] = [await start({ announce: true }), await start()]
+    await a.libp2p.dial(b.circuit)
+    await eventually(() => b.direct.length === 1 && a.reports.length === 1, 'B dialled A')
+    assert.deepEqual(outcomes(b), ['other responder unilateral'])
+    assert.deepEqual(outcomes(a), ['other initiator unilateral'])
+    assert.deepEqual([...a.door.punches, ...b.door.punches], [])
+  })
+
+  it('tries three times from CONNECT on and says why each failed', async () => {
+    const refused = new PunchFailedError('refused', 'there')
+    const [a, b] = [await start({ punch: refused }), await start({ punch: refused })]
+    await a.libp2p.dial(b.circuit)
+    await eventually(() => b.reports.length === 3 && isQuiet(a) && isQuiet(b), 'three attempts')
+    assert.deepEqual(outcomes(b), Array(3).fill('tcp responder refused'))
+    assert.deepEqual(
+      b.reports.map(({ attempt }) => attempt),
+      [1, 2, 3]
+    )
+    assert.deepEqual(outcomes(a), Array(3).fill('tcp initiator refused'))
+  })
+
+  it('ends a punch that nobody answers at its deadline', async () => {
+    const init = { limits: { ...QUICK, punchAttempts: 1 } }
+    const [a, b] = [await start({ punch: 'wait', init }), await start({ punch: 'wait', init })]
+    await a.libp2p.dial(b.circuit)
+    await eventually(() => a.reports.length === 1 && b.reports.length === 1, 'both gave up')
+    assert.deepEqual([outcomes(a), outcomes(b)], [['tcp initiator timeout'], ['tcp responder timeout']])
+    assert.ok(isQuiet(a) && isQuiet(b))
+  })
+
+  it('hands over to the method for hard pairs after the last attempt, or before the first', async () => {
+    const refused = new PunchFailedError('refused', 'there')
+    for (const isHard of [false, true]) {
+      const asked: string[] = []
+      const init = { limits: { punchAttempts: 1 } }
+      const a = await start({ punch: refused, init })
+      const b = await start({
+        punch: refused,
+        init: {
+          ...init,
+          isHard: () => isHard,
+          hardPunch: async ({ connection, role }) => {
+            asked.push(`${role} after ${b.reports.length}`)
+            // Any direct connection will do for this test: the one to the relay.
+            return connection.direct ? null : (b.libp2p.getConnections(relay.node.libp2p.peerId)[0] ?? null)
+          }
+        }
+      })
+      await a.libp2p.dial(b.circuit)
+      await eventually(() => b.direct.length === 1, 'the hard method was used')
+      assert.deepEqual(asked, [isHard ? 'responder after 0' : 'responder after 1'])
+      assert.equal(outcomes(b).at(-1), 'other responder hard')
+    }
+  })
+
+  it('stops in the middle without a trace', async () => {
+    const [a, b] = [await start({ punch: 'wait' }), await start({ punch: 'wait' })]
+    await a.libp2p.dial(b.circuit)
+    await eventually(() => a.door.running === 1 && b.door.running === 1, 'both punch')
+    await b.libp2p.stop()
+    assert.ok(isQuiet(b))
+    assert.deepEqual(outcomes(b), ['none responder stopped'])
+    await eventually(() => isQuiet(a), 'the other side noticed', 10_000)
+  })
+
+  describe('against a hostile peer', () => {
+    const address = multiaddr('/ip4/11.0.0.1/tcp/9').bytes
+    /** One that speaks the protocol by hand, over a relayed connection to its victim. */
+    async function attack(
+      victim: Puncher
+    ): Promise<{ hostile: Puncher; relayed: Connection; open: () => Promise<Stream> }> {
+      const hostile = await start({ service: 'none' })
+      const relayed = await hostile.libp2p.dial(victim.circuit)
+      await eventually(() => victim.reports.length > 0 && isQuiet(victim), 'the victim asked and was not understood')
+      assert.deepEqual(outcomes(victim), ['none responder unsupported'])
+      victim.reports.length = 0
+      return {
+        hostile,
+        relayed,
+        open: () => relayed.newStream(DCUTR_PROTOCOL, { runOnLimitedConnection: true })
+      }
+    }
+    const isOver = ({ status }: Stream) => status === 'reset' || status === 'aborted' || status === 'closed'
+
+    it('refuses what is malformed, oversized, replayed or not due', async () => {
+      const victim = await start()
+      const { open } = await attack(victim)
+      const connect = encodeMessage({ type: 'CONNECT', addresses: [address] })
+      const framed = Uint8Array.of(connect.byteLength, ...connect)
+      const attacks: Uint8Array[] = [
+        Uint8Array.of(3, 0x08, 0xac, 0x02), // SYNC first
+        Uint8Array.of(4, 1, 2, 3, 4),
+        Uint8Array.of(0),
+        Uint8Array.of(0xff, 0xff, 0x7f),
+        new Uint8Array(20_000).fill(0xff),
+        Buffer.concat([framed, framed]) // CONNECT again where SYNC is due
+      ]
+      for (const bytes of attacks) {
+        const stream = await open()
+        stream.send(bytes)
+        await eventually(() => isOver(stream), 'the stream was reset')
+      }
+      await eventually(() => victim.reports.length === attacks.length && isQuiet(victim), 'each was counted')
+      assert.deepEqual(outcomes(victim), Array(attacks.length).fill('none initiator protocol'))
+      assert.deepEqual(victim.door.punches, [])
+    })
+
+    it('sends to no more addresses than the cap, however many are named', async () => {
+      const victim = await start({ punch: 'wait', init: { limits: QUICK } })
+      const { open } = await attack(victim)
+      const stream = await open()
+      const reader = messageReader(stream)
+      const many = Array.from(
+        { length: 300 },
+        (_, at) => multiaddr(`/ip4/11.0.0.${(at % 250) + 1}/tcp/${at + 1}`).bytes
+      )
+      sendMessage(stream, { type: 'CONNECT', addresses: many })
+      await reader.next('CONNECT', { signal })
+      sendMessage(stream, { type: 'SYNC', addresses: [] })
+      await eventually(() => victim.reports.length === 1 && isQuiet(victim), 'the punch is over')
+      assert.equal(victim.door.punches.length, 8)
+      assert.deepEqual(outcomes(victim), ['tcp initiator timeout'])
+    })
+
+    it('refuses a peer that asks without end', async () => {
+      const victim = await start({ init: { limits: { ...QUICK, punchesPerPeer: 4 } } })
+      const { open } = await attack(victim)
+      for (let asked = 0; asked < 40; asked++) {
+        const stream = await open()
+        await stream.close().catch(() => undefined)
+        await eventually(() => isOver(stream), 'the ask was answered')
+      }
+      await eventually(() => victim.reports.length === 40 && isQuiet(victim), 'each ask was counted')
+      // One of the four was the victim's own ask.
+      assert.equal(outcomes(victim).filter(outcome => outcome === 'none initiator rate-limited').length, 37)
+    })
+
+    it('punches with no more peers at once than the cap', async () => {
+      const victim = await start({ init: { limits: { punchesAtOnce: 1 } } })
+      const [first, second] = [await attack(victim), await attack(victim)]
+      const stream = await first.open()
+      sendMessage(stream, { type: 'CONNECT', addresses: [address] })
+      await eventually(() => victim.dcutr?.active() === 1, 'the first is served')
+      const refused = await second.open()
+      await eventually(() => isOver(refused), 'the second is refused')
+      assert.deepEqual(outcomes(victim), ['none initiator busy'])
+    })
+
+    it('serves nobody over a direct connection', async () => {
+      const victim = await start()
+      const hostile = await start({ service: 'none' })
+      const connection = await hostile.libp2p.dial(victim.listener())
+      const stream = await connection.newStream(DCUTR_PROTOCOL)
+      await eventually(() => isOver(stream), 'the stream was reset')
+      assert.deepEqual(outcomes(victim), ['none initiator not-relayed'])
+    })
+
+    const deaths: Array<[string, string, (stream: Stream, relayed: Connection) => Promise<void>]> = [
+      ['before CONNECT', 'none initiator peer-gone', async stream => stream.abort(new Error('gone'))],
+      [
+        'after CONNECT',
+        'none initiator peer-gone',
+        async stream => {
+          sendMessage(stream, { type: 'CONNECT', addresses: [address] })
+          await messageReader(stream).next('CONNECT', { signal })
+          stream.abort(new Error('gone'))
+        }
+      ],
+      [
+        'with its relayed connection before SYNC',
+        'none initiator peer-gone',
+        async (stream, relayed) => {
+          sendMessage(stream, { type: 'CONNECT', addresses: [address] })
+          await messageReader(stream).next('CONNECT', { signal })
+          relayed.abort(new Error('gone'))
+        }
+      ],
+      [
+        'during the punch',
+        'tcp initiator peer-gone',
+        async stream => {
+          sendMessage(stream, { type: 'CONNECT', addresses: [address] })
+          await messageReader(stream).next('CONNECT', { signal })
+          sendMessage(stream, { type: 'SYNC', addresses: [] })
+          stream.abort(new Error('gone'))
+        }
+      ],
+      [
+        'silently after CONNECT',
+        'none initiator timeout',
+        async stream => sendMessage(stream, { type: 'CONNECT', addresses: [address] })
+      ]
+    ]
+    for (const [when, outcome, die] of deaths) {
+      it(`outlives one that dies ${when}`, async () => {
+        const limits = outcome.endsWith('timeout') ? QUICK : {}
+        const victim = await start({ punch: 'wait', init: { limits } })
+        const { open, relayed } = await attack(victim)
+        await die(await open(), relayed)
+        await eventually(() => victim.reports.length === 1 && isQuiet(victim), 'the attempt is over')
+        assert.deepEqual(outcomes(victim), [outcome])
+      })
+    }
+
+    const answers: Array<[string, string, (stream: Stream) => Promise<void>]> = [
+      ['resets the stream', 'none responder refused-by-peer', async stream => stream.abort(new Error('no'))],
+      [
+        'resets after CONNECT',
+        'none responder refused-by-peer',
+        async stream => {
+          await messageReader(stream).next('CONNECT', { signal })
+          stream.abort(new Error('no'))
+        }
+      ],
+      ['does not answer', 'none responder timeout', async () => undefined],
+      [
+        'names nothing usable',
+        'none responder no-addresses',
+        async stream => sendMessage(stream, { type: 'CONNECT', addresses: [Uint8Array.of(1, 2, 3)] })
+      ],
+      [
+        'answers with SYNC',
+        'none responder protocol',
+        async stream => sendMessage(stream, { type: 'SYNC', addresses: [] })
+      ],
+      [
+        'dies during the punch',
+        'tcp responder peer-gone',
+        async stream => {
+          const reader = messageReader(stream)
+          sendMessage(stream, { type: 'CONNECT', addresses: [address] })
+          await reader.next('CONNECT', { signal })
+          await reader.next('SYNC', { signal })
+          stream.abort(new Error('gone'))
+        }
+      ]
+    ]
+    for (const [what, outcome, act] of answers) {
+      it(`outlives one that ${what} when it is asked`, async () => {
+        const limits = { punchAttempts: 1, ...(outcome.endsWith('timeout') ? QUICK : {}) }
+        const victim = await start({ punch: 'wait', init: { limits } })
+        const hostile = await start({ service: 'none' })
+        await hostile.libp2p.handle(DCUTR_PROTOCOL, act, { runOnLimitedConnection: true })
+        await hostile.libp2p.dial(victim.circuit)
+        await eventually(() => victim.reports.length === 1 && isQuiet(victim), 'the attempt is over')
+        assert.deepEqual(outcomes(victim), [outcome])
+      })
+    }
+  })
+})

@@ -1,0 +1,273 @@
+/**
+ * DCUtR, the direct connection upgrade through a relay, for `createLibp2p`'s services: standard `/libp2p/dcutr` in both
+ * roles, over every transport that punches. One punch with a peer at a time; attempts, addresses and asks are capped.
+ *
+ * Either side of a relayed connection may open the stream. It does so by itself on the inbound end, as the
+ * specification has it, and on either end when `repunch` is called; who opens is responder of the handshakes. When
+ * both open at once, the stream of the smaller peer id goes on.
+ * @see https://github.com/libp2p/specs/blob/master/relay/DCUtR.md
+ */
+import { type Connection, type PeerId, type Stream, serviceDependencies } from '@libp2p/interface'
+import { DEFAULT_LIMITS } from '../limits.ts'
+import { pause } from '../timings.ts'
+import { createAllowance, createSlots } from './allowance.ts'
+import type { Dcutr, DcutrComponents, DcutrInit, HardPunchContext, PunchRole } from './dcutr.types.ts'
+import { answer } from './dcutr-answer.ts'
+import { ask } from './dcutr-ask.ts'
+import {
+  type Attempt,
+  type DcutrContext,
+  defaultIsUsable,
+  endStream,
+  isDirect,
+  outcomeOf,
+  report
+} from './dcutr-context.ts'
+import {
+  DcutrStoppedError,
+  NotRelayedError,
+  PeerGoneError,
+  type PunchOutcome,
+  PunchSupersededError
+} from './dcutr-errors.ts'
+import { DCUTR_PROTOCOL, messageReader } from './dcutr-wire.ts'
+import { createObservedAddresses, punchingTransports } from './observed.ts'
+
+/** Streams of this protocol on one connection: one that is ending and its successor. */
+const MAX_STREAMS = 2
+/** An attempt that failed early is not followed before so long after its beginning. */
+const ATTEMPT_SPACING_MS = 1000
+/** After these another attempt with the same peer would end the same way. */
+const FINAL: ReadonlySet<PunchOutcome> = new Set(['unsupported', 'protocol', 'stopped', 'superseded', 'rate-limited'])
+/** A punch under way with one peer. */
+interface Active {
+  /** `asking` until the peer answered our CONNECT. */
+  phase: 'asking' | 'under way'
+  end: AbortController
+  done: Promise<Connection>
+  /** The punch that took its place, where the peer began another. */
+  successor?: Promise<Active>
+}
+
+/** The service factory: `services: { identify: identify(), dcutr: dcutr() }`. */
+export function dcutr(init: DcutrInit = {}): (components: DcutrComponents) => Dcutr {
+  return components => createDcutr(components, init)
+}
+
+function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
+  const limits = { ...DEFAULT_LIMITS, ...init.limits }
+  const log = components.logger.forComponent('libp2p:dcutr')
+  const transports = () => components.transportManager.getTransports()
+  const observed = init.observed ?? createObservedAddresses({ events: components.events, transports })
+  const context: DcutrContext = {
+    components,
+    init,
+    limits,
+    observed,
+    log,
+    isUsable: init.isUsable ?? defaultIsUsable
+  }
+  const allowance = createAllowance({ perPeerPerMinute: limits.punchesPerPeer, perMinute: limits.punchesPerMinute })
+  const slots = createSlots(limits.punchesAtOnce)
+  const active = new Map<string, Active>()
+  let stopping = new AbortController()
+  let isStarted = false
+
+  /** The work of one punch, in the table while it runs. */
+  function begin(
+    peerId: string,
+    phase: Active['phase'],
+    work: (entry: Active) => Promise<Connection>,
+    signal?: AbortSignal
+  ): Active {
+    const end = new AbortController()
+    const entry: Active = { phase, end, done: Promise.resolve(null as never) }
+    const stop = stopping.signal
+    const onStop = () => end.abort(stop.reason)
+    const onSignal = () => end.abort(signal?.reason)
+    stop.addEventListener('abort', onStop, { once: true })
+    signal?.addEventListener('abort', onSignal, { once: true })
+    active.set(peerId, entry)
+    entry.done = Promise.resolve(entry)
+      .then(work)
+      .finally(() => {
+        stop.removeEventListener('abort', onStop)
+        signal?.removeEventListener('abort', onSignal)
+        active.delete(peerId)
+      })
+    entry.done.catch(() => undefined)
+    return entry
+  }
+
+  /** What comes of a punch, or of the one that took its place. */
+  async function result(entry: Active): Promise<Connection> {
+    try {
+      return await entry.done
+    } catch (error) {
+      if (entry.successor === undefined || !(error instanceof PunchSupersededError)) throw error
+      return await result(await entry.successor)
+    }
+  }
+
+  function startAttempt(relayed: Connection, role: PunchRole, number: number, signal: AbortSignal): Attempt {
+    const peerId = relayed.remotePeer.toString()
+    return { relayed, peerId, role, attempt: number, startedAtMs: performance.now(), signal }
+  }
+
+  /** Count an attempt that failed, unless each of its transports was counted. */
+  function failed(attempt: Attempt, error: unknown): void {
+    const outcome = attempt.signal.aborted ? outcomeOf(attempt.signal.reason) : outcomeOf(error)
+    if (attempt.isCounted !== true) report(context, attempt, 'none', outcome)
+    log('attempt %d with %p as %s: %s - %e', attempt.attempt, attempt.relayed.remotePeer, attempt.role, outcome, error)
+  }
+
+  function open(relayed: Connection, isRequested: boolean, signal?: AbortSignal): Promise<Connection> {
+    const peerId = relayed.remotePeer.toString()
+    const entry =
+      active.get(peerId) ?? begin(peerId, 'asking', entry => askUntilDirect(relayed, entry, isRequested), signal)
+    return result(entry)
+  }
+
+  async function askUntilDirect(relayed: Connection, entry: Active, isRequested: boolean): Promise<Connection> {
+    const { signal } = entry.end
+    const direct = () => components.connectionManager.getConnections(relayed.remotePeer).filter(isDirect)
+    const before = new Set(direct().map(({ id }) => id))
+    const hardContext: HardPunchContext = { connection: relayed, role: 'responder', signal }
+    const hardFirst = init.hardPunch !== undefined && init.isHard?.(hardContext) === true
+    if (hardFirst) {
+      const connection = await hard(hardContext)
+      if (connection !== null) return won(relayed, connection)
+    }
+    let failure: unknown
+    for (let number = 1; number <= limits.punchAttempts; number++) {
+      const attempt = startAttempt(relayed, 'responder', number, signal)
+      let release: (() => void) | undefined
+      try {
+        const met = direct().find(({ id }) => !before.has(id))
+        if (met !== undefined) {
+          report(context, attempt, 'other', 'met')
+          return won(relayed, met)
+        }
+        if (relayed.status !== 'open') throw new PeerGoneError('before the attempt')
+        if (!isRequested) allowance.take(attempt.peerId)
+        release = await slots.wait(signal)
+        attempt.startedAtMs = performance.now()
+        entry.phase = 'asking'
+        const onAnswered = () => {
+          entry.phase = 'under way'
+        }
+        return won(relayed, await ask(context, attempt, { isNew: !isRequested && number === 1, onAnswered }))
+      } catch (error) {
+        failure = signal.aborted ? signal.reason : error
+        failed(attempt, failure)
+        if (FINAL.has(outcomeOf(failure)) || signal.aborted || relayed.status !== 'open') break
+      } finally {
+        release?.()
+      }
+      if (number < limits.punchAttempts) {
+        await pause(Math.max(0, attempt.startedAtMs + ATTEMPT_SPACING_MS - performance.now()), signal)
+        if (signal.aborted) throw signal.reason
+      }
+    }
+    if (init.hardPunch !== undefined && !hardFirst && !signal.aborted && relayed.status === 'open') {
+      const connection = await hard(hardContext)
+      if (connection !== null) return won(relayed, connection)
+    }
+    throw failure
+  }
+
+  async function hard(given: HardPunchContext): Promise<Connection | null> {
+    const attempt = startAttempt(given.connection, given.role, 1, given.signal)
+    try {
+      const connection = (await init.hardPunch?.(given)) ?? null
+      if (connection !== null) report(context, attempt, 'other', 'hard')
+      return connection
+    } catch (error) {
+      failed(attempt, error)
+      return null
+    }
+  }
+
+  function won(relayed: Connection, connection: Connection): Connection {
+    log('direct connection to %p at %a', relayed.remotePeer, connection.remoteAddr)
+    init.onDirect?.(relayed.remotePeer, connection)
+    return connection
+  }
+
+  async function onStream(stream: Stream, relayed: Connection): Promise<void> {
+    const reader = messageReader(stream)
+    const peerId = relayed.remotePeer.toString()
+    let attempt = startAttempt(relayed, 'initiator', 1, stopping.signal)
+    let release: (() => void) | undefined
+    const taken = Promise.withResolvers<Active>()
+    taken.promise.catch(() => undefined)
+    try {
+      if (relayed.direct) throw new NotRelayedError(peerId)
+      allowance.take(peerId)
+      for (let other = active.get(peerId); other !== undefined; other = active.get(peerId)) {
+        if (other.phase === 'asking' && components.peerId.toString() < peerId) throw new PunchSupersededError()
+        other.successor = taken.promise
+        other.end.abort(new PunchSupersededError())
+        await other.done.catch(() => undefined)
+      }
+      stopping.signal.throwIfAborted()
+      release = slots.take()
+      const entry = begin(peerId, 'under way', ({ end }) => {
+        attempt = startAttempt(relayed, 'initiator', 1, end.signal)
+        return answer(context, attempt, stream, reader)
+      })
+      taken.resolve(entry)
+      won(relayed, await entry.done)
+    } catch (error) {
+      taken.reject(error)
+      failed(attempt, error)
+      endStream(stream, error)
+    } finally {
+      release?.()
+      reader.release()
+    }
+  }
+
+  const onOpen = ({ detail: connection }: CustomEvent<Connection>) => {
+    const { direction, direct, remotePeer } = connection
+    if (direct || direction !== 'inbound' || components.connectionManager.getConnections(remotePeer).some(isDirect))
+      return
+    if (punchingTransports(transports()).length === 0) return
+    open(connection, false).catch(() => undefined)
+  }
+
+  return {
+    [Symbol.toStringTag]: '@warren/dcutr',
+    [serviceDependencies]: ['@libp2p/identify'],
+    observed,
+    active: () => active.size,
+    async repunch(peerId: PeerId, { signal } = {}) {
+      signal?.throwIfAborted()
+      if (!isStarted) throw new DcutrStoppedError()
+      const relayed = components.connectionManager
+        .getConnections(peerId)
+        .find(({ direct, status }) => !direct && status === 'open')
+      if (relayed === undefined) throw new NotRelayedError(peerId.toString())
+      return await open(relayed, true, signal)
+    },
+    async start() {
+      if (isStarted) return
+      isStarted = true
+      stopping = new AbortController()
+      await components.registrar.handle(DCUTR_PROTOCOL, onStream, {
+        maxInboundStreams: MAX_STREAMS,
+        maxOutboundStreams: MAX_STREAMS,
+        runOnLimitedConnection: true
+      })
+      components.events.addEventListener('connection:open', onOpen)
+    },
+    async stop() {
+      if (!isStarted) return
+      isStarted = false
+      components.events.removeEventListener('connection:open', onOpen)
+      stopping.abort(new DcutrStoppedError())
+      await Promise.allSettled([...active.values()].map(({ done }) => done))
+      await components.registrar.unhandle(DCUTR_PROTOCOL)
+    }
+  }
+}
