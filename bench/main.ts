@@ -10,7 +10,8 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   startup: () => import('./startup.ts'),
   docker: () => import('./docker.ts'),
   'nat-pair': () => import('./nat-pair.ts'),
-  links: () => import('./links.ts')
+  links: () => import('./links.ts'),
+  transports: () => import('./transports.ts')
 }
 
 const names = process.argv.slice(2)

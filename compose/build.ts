@@ -7,8 +7,8 @@ import { access, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'n
 import { basename, join, relative } from 'node:path'
 import type { BuildOptions, Metafile } from 'esbuild'
 import { ASSET_ROOMS, copyAssets } from './assets.ts'
-import { copyPackages, nativePackages } from './packages.ts'
-import { nativeLoaders, sourcesInPlace } from './sources.ts'
+import { bundledPackageOf, copyPackages, nativePackages } from './packages.ts'
+import { sourcesInPlace } from './sources.ts'
 import { warmCache } from './warm.ts'
 
 /** Program → the file that is its process. */
@@ -65,7 +65,9 @@ const FOREIGN_DRIVERS = [
 /** CommonJS packages inside an ES module find their `require` here. */
 const BANNER = [
   "import { createRequire as __createRequire } from 'node:module'",
-  'const require = __createRequire(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname'
+  'const require = __createRequire(import.meta.url), __filename = import.meta.filename',
+  // An ES module in the bundle may declare its own, of the same value: var allows both.
+  'var __dirname = import.meta.dirname'
 ].join('\n')
 
 /** Turns on Node's cache of compiled code before the program itself is read; the cache may be read-only. */
@@ -140,7 +142,7 @@ const COMMON: BuildOptions = {
   legalComments: 'none',
   banner: { js: BANNER },
   external: [...nativePackages(), ...FOREIGN_DRIVERS],
-  plugins: [sourcesInPlace(ROOT, ASSET_ROOMS), nativeLoaders()],
+  plugins: [sourcesInPlace(ROOT, ASSET_ROOMS)],
   write: false,
   logLevel: 'error'
 }
@@ -228,7 +230,11 @@ function closure(outputs: Outputs, program: Program, packages: Map<string, strin
     const output = outputs.get(file)
     if (output === undefined || files.has(file)) return
     files.add(file)
-    for (const input of Object.keys(output.inputs)) rooms.add(input.split('/')[0]!)
+    for (const input of Object.keys(output.inputs)) {
+      rooms.add(input.split('/')[0]!)
+      const loaded = bundledPackageOf(input)
+      if (loaded !== undefined) imported.add(loaded)
+    }
     for (const { path, external } of output.imports) {
       if (external === true) imported.add(path)
       else visit(basename(path))

@@ -8,8 +8,6 @@ import { dirname, join } from 'node:path'
 const MANIFEST = 'package.json'
 const ARCH = process.arch
 const EDR = '@nomicfoundation/edr'
-/** What the QUIC package, itself bundled, loads for this platform; the names for others stay unresolved. */
-const QUIC = `@chainsafe/libp2p-quic-linux-${ARCH}-gnu`
 const ANALYZER = '@nomicfoundation/solidity-analyzer'
 
 /**
@@ -26,7 +24,6 @@ const NATIVE: Record<string, Array<{ folder: string; needed: (path: string) => b
     { folder: 'koffi', needed: path => /^(package\.json|[^/]*\.c?js|(lib|src)\/.*\.c?js)$/.test(path) },
     { folder: `@koromix/koffi-linux-${ARCH}`, needed: path => !path.startsWith('musl') }
   ],
-  [QUIC]: [{ folder: QUIC, needed: () => true }],
   [EDR]: [
     { folder: EDR, needed: path => /^(package\.json|.*\.js)$/.test(path) },
     { folder: `${EDR}-linux-${ARCH}-gnu`, needed: () => true }
@@ -38,8 +35,17 @@ const NATIVE: Record<string, Array<{ folder: string; needed: (path: string) => b
   ]
 }
 
+/** Bundled packages that load their compiled part themselves, at run time, from beside the bundle. */
+const BUNDLED: typeof NATIVE = {
+  '@chainsafe/libp2p-quic': [{ folder: `@chainsafe/libp2p-quic-linux-${ARCH}-gnu`, needed: () => true }]
+}
+
 /** Import names that stay imports. */
 export const nativePackages = (): string[] => Object.keys(NATIVE)
+
+/** The package whose own file went into a bundle, if it is one that loads a compiled part at run time. */
+export const bundledPackageOf = (input: string): string | undefined =>
+  Object.keys(BUNDLED).find(name => input.includes(`node_modules/${name}/`))
 
 async function copyPackage(root: string, dist: string, folder: string, needed: (path: string) => boolean) {
   const from = join(root, 'node_modules', folder)
@@ -62,10 +68,10 @@ async function copyPackage(root: string, dist: string, folder: string, needed: (
   }
 }
 
-/** Copies all of them and returns import name → folders relative to `dist`. */
+/** Copies all of them and returns package → folders relative to `dist`. */
 export async function copyPackages(root: string, dist: string): Promise<Map<string, string[]>> {
   const copied = new Map<string, string[]>()
-  for (const [name, parts] of Object.entries(NATIVE)) {
+  for (const [name, parts] of Object.entries({ ...NATIVE, ...BUNDLED })) {
     for (const { folder, needed } of parts) await copyPackage(root, dist, folder, needed)
     copied.set(
       name,

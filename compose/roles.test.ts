@@ -76,7 +76,10 @@ describe('the table of roles', () => {
   })
 
   it('announces addresses only where a host has public ones', () => {
-    assert.equal(processOf('node-1').env.P2P_ANNOUNCE_ADDRESSES, '/ip4/11.0.0.12/tcp/5011,/ip4/11.0.0.12/tcp/5012/ws')
+    assert.equal(
+      processOf('node-1').env.P2P_ANNOUNCE_ADDRESSES,
+      '/ip4/11.0.0.12/tcp/5011,/ip4/11.0.0.12/udp/5011/quic-v1,/ip4/11.0.0.12/tcp/5012/ws'
+    )
     assert.equal(processOf('alice').env.P2P_ANNOUNCE_ADDRESSES, undefined)
   })
 
@@ -86,10 +89,11 @@ describe('the table of roles', () => {
     assert.equal(processOf('node-1').env.FAILURE_GROUP, 'node-1')
   })
 
-  it('points every node at every relay by TCP and WebSocket, with its peer id', () => {
+  it('points every node at every relay by TCP, QUIC and WebSocket, with its peer id', () => {
     const relays = planned.hosts.filter(({ role }) => role === 'relay')
     const expected = relays.flatMap(({ attachment, identity }) => [
       `/ip4/${attachment.address}/tcp/4001/p2p/${identity!.peerId}`,
+      `/ip4/${attachment.address}/udp/4001/quic-v1/p2p/${identity!.peerId}`,
       `/ip4/${attachment.address}/tcp/4002/ws/p2p/${identity!.peerId}`
     ])
     assert.equal(processOf('alice').env.P2P_RELAY_PEERS, expected.join(','))

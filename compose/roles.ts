@@ -27,9 +27,11 @@ export interface RoleFacts {
   maxPids: number
 }
 
-const NODE_TCP_PORT = 5011
+/** TCP, and UDP for QUIC. */
+const NODE_PORT = 5011
 const NODE_WS_PORT = 5012
-const RELAY_TCP_PORT = 4001
+/** TCP, and UDP for QUIC. */
+const RELAY_PORT = 4001
 const RELAY_WS_PORT = 4002
 /** JSON-RPC of the chain inside the lab. */
 const CHAIN_RPC_PORT = 8545
@@ -39,7 +41,7 @@ export const roles: Record<Role, RoleFacts> = {
     program: 'dist/node.js',
     nodeFlags: [],
     httpPort: 5001,
-    labPorts: [NODE_TCP_PORT, NODE_WS_PORT],
+    labPorts: [NODE_PORT, NODE_WS_PORT],
     readyPath: '/ready',
     healthPath: '/health',
     image: 'warren/node:dev',
@@ -50,7 +52,7 @@ export const roles: Record<Role, RoleFacts> = {
     program: 'dist/relay.js',
     nodeFlags: [],
     httpPort: 9090,
-    labPorts: [RELAY_TCP_PORT, RELAY_WS_PORT],
+    labPorts: [RELAY_PORT, RELAY_WS_PORT],
     readyPath: '/ready',
     healthPath: '/health',
     image: 'warren/relay:dev',
@@ -120,11 +122,17 @@ export interface RoleProcess {
   healthPath: string
 }
 
+const endpoints = (prefix: string, port: number, wsPort: number): string[] => [
+  `${prefix}/tcp/${port}`,
+  `${prefix}/udp/${port}/quic-v1`,
+  `${prefix}/tcp/${wsPort}/ws`
+]
+
 /** Multiaddrs at which a host on the internet is reached directly, without the peer id. */
-const publicAddresses = (host: PlannedHost, tcpPort: number, wsPort: number): string[] => {
+const publicAddresses = (host: PlannedHost, port: number, wsPort: number): string[] => {
   const { address, ipv6 } = host.attachment
   const at = [`/ip4/${address}`, ...(ipv6 === undefined ? [] : [`/ip6/${ipv6}`])]
-  return at.flatMap(prefix => [`${prefix}/tcp/${tcpPort}`, `${prefix}/tcp/${wsPort}/ws`])
+  return at.flatMap(prefix => endpoints(prefix, port, wsPort))
 }
 
 const withPeerId = (host: PlannedHost, addresses: string[]): string[] =>
@@ -132,18 +140,18 @@ const withPeerId = (host: PlannedHost, addresses: string[]): string[] =>
 
 const isPublic = (host: PlannedHost): boolean => host.nat === null
 
-/** `/ip4/…/tcp/4001/p2p/…` and `/ip4/…/tcp/4002/ws/p2p/…` of every relay of the plan. */
+/** TCP, QUIC and WebSocket addresses of every relay of the plan, as `/ip4/…/tcp/4001/p2p/…`. */
 export function relayAddresses(plan: Plan): string[] {
   return plan.hosts
     .filter(host => host.role === 'relay')
-    .flatMap(host => withPeerId(host, publicAddresses(host, RELAY_TCP_PORT, RELAY_WS_PORT)))
+    .flatMap(host => withPeerId(host, publicAddresses(host, RELAY_PORT, RELAY_WS_PORT)))
 }
 
 /** The same for every storage node that stands on the internet. */
 export function publicNodeAddresses(plan: Plan): string[] {
   return plan.hosts
     .filter(host => host.role === 'node' && isPublic(host))
-    .flatMap(host => withPeerId(host, publicAddresses(host, NODE_TCP_PORT, NODE_WS_PORT)))
+    .flatMap(host => withPeerId(host, publicAddresses(host, NODE_PORT, NODE_WS_PORT)))
 }
 
 /** What a gateway's page shows of each host: what an operator would write down about the own network. */
@@ -160,9 +168,9 @@ export function inventory(plan: Plan): Array<Record<string, string | null>> {
 }
 
 /** Every address of the families the host has. Docker gives all an IPv4 address, its control port is on it. */
-const listen = (host: PlannedHost, tcpPort: number, wsPort: number): string =>
+const listen = (host: PlannedHost, port: number, wsPort: number): string =>
   [...(host.isIpv6Only ? [] : ['/ip4/0.0.0.0']), ...(host.ipv6 === undefined ? [] : ['/ip6/::'])]
-    .flatMap(prefix => [`${prefix}/tcp/${tcpPort}`, `${prefix}/tcp/${wsPort}/ws`])
+    .flatMap(prefix => endpoints(prefix, port, wsPort))
     .join(',')
 
 /** The chain's URL in a family that the host has. */
@@ -184,7 +192,7 @@ const setups: Record<Role, RoleSetup> = {
     const others = publicNodeAddresses(plan).filter(address => !address.endsWith(`/${host.identity?.peerId}`))
     const env: Record<string, string> = {
       P2P_ENABLED: 'true',
-      P2P_LISTEN_ADDRESSES: listen(host, NODE_TCP_PORT, NODE_WS_PORT),
+      P2P_LISTEN_ADDRESSES: listen(host, NODE_PORT, NODE_WS_PORT),
       P2P_RELAY_PEERS: relays.join(','),
       P2P_BOOTSTRAP_PEERS: [...relays, ...others].join(','),
       P2P_ENABLE_RELAY: 'true',
@@ -199,7 +207,7 @@ const setups: Record<Role, RoleSetup> = {
       FAILURE_GROUP: host.nat ?? host.name,
       ...chainEnv(plan, host)
     }
-    if (isPublic(host)) env.P2P_ANNOUNCE_ADDRESSES = publicAddresses(host, NODE_TCP_PORT, NODE_WS_PORT).join(',')
+    if (isPublic(host)) env.P2P_ANNOUNCE_ADDRESSES = publicAddresses(host, NODE_PORT, NODE_WS_PORT).join(',')
     const files: RoleFile[] = [{ name: 'identity.key', content: `${host.identity?.privateKey ?? ''}\n` }]
     if (host.account !== null) {
       env.OWNER_ADDRESS = host.account.address
@@ -212,13 +220,13 @@ const setups: Record<Role, RoleSetup> = {
   relay(plan, host, places) {
     const own = `/${host.identity?.peerId}`
     const env: Record<string, string> = {
-      RELAY_LISTEN_ADDRESSES: listen(host, RELAY_TCP_PORT, RELAY_WS_PORT),
+      RELAY_LISTEN_ADDRESSES: listen(host, RELAY_PORT, RELAY_WS_PORT),
       RELAY_PRIVATE_KEY_PATH: `${places.files}/relay-key.json`,
       RELAY_BOOTSTRAP_PEERS: relayAddresses(plan)
         .filter(address => !address.endsWith(own))
         .join(',')
     }
-    if (isPublic(host)) env.RELAY_ANNOUNCE_ADDRESSES = publicAddresses(host, RELAY_TCP_PORT, RELAY_WS_PORT).join(',')
+    if (isPublic(host)) env.RELAY_ANNOUNCE_ADDRESSES = publicAddresses(host, RELAY_PORT, RELAY_WS_PORT).join(',')
     return { env, files: [{ name: 'relay-key.json', content: `${host.identity?.privateKey ?? ''}\n` }] }
   },
 

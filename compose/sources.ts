@@ -30,19 +30,3 @@ export function sourcesInPlace(root: string, rooms: readonly string[]): Plugin {
     }
   }
 }
-
-/** Names that the bundle's banner gives every module, and that the QUIC package's loader declares for itself too. */
-const OWN_NAMES = /^const (require = createRequire\(import\.meta\.url\)|__dirname = .*);$/gm
-
-/** The loader of the QUIC package's compiled part, looking for it from where the bundle lies. */
-export function nativeLoaders(): Plugin {
-  return {
-    name: 'native-loaders',
-    setup(build) {
-      build.onLoad({ filter: /\/@chainsafe\/libp2p-quic\/.*\/napi\.js$/ }, async ({ path }) => ({
-        contents: (await readFile(path, 'utf8')).replaceAll(OWN_NAMES, ''),
-        loader: 'js'
-      }))
-    }
-  }
-}

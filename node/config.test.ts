@@ -27,7 +27,11 @@ describe('config', () => {
     const config = readConfig(online)
     assert.equal(config.port, 5001)
     assert.equal(config.dataDir, './data')
-    assert.deepEqual(config.p2p.listen, ['/ip4/0.0.0.0/tcp/5011', '/ip4/0.0.0.0/tcp/5012/ws'])
+    assert.deepEqual(config.p2p.listen, [
+      '/ip4/0.0.0.0/tcp/5011',
+      '/ip4/0.0.0.0/udp/5011/quic-v1',
+      '/ip4/0.0.0.0/tcp/5012/ws'
+    ])
     assert.equal(config.maxStorageBytes, 10240 * 1024 * 1024)
     assert.deepEqual(config.shards, [{ start: 0, end: 1023 }])
     assert.deepEqual([config.replicationFactor, config.replicationQuorum], [3, 2])

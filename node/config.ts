@@ -64,7 +64,7 @@ const MAX_STORAGE_MB_MAX = 1024 * 1024 * 1024
 const REPLICAS_MAX = 64
 const TIMEOUT_MS_MIN = 100
 const TIMEOUT_MS_MAX = 10 * 60_000
-const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/5011,/ip4/0.0.0.0/tcp/5012/ws'
+const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/5011,/ip4/0.0.0.0/udp/5011/quic-v1,/ip4/0.0.0.0/tcp/5012/ws'
 
 const text = (fallback: string) => z.string().trim().max(4096).default(fallback)
 const number = (fallback: number, min: number, max: number) =>

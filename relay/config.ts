@@ -33,7 +33,7 @@ export interface RelayConfig {
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/tcp/4002/ws'
+const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1,/ip4/0.0.0.0/tcp/4002/ws'
 const DEFAULT_HEALTH_PORT = 9090
 /** The seed's RELAY_MAX_CONNECTIONS. */
 const DEFAULT_MAX_CONNECTIONS = 1000

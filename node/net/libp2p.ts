@@ -4,6 +4,7 @@
  */
 
 import { gossipsub, StrictSign } from '@chainsafe/libp2p-gossipsub'
+import { quic } from '@chainsafe/libp2p-quic'
 import { autoNAT } from '@libp2p/autonat'
 import { bootstrap } from '@libp2p/bootstrap'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
@@ -28,6 +29,7 @@ import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
 import { dcutr } from './punching/dcutr.ts'
 import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
+import { type PunchingQuicInit, punchingQuic } from './punching/quic.ts'
 import { punchingTcp } from './punching/tcp.ts'
 
 /** Our own DHT: never mixed with the public one. */
@@ -121,7 +123,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     logger: libp2pLogger(log),
     addresses: { listen: [...listen], announce: [...announce], announceFilter: withoutLoopback },
     transports: [
-      ...directTransports(dcutrMode, limits),
+      ...directTransports(options, limits),
       webSockets(),
       ...(enableRelay ? [anchors.captureTransport(circuit)] : [])
     ],
@@ -190,14 +192,39 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
 }
 
 /** Whoever punches sends from the port that it is observed at; stock transports dial from any. */
-function directTransports(mode: DcutrMode, { maxConnections }: NetworkLimits) {
-  return mode === 'warren' ? [punchingTcp({ maxConnections })] : [tcp({ maxConnections })]
+function directTransports(options: NetworkNodeOptions, limits: NetworkLimits) {
+  const { maxConnections, maxStreamsPerConnection: maxConcurrentStreamLimit } = limits
+  return (options.dcutr ?? 'warren') === 'warren'
+    ? [punchingTcp({ maxConnections }), punchingQuic(quicInit(options, limits))]
+    : [tcp({ maxConnections }), quic({ maxConcurrentStreamLimit })]
 }
 
 /** Another machine that dials our loopback address meets itself; alone on a machine it is all there is. */
 function withoutLoopback(addresses: Multiaddr[]): Multiaddr[] {
   const routable = addresses.filter(address => !/^\/(ip4\/127\.|ip6\/::1\/)/.test(address.toString()))
   return routable.length > 0 ? routable : addresses
+}
+
+/** Anchors that are dialled from the punch port: enough that their observations can be compared. */
+const MAX_OBSERVERS = 4
+
+/**
+ * Who is reached directly gives its port to the package itself and dials at full speed. Everybody else dials a few
+ * anchors from the punch port, relays first, to hear how the own NAT maps it; all other dials have full speed as well.
+ */
+function quicInit(
+  { announce = [], relays = [], bootstrap: others = [] }: NetworkNodeOptions,
+  limits: NetworkLimits
+): PunchingQuicInit {
+  const peerOf = (address: Multiaddr | string) => /\/p2p\/([^/]+)$/.exec(address.toString())?.[1] ?? ''
+  const observers = new Set([...new Set([...relays, ...others].map(peerOf))].slice(0, MAX_OBSERVERS))
+  const isReachedDirectly = announce.length > 0
+  return {
+    listen: isReachedDirectly ? 'native' : 'shared',
+    fromPunchPort: address => !isReachedDirectly && observers.has(peerOf(address)),
+    maxConcurrentStreamLimit: limits.maxStreamsPerConnection,
+    limits: { maxFlows: limits.maxConnections * 2 }
+  }
 }
 
 function services(options: NetworkNodeOptions, limits: NetworkLimits) {

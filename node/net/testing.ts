@@ -94,23 +94,27 @@ export async function startPeer(
   return { identity, node, network, blobs, [Symbol.asyncDispose]: () => network.stop() }
 }
 
-/** A relay on loopback; its address carries its peer id. */
+/** A relay on loopback, over TCP and QUIC; its addresses carry its peer id. */
 export async function startRelay(
   options: { limits?: Partial<RelayLimits>; identity?: Identity; port?: number } = {}
-): Promise<{ node: NetworkNode; identity: Identity; address: string; port: number } & AsyncDisposable> {
+): Promise<
+  { node: NetworkNode; identity: Identity; address: string; quicAddress: string; port: number } & AsyncDisposable
+> {
   const identity = options.identity ?? (await ephemeralIdentity())
   const node = await createNetworkNode({
     role: 'relay',
     identity,
-    listen: [`/ip4/127.0.0.1/tcp/${options.port ?? 0}`],
+    listen: [`/ip4/127.0.0.1/tcp/${options.port ?? 0}`, '/ip4/127.0.0.1/udp/0/quic-v1'],
     limits: GENEROUS_LIMITS,
     relayLimits: { ...DEFAULT_RELAY_LIMITS, ...options.limits },
     log: silentLog()
   })
   await node.start()
-  const address = String(node.libp2p.getMultiaddrs()[0])
+  const addresses = node.libp2p.getMultiaddrs().map(String)
+  const address = addresses.find(text => text.includes('/tcp/')) ?? ''
+  const quicAddress = addresses.find(text => text.includes('/quic-v1')) ?? ''
   const port = Number(/tcp\/(\d+)/.exec(address)?.[1])
-  return { node, identity, address, port, [Symbol.asyncDispose]: () => node.stop() }
+  return { node, identity, address, quicAddress, port, [Symbol.asyncDispose]: () => node.stop() }
 }
 
 const POLL_MS = 20

@@ -32,6 +32,8 @@ export interface RaceOptions {
   transports: readonly PunchingTransport[]
   candidates: readonly Candidate[]
   initiator: boolean
+  /** Ids of direct connections to the peer from before the punch: they may be dead, and win nothing. */
+  known: ReadonlySet<string>
   /** What TCP waits before it dials: half the round trip, so that both SYNs leave at the same time. */
   tcpDelayMs: number
   /**
@@ -57,7 +59,8 @@ export async function race(options: RaceOptions): Promise<Race> {
   // A connection can also come in by a listener, or because the peer could dial us after all.
   const arrival = Promise.withResolvers<Connection>()
   const onOpen = ({ detail }: CustomEvent<Connection>) => {
-    if (detail.direct && detail.remotePeer.toString() === peerId) arrival.resolve(detail)
+    const { id, direct, remotePeer } = detail
+    if (direct && !options.known.has(id) && remotePeer.toString() === peerId) arrival.resolve(detail)
   }
   events.addEventListener('connection:open', onOpen)
 
@@ -73,7 +76,9 @@ export async function race(options: RaceOptions): Promise<Race> {
       const onStop = () => own.abort(stop.reason)
       stop.addEventListener('abort', onStop, { once: true })
       try {
-        return await transport.punch(address, { initiator, signal: own.signal })
+        const connection = await transport.punch(address, { initiator, signal: own.signal })
+        if (!options.known.has(connection.id)) return connection
+        throw new PunchFailedError('port-in-use', address.toString())
       } finally {
         stop.removeEventListener('abort', onStop)
       }

@@ -6,8 +6,8 @@ import type { Connection, Stream } from '@libp2p/interface'
 import {
   type Attempt,
   type DcutrContext,
+  directTo,
   endStream,
-  isDirect,
   ownAddresses,
   peerCandidates,
   punchAll,
@@ -33,8 +33,6 @@ export async function answer(
 ): Promise<Connection> {
   const { components, limits } = context
   const { relayed, signal } = attempt
-  const direct = () => components.connectionManager.getConnections(relayed.remotePeer).filter(isDirect)
-  const before = new Set(direct().map(({ id }) => id))
   const own = await ownAddresses(context, 'initiator', OBSERVED_WAIT_MS, signal)
   const { addresses } = await within(signal, limits.punchTimeoutMs, 'said no CONNECT', limit =>
     reader.next('CONNECT', { signal: limit })
@@ -49,7 +47,10 @@ export async function answer(
     await within(signal, patienceMs, 'said no SYNC', limit => reader.next('SYNC', { signal: limit }))
   } catch (error) {
     // B needs no punch when it could dial us.
-    const dialled = error instanceof PeerGoneError ? direct().find(({ id }) => !before.has(id)) : undefined
+    const dialled =
+      error instanceof PeerGoneError
+        ? directTo(components, relayed.remotePeer).find(({ id }) => !attempt.known.has(id))
+        : undefined
     if (dialled === undefined) throw error
     report(context, attempt, 'other', 'unilateral')
     endStream(stream)

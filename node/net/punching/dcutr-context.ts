@@ -1,9 +1,9 @@
 /** What both sides of a DCUtR exchange share: own addresses, the peer's usable ones, the race, the counting. */
-import type { Connection, Logger, Stream } from '@libp2p/interface'
+import type { Connection, Logger, PeerId, Stream } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { deadline } from '../timings.ts'
 import { RaceLostError, race, type TransportOutcomes } from './address-race.ts'
-import { type Candidate, candidates, isPublicAddress, punchProtocolOf } from './candidates.ts'
+import { type Candidate, candidates, isPublicAddress, type PunchProtocol, punchProtocolOf } from './candidates.ts'
 import type { DcutrComponents, DcutrInit, DcutrLimits, PunchReport, PunchRole } from './dcutr.types.ts'
 import { DcutrError, DcutrStoppedError, DcutrTimeoutError, PeerGoneError, type PunchOutcome } from './dcutr-errors.ts'
 import { MAX_ADDRESSES, type MessageReader } from './dcutr-wire.ts'
@@ -33,6 +33,8 @@ export interface Attempt {
   attempt: number
   startedAtMs: number
   signal: AbortSignal
+  /** Ids of the direct connections that were there before the punch. */
+  known: ReadonlySet<string>
   rttMs?: number
   /** Its outcome is in the counters. */
   isCounted?: boolean
@@ -45,7 +47,7 @@ export async function ownAddresses(
   waitMs: number,
   signal: AbortSignal
 ): Promise<Multiaddr[]> {
-  const protocols = punchProtocols(components)
+  const protocols = punchProtocols(components, role)
   const listed = (): Multiaddr[] => {
     const seen = observed
       .list()
@@ -89,7 +91,7 @@ export async function peerCandidates(
   const found = candidates(named, {
     peerId: attempt.peerId,
     own,
-    protocols: punchProtocols(components),
+    protocols: punchProtocols(components, attempt.role),
     isUsable,
     max: limits.punchAddresses
   })
@@ -123,6 +125,7 @@ export async function punchAll(
       transports: punchingTransports(components.transportManager.getTransports()),
       candidates: targets,
       initiator: attempt.role === 'initiator',
+      known: attempt.known,
       tcpDelayMs: attempt.role === 'responder' ? rttMs / 2 : 0,
       graceMs: attempt.role === 'responder' ? Math.min(GRACE_MAX_MS, Math.max(GRACE_MIN_MS, rttMs)) : 0,
       signal: limit.signal
@@ -197,14 +200,19 @@ export function endStream(stream: Stream, error?: unknown): void {
   else stream.abort(error instanceof Error ? error : new Error(String(error)))
 }
 
-export function isDirect({ direct, status }: Connection): boolean {
-  return direct && status === 'open'
+/** Open direct connections to a peer. */
+export function directTo({ connectionManager }: DcutrComponents, peerId: PeerId): Connection[] {
+  return connectionManager.getConnections(peerId).filter(({ direct, status }) => direct && status === 'open')
 }
 
 export function defaultIsUsable(address: Multiaddr): boolean {
   return isPublicAddress(address)
 }
 
-function punchProtocols({ transportManager }: DcutrComponents) {
-  return new Set(punchingTransports(transportManager.getTransports()).map(({ punchProtocol }) => punchProtocol))
+function punchProtocols({ transportManager }: DcutrComponents, role: PunchRole): Set<PunchProtocol> {
+  const found = new Set(punchingTransports(transportManager.getTransports()).map(({ punchProtocol }) => punchProtocol))
+  // The responder is QUIC's server, which only a listener is. TCP opens from both sides and needs none.
+  const listens = () => transportManager.getAddrs().some(address => punchProtocolOf(address) === 'quic-v1')
+  if (role === 'responder' && !listens()) found.delete('quic-v1')
+  return found
 }

@@ -18,8 +18,8 @@ import {
   type Attempt,
   type DcutrContext,
   defaultIsUsable,
+  directTo,
   endStream,
-  isDirect,
   outcomeOf,
   report
 } from './dcutr-context.ts'
@@ -32,6 +32,7 @@ import {
 } from './dcutr-errors.ts'
 import { DCUTR_PROTOCOL, messageReader } from './dcutr-wire.ts'
 import { createObservedAddresses, punchingTransports } from './observed.ts'
+import { createObservers, type Observers } from './observers.ts'
 
 /** Streams of this protocol on one connection: one that is ending and its successor. */
 const MAX_STREAMS = 2
@@ -71,6 +72,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
   const slots = createSlots(limits.punchesAtOnce)
   const active = new Map<string, Active>()
   let stopping = new AbortController()
+  let observers: Observers | undefined
   let isStarted = false
 
   /** The work of one punch, in the table while it runs. */
@@ -109,9 +111,19 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
     }
   }
 
-  function startAttempt(relayed: Connection, role: PunchRole, number: number, signal: AbortSignal): Attempt {
+  function startAttempt(
+    relayed: Connection,
+    role: PunchRole,
+    signal: AbortSignal,
+    number = 1,
+    known = directIds(relayed)
+  ): Attempt {
     const peerId = relayed.remotePeer.toString()
-    return { relayed, peerId, role, attempt: number, startedAtMs: performance.now(), signal }
+    return { relayed, peerId, role, attempt: number, startedAtMs: performance.now(), signal, known }
+  }
+
+  function directIds({ remotePeer }: Connection): ReadonlySet<string> {
+    return new Set(directTo(components, remotePeer).map(({ id }) => id))
   }
 
   /** Count an attempt that failed, unless each of its transports was counted. */
@@ -130,8 +142,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
 
   async function askUntilDirect(relayed: Connection, entry: Active, isRequested: boolean): Promise<Connection> {
     const { signal } = entry.end
-    const direct = () => components.connectionManager.getConnections(relayed.remotePeer).filter(isDirect)
-    const before = new Set(direct().map(({ id }) => id))
+    const known = directIds(relayed)
     const hardContext: HardPunchContext = { connection: relayed, role: 'responder', signal }
     const hardFirst = init.hardPunch !== undefined && init.isHard?.(hardContext) === true
     if (hardFirst) {
@@ -140,10 +151,10 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
     }
     let failure: unknown
     for (let number = 1; number <= limits.punchAttempts; number++) {
-      const attempt = startAttempt(relayed, 'responder', number, signal)
+      const attempt = startAttempt(relayed, 'responder', signal, number, known)
       let release: (() => void) | undefined
       try {
-        const met = direct().find(({ id }) => !before.has(id))
+        const met = directTo(components, relayed.remotePeer).find(({ id }) => !known.has(id))
         if (met !== undefined) {
           report(context, attempt, 'other', 'met')
           return won(relayed, met)
@@ -177,7 +188,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
   }
 
   async function hard(given: HardPunchContext): Promise<Connection | null> {
-    const attempt = startAttempt(given.connection, given.role, 1, given.signal)
+    const attempt = startAttempt(given.connection, given.role, given.signal)
     try {
       const connection = (await init.hardPunch?.(given)) ?? null
       if (connection !== null) report(context, attempt, 'other', 'hard')
@@ -197,7 +208,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
   async function onStream(stream: Stream, relayed: Connection): Promise<void> {
     const reader = messageReader(stream)
     const peerId = relayed.remotePeer.toString()
-    let attempt = startAttempt(relayed, 'initiator', 1, stopping.signal)
+    let attempt = startAttempt(relayed, 'initiator', stopping.signal)
     let release: (() => void) | undefined
     const taken = Promise.withResolvers<Active>()
     taken.promise.catch(() => undefined)
@@ -213,7 +224,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
       stopping.signal.throwIfAborted()
       release = slots.take()
       const entry = begin(peerId, 'under way', ({ end }) => {
-        attempt = startAttempt(relayed, 'initiator', 1, end.signal)
+        attempt = startAttempt(relayed, 'initiator', end.signal)
         return answer(context, attempt, stream, reader)
       })
       taken.resolve(entry)
@@ -230,8 +241,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
 
   const onOpen = ({ detail: connection }: CustomEvent<Connection>) => {
     const { direction, direct, remotePeer } = connection
-    if (direct || direction !== 'inbound' || components.connectionManager.getConnections(remotePeer).some(isDirect))
-      return
+    if (direct || direction !== 'inbound' || directTo(components, remotePeer).length > 0) return
     if (punchingTransports(transports()).length === 0) return
     open(connection, false).catch(() => undefined)
   }
@@ -260,11 +270,13 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
         runOnLimitedConnection: true
       })
       components.events.addEventListener('connection:open', onOpen)
+      observers = createObservers(components, observed)
     },
     async stop() {
       if (!isStarted) return
       isStarted = false
       components.events.removeEventListener('connection:open', onOpen)
+      observers?.stop()
       stopping.abort(new DcutrStoppedError())
       await Promise.allSettled([...active.values()].map(({ done }) => done))
       await components.registrar.unhandle(DCUTR_PROTOCOL)

@@ -91,6 +91,7 @@ export interface DcutrComponents {
   addressManager: { getAddresses: () => Multiaddr[] }
   transportManager: {
     getTransports: () => Transport[]
+    getAddrs: () => Multiaddr[]
     dialTransportForMultiaddr: (address: Multiaddr) => Transport | undefined
   }
   connectionManager: {
@@ -106,7 +107,8 @@ export interface Dcutr {
   readonly observed: ObservedAddresses
   /**
    * Punch now, over the relayed connection that is open, whoever dialled it: after a network change, say. Joins the
-   * punch with this peer that is under way. A direct connection that is there does not count: it may be dead.
+   * punch with this peer that is under way. A direct connection that is there does not count; whoever holds it for
+   * dead ends it first, because its pair of ports cannot be used twice.
    * @throws DcutrError or PunchFailedError of the last attempt
    */
   repunch: (peerId: PeerId, options?: { signal?: AbortSignal }) => Promise<Connection>

@@ -3,6 +3,7 @@ import { createMetrics } from '../../metrics.ts'
 import { eventually, startPeer, startRelay, type TestPeer } from '../testing.ts'
 import { createPunchCounters } from './counters.ts'
 import type { PunchReport } from './dcutr.types.ts'
+import { punchingQuic } from './quic.ts'
 import { punchingTcp } from './tcp.ts'
 import { startPuncher } from './testing.ts'
 
@@ -13,25 +14,44 @@ describe('peers that can only punch', () => {
   })
   after(() => relay[Symbol.asyncDispose]())
 
-  it('meet over TCP at the addresses the relay saw', async () => {
-    const options = { relay: relay.address, transports: [punchingTcp()], listen: [] }
-    await using a = await startPuncher({ ...options, transports: [punchingTcp()] })
-    await using b = await startPuncher({ ...options, transports: [punchingTcp()] })
-    await eventually(() => a.dcutr?.observed.list().length === 1, 'the relay told A its address')
-    await a.libp2p.dial(b.circuit)
-    await eventually(() => a.direct.length === 1 && b.direct.length === 1, 'both sides are direct')
-    assert.deepEqual(
-      [a, b].map(({ reports }) => reports.map(({ role, transport, outcome }) => `${role} ${transport} ${outcome}`)),
-      [['initiator tcp direct'], ['responder tcp direct']]
-    )
-    const [connection] = b.directTo(a)
-    const seen = a.dcutr?.observed.list()[0]
-    assert.equal(
-      connection?.remoteAddr.toString(),
-      `${seen?.address}/p2p/${a.peerId}`,
-      'the port of A is its punch port'
-    )
-    assert.equal(seen?.observer, relay.identity.peerId)
+  for (const [name, transport] of [
+    ['tcp', punchingTcp],
+    ['quic-v1', punchingQuic]
+  ] as const) {
+    it(`meet over ${name} at the addresses the relay saw`, async () => {
+      const options = () => ({
+        relay: name === 'tcp' ? relay.address : relay.quicAddress,
+        transports: [transport() as never],
+        listen: name === 'tcp' ? [] : ['/ip4/127.0.0.1/udp/0/quic-v1']
+      })
+      await using a = await startPuncher(options())
+      await using b = await startPuncher(options())
+      await eventually(() => a.dcutr?.observed.list().length === 1, 'the relay told A its address')
+      await a.libp2p.dial(b.circuit)
+      await eventually(() => a.direct.length === 1 && b.direct.length === 1, 'both sides are direct')
+      assert.deepEqual(
+        [a, b].map(({ reports }) => reports.map(({ role, transport, outcome }) => `${role} ${transport} ${outcome}`)),
+        [[`initiator ${name} direct`], [`responder ${name} direct`]]
+      )
+      const [connection] = b.directTo(a)
+      const seen = a.dcutr?.observed.list()[0]
+      assert.equal(connection?.remoteAddr.toString(), `${seen?.address}/p2p/${a.peerId}`, 'A comes from its punch port')
+      assert.equal(seen?.observer, relay.identity.peerId)
+    })
+  }
+
+  it('are observed over every transport by a relay that they dialled by one', async () => {
+    await using a = await startPuncher({
+      relay: relay.address,
+      transports: [punchingTcp(), punchingQuic() as never],
+      listen: []
+    })
+    await eventually(() => a.dcutr?.observed.list().length === 2, 'both were observed')
+    const protocols = () => a.dcutr?.observed.list().map(({ protocol }) => protocol)
+    assert.deepEqual(protocols()?.sort(), ['quic-v1', 'tcp'])
+    const quic = a.libp2p.getConnections().find(({ remoteAddr }) => String(remoteAddr).includes('/quic-v1'))
+    await quic?.close()
+    await eventually(() => protocols()?.length === 1, 'an observation goes with its connection')
   })
 
   it('are node and client of the product, and the bytes go the direct way', async () => {

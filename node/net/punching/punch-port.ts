@@ -11,6 +11,7 @@ import { createServer, connect as netConnect, type Server, type Socket, SocketAd
 const PICKED_PORTS = { first: 20_000, count: 8_000 } as const
 const PICK_TRIES = 16
 const LISTEN_BACKLOG = 64
+const SOCKET_OPTIONS = { noDelay: true, keepAlive: true } as const
 
 export interface PunchPortInit {
   /** Picked free at first use when absent. */
@@ -32,6 +33,8 @@ export interface PunchPort {
    * @throws the system's error, or the signal's reason; the socket is destroyed then
    */
   connect: (host: string, port: number, signal: AbortSignal) => Promise<Socket>
+  /** Whether a socket left from the port, or was accepted on it. */
+  owns: (socket: Socket) => boolean
   /** Listen on the port until the returned function is called. Call it after `connect` has begun. */
   hold: () => () => void
 }
@@ -45,7 +48,7 @@ export function createPunchPort(init: PunchPortInit): PunchPort {
 
   function listen(): void {
     if (holders === 0 || binding > 0 || server !== undefined) return
-    const created = createServer({ noDelay: true, keepAlive: true }, init.onSocket)
+    const created = createServer(SOCKET_OPTIONS, init.onSocket)
     created.on('error', init.onListenError)
     // Without a host it binds at once, for both families: nothing may come between a close and the next listen.
     created.listen({ port: local, backlog: LISTEN_BACKLOG, exclusive: true })
@@ -71,37 +74,23 @@ export function createPunchPort(init: PunchPortInit): PunchPort {
     },
 
     connect(host, port, signal) {
-      return new Promise((resolve, reject) => {
-        signal.throwIfAborted()
-        silence()
-        binding += 1
-        const socket = netConnect({ host, port, localPort: local as number, noDelay: true, keepAlive: true })
-        let bound = false
-        const onBound = () => {
-          if (bound) return
-          bound = true
-          binding -= 1
-          listen()
-        }
-        const settle = (error?: unknown) => {
-          socket.removeListener('connect', onConnect)
-          socket.removeListener('error', settle)
-          signal.removeEventListener('abort', onAbort)
-          if (error === undefined) return resolve(socket)
-          socket.destroy()
-          reject(error)
-        }
-        const onConnect = () => settle()
-        const onAbort = () => settle(signal.reason)
-        // An error that nobody waits for any more must not end the process.
-        socket.on('error', () => undefined)
-        socket.once('error', settle)
-        socket.once('connect', onConnect)
-        socket.once('connectionAttempt', () => process.nextTick(onBound))
-        socket.once('close', onBound)
-        signal.addEventListener('abort', onAbort, { once: true })
-      })
+      signal.throwIfAborted()
+      silence()
+      binding += 1
+      const socket = netConnect({ host, port, localPort: local as number, ...SOCKET_OPTIONS })
+      let bound = false
+      const onBound = () => {
+        if (bound) return
+        bound = true
+        binding -= 1
+        listen()
+      }
+      socket.once('connectionAttempt', () => process.nextTick(onBound))
+      socket.once('close', onBound)
+      return connected(socket, signal)
     },
+
+    owns: socket => local !== undefined && socket.localPort === local,
 
     hold() {
       let held = true
@@ -115,6 +104,35 @@ export function createPunchPort(init: PunchPortInit): PunchPort {
       }
     }
   }
+}
+
+/** A connected socket that left from any other port. Throws as `PunchPort.connect`. */
+export function connectFromAnyPort(host: string, port: number, signal: AbortSignal): Promise<Socket> {
+  signal.throwIfAborted()
+  return connected(netConnect({ host, port, ...SOCKET_OPTIONS }), signal)
+}
+
+function connected(socket: Socket, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const settle = (error?: unknown) => {
+      socket.removeListener('connect', onConnect)
+      socket.removeListener('error', settle)
+      signal.removeEventListener('abort', onAbort)
+      if (error === undefined) {
+        resolve(socket)
+        return
+      }
+      socket.destroy()
+      reject(error)
+    }
+    const onConnect = () => settle()
+    const onAbort = () => settle(signal.reason)
+    // An error that nobody waits for any more must not end the process.
+    socket.on('error', () => undefined)
+    socket.once('error', settle)
+    socket.once('connect', onConnect)
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
 }
 
 /** A connecting socket cannot be reset; any other is, so that no TIME_WAIT keeps its pair of ports from the next try. */

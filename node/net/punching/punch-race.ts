@@ -14,12 +14,13 @@ const MAX_SOCKETS = 8
 /** How long one socket may hold up the others of the initiator. */
 const HANDSHAKE_TIMEOUT_MS = 4_000
 
-export interface PunchRaceInit {
-  initiator: boolean
-  upgrade: (socket: Socket, remoteAddr: Multiaddr, signal: AbortSignal) => Promise<Connection>
-  /** What to do with an upgraded connection; usually `win` of this race. False: nobody wants it. */
-  deliver: (connection: Connection) => boolean
-}
+/** Makes a connection of a socket, as client of the handshakes or as server. */
+export type Upgrade = (
+  initiator: boolean,
+  socket: Socket,
+  remoteAddr: Multiaddr,
+  signal: AbortSignal
+) => Promise<Connection>
 
 export interface PunchRace {
   readonly initiator: boolean
@@ -30,13 +31,50 @@ export interface PunchRace {
    * @throws Error when no handshake came about on it; the socket is destroyed then
    */
   offer: (socket: Socket, remoteAddr: Multiaddr) => Promise<void>
+}
+
+export interface PunchRaces {
+  /**
+   * Takes part in the race for a peer, which all its addresses share, so that only one connection comes of them. The
+   * last that leaves destroys all sockets but the winner's.
+   */
+  enter: (peerId: string, initiator: boolean) => { race: PunchRace; leave: () => void }
+}
+
+interface OwnedRace extends PunchRace {
+  members: number
   /** False when another connection was first. */
   win: (connection: Connection) => boolean
-  /** Destroys all sockets but the winner's. */
   end: () => void
 }
 
-export function createPunchRace(init: PunchRaceInit): PunchRace {
+/** The races of one transport. */
+export function createPunchRaces(upgrade: Upgrade): PunchRaces {
+  const races = new Map<string, OwnedRace>()
+  const keyOf = (peerId: string, initiator: boolean) => `${peerId} ${initiator}`
+  return {
+    enter(peerId, initiator) {
+      const key = keyOf(peerId, initiator)
+      // Behind one address there may be several peers: a connection goes to whoever waits for this one.
+      const deliver = (connection: Connection) =>
+        races.get(keyOf(connection.remotePeer.toString(), initiator))?.win(connection) ?? false
+      const race = races.get(key) ?? createRace(initiator, upgrade, deliver)
+      races.set(key, race)
+      race.members += 1
+      return {
+        race,
+        leave() {
+          race.members -= 1
+          if (race.members > 0) return
+          race.end()
+          races.delete(key)
+        }
+      }
+    }
+  }
+}
+
+function createRace(initiator: boolean, upgrade: Upgrade, deliver: (connection: Connection) => boolean): OwnedRace {
   const { promise: won, resolve } = Promise.withResolvers<Connection>()
   const running = new Map<Socket, AbortController>()
   let over = false
@@ -52,7 +90,7 @@ export function createPunchRace(init: PunchRaceInit): PunchRace {
   }
 
   async function handshake(socket: Socket, remoteAddr: Multiaddr, controller: AbortController): Promise<void> {
-    const timer = init.initiator
+    const timer = initiator
       ? setTimeout(
           () => controller.abort(new Error(`no handshake in ${HANDSHAKE_TIMEOUT_MS} ms`)),
           HANDSHAKE_TIMEOUT_MS
@@ -60,9 +98,9 @@ export function createPunchRace(init: PunchRaceInit): PunchRace {
       : undefined
     try {
       controller.signal.throwIfAborted()
-      const connection = await init.upgrade(socket, remoteAddr, controller.signal)
+      const connection = await upgrade(initiator, socket, remoteAddr, controller.signal)
       running.delete(socket)
-      if (over || !init.deliver(connection)) connection.abort(new Error('another connection was first'))
+      if (over || !deliver(connection)) connection.abort(new Error('another connection was first'))
     } catch (error) {
       running.delete(socket)
       discard(socket)
@@ -73,7 +111,8 @@ export function createPunchRace(init: PunchRaceInit): PunchRace {
   }
 
   return {
-    initiator: init.initiator,
+    initiator,
+    members: 0,
     won,
     end,
     win(connection) {
@@ -89,7 +128,7 @@ export function createPunchRace(init: PunchRaceInit): PunchRace {
       }
       const controller = new AbortController()
       running.set(socket, controller)
-      if (!init.initiator) return handshake(socket, remoteAddr, controller)
+      if (!initiator) return handshake(socket, remoteAddr, controller)
       const mine = turn.then(() => handshake(socket, remoteAddr, controller))
       turn = mine.catch(() => undefined)
       return mine

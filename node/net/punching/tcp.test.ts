@@ -334,6 +334,8 @@ describe('a punch that fails', () => {
     assert.equal(await reasonOf(a.transport.punch(nobody, { initiator: true, signal: never })), 'refused')
     assert.equal(await reasonOf(a.transport.punch(nobody, { initiator: true, signal: signal(100) })), 'refused')
     assert.equal(await reasonOf(a.transport.punch(nobody, { initiator: true, signal: AbortSignal.abort() })), 'aborted')
+    const broadcast = multiaddr(`/ip4/255.255.255.255/tcp/1/p2p/${b.libp2p.peerId}`)
+    assert.equal(await reasonOf(a.transport.punch(broadcast, { initiator: true, signal: never })), 'unreachable')
     for (const text of [
       `/ip4/127.0.0.1/udp/1/quic-v1/p2p/${b.libp2p.peerId}`,
       `/dns4/localhost/tcp/1/p2p/${b.libp2p.peerId}`,

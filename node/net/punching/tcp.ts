@@ -23,9 +23,10 @@ import { TCP } from '@multiformats/multiaddr-matcher'
 import { pause } from '../timings.ts'
 import { type PunchCause, PunchFailedError } from './errors.ts'
 import { type PunchingTransport, type PunchOptions, punchingTransport } from './punch.types.ts'
-import { canonicalHost, createPunchPort, discard } from './punch-port.ts'
-import { createPunchRace, type PunchRace } from './punch-race.ts'
+import { canonicalHost, connectFromAnyPort, createPunchPort, discard } from './punch-port.ts'
+import { createPunchRaces, type PunchRace } from './punch-race.ts'
 import { SocketConnection } from './socket-connection.ts'
+import { causeOf, isPortConflict, retryMs } from './socket-errors.ts'
 
 /** A punch ends by itself after so long, whatever its signal does. */
 const PUNCH_TIMEOUT_MS = 10_000
@@ -36,11 +37,11 @@ const MAX_PUNCHES = 256
 /** Sockets accepted for one punch, all together. */
 const MAX_ACCEPTED = 16
 
-/** Between a refused SYN and the next: long enough that the far end may have sent its own. */
-const RETRY_MS = { least: 20, spread: 60 } as const
-
-/** The pair of ports is held by an older connection: no use to ask often. */
-const HELD_RETRY_MS = 250
+/**
+ * Where only one side's SYN can pass (the other is behind a symmetric NAT) and it came before the filter opened, the
+ * kernel repeats it after a second. A SYN from another port is sooner, and a filter by address alone lets it in.
+ */
+const SECOND_SYN_MS = 250
 
 /** After sockets that connected and then led to nothing; doubles. */
 const HANDSHAKE_RETRY_MS = 100
@@ -91,7 +92,7 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
   })
   const fromPunchPort = new WeakSet<Connection>()
   const targets = new Set<Target>()
-  const races = new Map<string, { race: PunchRace; members: number }>()
+  const races = createPunchRaces(upgrade)
   let stopping = new AbortController()
 
   async function dial(address: Multiaddr, options: DialTransportOptions): Promise<Connection> {
@@ -140,40 +141,12 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
       inactivityTimeoutMs: init.outboundSocketInactivityTimeout
     })
     try {
-      return await components.upgrader.upgradeOutbound(connection, { signal, initiator })
+      const upgraded = await components.upgrader.upgradeOutbound(connection, { signal, initiator })
+      if (port.owns(socket)) fromPunchPort.add(upgraded)
+      return upgraded
     } catch (error) {
       connection.abort(error as Error)
       throw error
-    }
-  }
-
-  /** Several addresses of one peer share a race, so that only one connection comes of them. */
-  function enter(peerId: string, initiator: boolean): { race: PunchRace; leave: () => void } {
-    const key = raceKey(peerId, initiator)
-    let entry = races.get(key)
-    if (entry === undefined) {
-      const race = createPunchRace({
-        initiator,
-        upgrade: (socket, remoteAddr, signal) => upgrade(initiator, socket, remoteAddr, signal),
-        // Behind one address there may be several peers: the connection goes to whoever waits for this one.
-        deliver(connection) {
-          const owner = races.get(raceKey(connection.remotePeer.toString(), initiator))
-          return owner?.race.win(connection) ?? false
-        }
-      })
-      entry = { race, members: 0 }
-      races.set(key, entry)
-    }
-    const joined = entry
-    joined.members += 1
-    return {
-      race: joined.race,
-      leave() {
-        joined.members -= 1
-        if (joined.members > 0) return
-        joined.race.end()
-        if (races.get(key) === joined) races.delete(key)
-      }
     }
   }
 
@@ -219,7 +192,7 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
     const calledOff = AbortSignal.any([options.signal, stopping.signal])
     calledOff.addEventListener('abort', onAbort, { once: true })
 
-    const { race, leave } = enter(peerId, options.initiator)
+    const { race, leave } = races.enter(peerId, options.initiator)
     const target: Target = {
       host,
       port: remotePort,
@@ -229,6 +202,7 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
       fail: error => note(error, 'handshake-failed')
     }
     let release: (() => void) | undefined
+    let isConnected = false
 
     async function connect(): Promise<void> {
       await port.number().catch(error => {
@@ -241,6 +215,7 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
           const connecting = port.connect(host, remotePort, end.signal)
           release ??= port.hold()
           socket = await connecting
+          isConnected = true
         } catch (error) {
           if (end.signal.aborted) return
           note(error)
@@ -260,12 +235,17 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
       }
     }
 
+    async function connectAgain(): Promise<void> {
+      await pause(SECOND_SYN_MS, end.signal)
+      if (isConnected || end.signal.aborted) return
+      await race.offer(await connectFromAnyPort(host, remotePort, end.signal), address)
+    }
+
     targets.add(target)
     try {
       connect().catch(fail)
-      const connection = await Promise.race([race.won, ended.promise])
-      fromPunchPort.add(connection)
-      return connection
+      connectAgain().catch(() => undefined)
+      return await Promise.race([race.won, ended.promise])
     } finally {
       clearTimeout(timer)
       calledOff.removeEventListener('abort', onAbort)
@@ -298,8 +278,6 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
   } as PunchingTcp
 }
 
-const raceKey = (peerId: string, initiator: boolean) => `${peerId} ${initiator}`
-
 function punchable(address: Multiaddr): { host: string; port: number; peerId: string } {
   const peerId = address.getComponents().findLast(({ code }) => code === CODE_P2P)?.value
   if (!TCP.exactMatch(address) || peerId === undefined) throw new PunchFailedError('no-transport', address.toString())
@@ -308,46 +286,4 @@ function punchable(address: Multiaddr): { host: string; port: number; peerId: st
   if (port === undefined || (type !== 'ip4' && type !== 'ip6'))
     throw new PunchFailedError('no-transport', address.toString())
   return { host: canonicalHost(host), port, peerId }
-}
-
-const codeOf = (error: unknown) => (error as { code?: unknown } | undefined)?.code
-
-/** The port is bound by one that listens, or connected to the same address already. */
-function isPortConflict(error: unknown): boolean {
-  return codeOf(error) === 'EADDRINUSE' || codeOf(error) === 'EADDRNOTAVAIL'
-}
-
-function causeOf(error: unknown): PunchCause {
-  switch (codeOf(error)) {
-    case 'ECONNREFUSED':
-    case 'ECONNRESET':
-      return 'refused'
-    case 'EHOSTUNREACH':
-    case 'ENETUNREACH':
-    case 'EACCES':
-    case 'EPERM':
-      return 'unreachable'
-    case 'EADDRINUSE':
-    case 'EADDRNOTAVAIL':
-      return 'port-in-use'
-    case 'ETIMEDOUT':
-      return 'timeout'
-    default:
-      return 'handshake-failed'
-  }
-}
-
-/** How long to wait before the same connect is worth another try, ms; undefined: never. */
-function retryMs(error: unknown): number | undefined {
-  switch (codeOf(error)) {
-    case 'ECONNREFUSED':
-    case 'ECONNRESET':
-    case 'EHOSTUNREACH':
-      return RETRY_MS.least + Math.random() * RETRY_MS.spread
-    case 'EADDRNOTAVAIL':
-    case 'EADDRINUSE':
-      return HELD_RETRY_MS
-    default:
-      return undefined
-  }
 }

@@ -1,0 +1,591 @@
+/**
+ * One external UDP socket in front of a QUIC implementation that has a native socket for its client and another for
+ * each of its servers. Towards the network all of them are one port: what NAT traversal needs.
+ *
+ * Every remote `ip:port` is a flow. A flow has up to two legs, one to the native client and one to the native server;
+ * a leg is a UDP socket on loopback, connected to the native port, so that the kernel drops what anybody else sends
+ * there. The native side takes the leg for the peer. With both legs (the peers dialled each other at once) datagrams
+ * are told apart by the connection ids that the native sides chose; what carries none of them goes to both.
+ *
+ * A stranger can only make newcomers: flows without a finished handshake, few at once and from one source, which end
+ * by themselves. UDP may lose: beyond every cap datagrams are dropped and counted.
+ */
+import { createSocket, type Socket } from 'node:dgram'
+import { isIPv6 } from 'node:net'
+import { destinationId, isFirstInitial, isLongHeader, sourceId } from './datagrams.ts'
+
+const LOOPBACK = '127.0.0.1'
+/** Kernel buffers of every socket, bytes; the kernel caps them (`net.core.rmem_max`). */
+const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
+/** Datagrams of one flow that wait for its leg to open. */
+const MAX_WAITING = 16
+/** Bytes that may wait in one socket's queue for the kernel. */
+const MAX_QUEUED_BYTES = 4 * 1024 * 1024
+/** Connection ids kept of one leg: its newest handshakes. */
+const MAX_IDS = 16
+/** Flows of one external socket. */
+const MAX_FLOWS = 2048
+/** Newcomers at once, and from one address (IPv6: one /64). */
+const MAX_NEWCOMERS = 256
+const MAX_NEWCOMERS_PER_SOURCE = 64
+/** A newcomer must have finished its handshake after this. */
+const HANDSHAKE_MS = 10_000
+/** The last datagrams of a closed connection still pass. */
+const LINGER_MS = 3000
+/** An adopted socket that nobody dials over is closed after this. */
+const ADOPTED_IDLE_MS = 30_000
+const SWEEP_MS = 1000
+/** First flight of a punch, repeated until the first answer: QUIC itself waits a second before it tries again. */
+const REPEAT = { everyMs: 50, times: 20, datagrams: 4 } as const
+
+export interface Remote {
+  host: string
+  port: number
+}
+
+export interface UdpMuxLimits {
+  /** Remotes at once. Default 2048. */
+  maxFlows: number
+  /** Remotes at once that have not finished a handshake. Default 256; the oldest makes room. */
+  maxNewcomers: number
+  /** Of these, from one IPv4 address or IPv6 /64. Default 64. */
+  maxNewcomersPerSource: number
+  /** ms a newcomer may take. Default 10000. */
+  handshakeMs: number
+  /** ms a flow stays after its last connection. Default 3000. */
+  lingerMs: number
+  /** ms an adopted socket stays without a connection. Default 30000. */
+  adoptedIdleMs: number
+}
+
+export interface UdpMuxInit {
+  host: string
+  port: number
+  /** Port of the native server on 127.0.0.1; without one nobody is let in. */
+  serverPort?: () => number | undefined
+  /** Port of the native client, shared by all multiplexers of a transport; learnt from the first dial. */
+  client: { port: number | undefined }
+  limits?: Partial<UdpMuxLimits>
+}
+
+/** Keeps a flow open until released. */
+export interface Hold {
+  readonly remote: Remote
+  /** Whether the flow passes by an adopted socket. */
+  readonly isAdopted: boolean
+  /** `now`: the flow ends at once unless others hold it. */
+  release: (now?: boolean) => void
+}
+
+export interface DialHold extends Hold {
+  /** Where the native client finds the peer: a port on 127.0.0.1. */
+  readonly legPort: number
+  /** The native client is who speaks on the leg: its handshake succeeded. */
+  confirm: () => void
+}
+
+export interface UdpMux {
+  /** Resolves when the external socket is bound; rejects with the system's error. */
+  readonly bound: Promise<void>
+  readonly host: string
+  readonly family: 4 | 6
+  /** Of the external socket, once bound. */
+  readonly port: number
+  readonly flowCount: number
+  readonly newcomerCount: number
+  readonly dropped: number
+  /** Whether the way to this remote is an adopted socket. */
+  hasAdopted: (remote: Remote) => boolean
+  /** Keeps the flow to a remote; undefined when there is none. */
+  hold: (remote: Remote) => Hold | undefined
+  /**
+   * A way for the native client to a remote.
+   * @param repeat send the first flight again and again until an answer comes
+   * @throws FlowsFullError
+   */
+  dial: (remote: Remote, repeat?: boolean) => Promise<DialHold>
+  /** The flow whose server leg has this loopback port, held. */
+  accept: (legPort: number) => Hold | undefined
+  /** One datagram from the external socket. */
+  send: (datagram: Uint8Array, remote: Remote) => void
+  /** Hear of datagrams that belong to no flow; answers the function that ends it. */
+  onStray: (listener: (remote: Remote) => void) => () => void
+  /**
+   * From now on the flow to this remote passes by `socket`, which is closed with the flow.
+   * @throws FlowsFullError
+   */
+  adopt: (socket: Socket, remote: Remote, isForeign: (datagram: Uint8Array) => boolean) => void
+  close: () => Promise<void>
+}
+
+/** Thrown when the table of flows is full of live ones. */
+export class FlowsFullError extends Error {
+  readonly code = 'FLOWS_FULL'
+
+  constructor(max: number) {
+    super(`All ${max} UDP flows are in use. Close connections, or raise maxFlows.`)
+    this.name = 'FlowsFullError'
+  }
+}
+
+interface Leg {
+  socket: Socket
+  port: number
+  /** Of the native side; undefined until it is known. */
+  nativePort: number | undefined
+  isOpen: boolean
+  waiting: Uint8Array[]
+  ids: Set<string>
+  idLength: number
+  opened: Promise<void>
+  /** First flight that is repeated; undefined when none is. */
+  flight: { datagrams: Uint8Array[]; timer: NodeJS.Timeout } | undefined
+}
+
+interface Flow {
+  key: string
+  remote: Remote
+  source: string
+  /** Towards the network. */
+  send: (datagram: Uint8Array) => void
+  adopted: Socket | undefined
+  server: Leg | undefined
+  client: Leg | undefined
+  holds: number
+  /** A newcomer has not finished a handshake yet; an adopted one was never dialled. */
+  state: 'newcomer' | 'adopted' | 'held' | 'ended'
+  sinceMs: number
+}
+
+const keyOf = (host: string, port: number): string => `${host} ${port}`
+
+/** What one sender of datagrams can hardly have more than one of: an IPv4 address, an IPv6 /64. */
+function sourceOf(host: string): string {
+  if (!isIPv6(host)) return host
+  const [head = '', tail] = host.split('%')[0]!.split('::')
+  const before = head === '' ? [] : head.split(':')
+  const after = tail === undefined || tail === '' ? [] : tail.split(':')
+  const zeros = tail === undefined ? 0 : 8 - before.length - after.length
+  return [...before, ...new Array<string>(Math.max(0, zeros)).fill('0'), ...after].slice(0, 4).join(':')
+}
+
+/** Addresses are numbers already; asking the resolver costs a turn of the event loop for each datagram. */
+const openSocket = (family: 4 | 6): Socket =>
+  createSocket({
+    type: family === 4 ? 'udp4' : 'udp6',
+    ipv6Only: family === 6,
+    recvBufferSize: SOCKET_BUFFER_BYTES,
+    sendBufferSize: SOCKET_BUFFER_BYTES,
+    lookup: (host, _options, callback) => callback(null, host, family)
+  })
+
+const bind = (socket: Socket, port: number, address: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    socket.once('error', reject)
+    socket.bind(port, address, () => {
+      socket.off('error', reject)
+      // ICMP errors come here; QUIC has its own time-outs.
+      socket.on('error', () => {})
+      resolve()
+    })
+  })
+
+const connect = (socket: Socket, port: number): Promise<void> =>
+  new Promise((resolve, reject) =>
+    socket.connect(port, LOOPBACK, (error?: Error) => (error === undefined ? resolve() : reject(error)))
+  )
+
+/** Opens the external socket; nothing else listens on an address that others can reach. */
+export function createUdpMux(init: UdpMuxInit): UdpMux {
+  const limits: UdpMuxLimits = {
+    maxFlows: MAX_FLOWS,
+    maxNewcomers: MAX_NEWCOMERS,
+    maxNewcomersPerSource: MAX_NEWCOMERS_PER_SOURCE,
+    handshakeMs: HANDSHAKE_MS,
+    lingerMs: LINGER_MS,
+    adoptedIdleMs: ADOPTED_IDLE_MS,
+    ...init.limits
+  }
+  const family = isIPv6(init.host) ? 6 : 4
+  const external = openSocket(family)
+  const flows = new Map<string, Flow>()
+  const byServerLeg = new Map<number, Flow>()
+  /** Oldest first. */
+  const newcomers = new Set<Flow>()
+  const perSource = new Map<string, number>()
+  const strays = new Set<(remote: Remote) => void>()
+  const closing: Array<Promise<void>> = []
+  let dropped = 0
+  let isClosed = false
+
+  function closeSocket(socket: Socket): void {
+    const closed = new Promise<void>(resolve => socket.once('close', () => resolve()))
+    try {
+      socket.close()
+      if (isClosed) closing.push(closed)
+    } catch {
+      // Whoever owned it before has closed it.
+    }
+  }
+
+  function sendBy(socket: Socket, datagram: Uint8Array, port: number, host: string): void {
+    if (isClosed || socket.getSendQueueSize() > MAX_QUEUED_BYTES) dropped++
+    else socket.send(datagram, port, host)
+  }
+
+  function newFlow(remote: Remote, state: Flow['state']): Flow {
+    const flow: Flow = {
+      key: keyOf(remote.host, remote.port),
+      remote,
+      source: sourceOf(remote.host),
+      send: datagram => sendBy(external, datagram, remote.port, remote.host),
+      adopted: undefined,
+      server: undefined,
+      client: undefined,
+      holds: 0,
+      state,
+      sinceMs: performance.now()
+    }
+    flows.set(flow.key, flow)
+    return flow
+  }
+
+  /** Room for one more, at the expense of the oldest newcomer. */
+  function makeRoom(): boolean {
+    if (flows.size < limits.maxFlows) return true
+    const [oldest] = newcomers
+    if (oldest === undefined) return false
+    endFlow(oldest)
+    return true
+  }
+
+  function addNewcomer(flow: Flow): void {
+    flow.state = 'newcomer'
+    flow.sinceMs = performance.now()
+    newcomers.add(flow)
+    perSource.set(flow.source, (perSource.get(flow.source) ?? 0) + 1)
+  }
+
+  function dropNewcomer(flow: Flow): void {
+    if (!newcomers.delete(flow)) return
+    const left = (perSource.get(flow.source) ?? 1) - 1
+    if (left > 0) perSource.set(flow.source, left)
+    else perSource.delete(flow.source)
+  }
+
+  function mayAdmit(source: string): boolean {
+    if ((perSource.get(source) ?? 0) >= limits.maxNewcomersPerSource) return false
+    if (newcomers.size >= limits.maxNewcomers) {
+      const [oldest] = newcomers
+      if (oldest !== undefined) endFlow(oldest)
+    }
+    return true
+  }
+
+  function closeLeg(leg: Leg | undefined): void {
+    if (leg === undefined) return
+    stopRepeating(leg)
+    leg.waiting.length = 0
+    closeSocket(leg.socket)
+  }
+
+  function endFlow(flow: Flow): void {
+    dropNewcomer(flow)
+    flows.delete(flow.key)
+    if (flow.server !== undefined) byServerLeg.delete(flow.server.port)
+    closeLeg(flow.server)
+    closeLeg(flow.client)
+    if (flow.adopted !== undefined) closeSocket(flow.adopted)
+  }
+
+  function openLeg(flow: Flow, nativePort: number | undefined): Leg {
+    const socket = openSocket(4)
+    const leg: Leg = {
+      socket,
+      port: 0,
+      nativePort,
+      isOpen: false,
+      waiting: [],
+      ids: new Set(),
+      idLength: 0,
+      opened: Promise.resolve(),
+      flight: undefined
+    }
+    socket.on('message', (datagram, from) => {
+      if (leg.nativePort === undefined) {
+        leg.nativePort = from.port
+        connect(socket, from.port).then(
+          () => flush(leg),
+          () => {}
+        )
+      } else if (leg.nativePort !== from.port) return
+      if (isLongHeader(datagram)) {
+        remember(leg, datagram)
+        if (leg.flight !== undefined && leg.flight.datagrams.length < REPEAT.datagrams) {
+          leg.flight.datagrams.push(datagram)
+        }
+      }
+      flow.send(datagram)
+    })
+    leg.opened = bind(socket, 0, LOOPBACK).then(async () => {
+      leg.port = socket.address().port
+      if (nativePort === undefined) return
+      await connect(socket, nativePort)
+      flush(leg)
+    })
+    leg.opened.catch(() => {})
+    return leg
+  }
+
+  function startRepeating(flow: Flow, leg: Leg): void {
+    let times = 0
+    const timer = setInterval(() => {
+      if (++times > REPEAT.times) stopRepeating(leg)
+      else for (const datagram of leg.flight?.datagrams ?? []) flow.send(datagram)
+    }, REPEAT.everyMs)
+    leg.flight = { datagrams: [], timer }
+  }
+
+  function stopRepeating(leg: Leg): void {
+    clearInterval(leg.flight?.timer)
+    leg.flight = undefined
+  }
+
+  function remember(leg: Leg, datagram: Uint8Array): void {
+    const id = sourceId(datagram)
+    if (id === '' || leg.ids.has(id)) return
+    leg.idLength = id.length
+    leg.ids.add(id)
+    const [oldest] = leg.ids
+    if (leg.ids.size > MAX_IDS && oldest !== undefined) leg.ids.delete(oldest)
+  }
+
+  function flush(leg: Leg): void {
+    leg.isOpen = true
+    for (const datagram of leg.waiting.splice(0)) toNative(leg, datagram)
+  }
+
+  function toNative(leg: Leg, datagram: Uint8Array): void {
+    if (leg.isOpen && leg.socket.getSendQueueSize() <= MAX_QUEUED_BYTES) leg.socket.send(datagram)
+    else if (!leg.isOpen && leg.waiting.length < MAX_WAITING) leg.waiting.push(datagram)
+    else dropped++
+  }
+
+  /** Lets the peer's handshake in. */
+  function openServer(flow: Flow): Leg | undefined {
+    const port = init.serverPort?.()
+    if (port === undefined) return undefined
+    const leg = openLeg(flow, port)
+    flow.server = leg
+    leg.opened.then(
+      () => {
+        if (flow.server === leg && flows.get(flow.key) === flow) byServerLeg.set(leg.port, flow)
+      },
+      () => endFlow(flow)
+    )
+    return leg
+  }
+
+  function onDatagram(datagram: Uint8Array, from: { address: string; port: number }): void {
+    const flow = flows.get(keyOf(from.address, from.port))
+    if (flow === undefined) onStranger(datagram, from)
+    else deliver(flow, datagram)
+  }
+
+  function onStranger(datagram: Uint8Array, { address: host, port }: { address: string; port: number }): void {
+    if (init.serverPort?.() === undefined || !isFirstInitial(datagram)) {
+      for (const listener of strays) listener({ host, port })
+      return
+    }
+    if (!mayAdmit(sourceOf(host)) || !makeRoom()) {
+      dropped++
+      return
+    }
+    const flow = newFlow({ host, port }, 'newcomer')
+    addNewcomer(flow)
+    const leg = openServer(flow)
+    if (leg !== undefined) toNative(leg, datagram)
+  }
+
+  /** Every datagram of every flow passes here: no filter on the fixed bit, it is greased (RFC 9287). */
+  function deliver(flow: Flow, datagram: Uint8Array): void {
+    const { client, server } = flow
+    if (flow.state === 'ended' && isFirstInitial(datagram) && mayAdmit(flow.source)) addNewcomer(flow)
+    if (client === undefined) {
+      const leg = server ?? (isFirstInitial(datagram) ? openServer(flow) : undefined)
+      if (leg !== undefined) toNative(leg, datagram)
+      return
+    }
+    if (server === undefined) {
+      // The peer may dial us while we dial it.
+      const isTheirs = isFirstInitial(datagram) && !client.ids.has(destinationId(datagram, client.idLength))
+      const leg = isTheirs ? openServer(flow) : client
+      if (leg === undefined) return
+      if (leg === client && leg.flight !== undefined && isLongHeader(datagram)) stopRepeating(leg)
+      toNative(leg, datagram)
+      return
+    }
+    const isLong = isLongHeader(datagram)
+    if (client.ids.has(destinationId(datagram, client.idLength))) {
+      if (isLong) stopRepeating(client)
+      toNative(client, datagram)
+    } else if (isLong || server.ids.has(destinationId(datagram, server.idLength))) toNative(server, datagram)
+    else {
+      toNative(client, datagram)
+      toNative(server, datagram)
+    }
+  }
+
+  function hold(flow: Flow): Hold {
+    dropNewcomer(flow)
+    flow.state = 'held'
+    flow.holds++
+    let isHeld = true
+    return {
+      remote: flow.remote,
+      isAdopted: flow.adopted !== undefined,
+      release(now = false) {
+        if (!isHeld) return
+        isHeld = false
+        flow.holds--
+        if (flow.holds > 0 || flows.get(flow.key) !== flow) return
+        if (now && flow.adopted === undefined) {
+          endFlow(flow)
+          return
+        }
+        flow.state = now ? 'adopted' : 'ended'
+        flow.sinceMs = performance.now()
+      }
+    }
+  }
+
+  const sweep = setInterval(
+    () => {
+      const nowMs = performance.now()
+      for (const flow of flows.values()) {
+        const ageMs = nowMs - flow.sinceMs
+        const limitMs = {
+          held: Number.POSITIVE_INFINITY,
+          newcomer: limits.handshakeMs,
+          adopted: limits.adoptedIdleMs,
+          ended: limits.lingerMs
+        }[flow.state]
+        if (ageMs > limitMs) endFlow(flow)
+      }
+    },
+    Math.min(SWEEP_MS, limits.handshakeMs, limits.lingerMs, limits.adoptedIdleMs)
+  )
+  sweep.unref()
+
+  external.on('message', onDatagram)
+  const bound = bind(external, init.port, init.host)
+  bound.catch(() => {})
+
+  return {
+    bound,
+    host: init.host,
+    family,
+    get port() {
+      return external.address().port
+    },
+    get flowCount() {
+      return flows.size
+    },
+    get newcomerCount() {
+      return newcomers.size
+    },
+    get dropped() {
+      return dropped
+    },
+    hasAdopted: ({ host, port }) => flows.get(keyOf(host, port))?.adopted !== undefined,
+    hold({ host, port }) {
+      const flow = flows.get(keyOf(host, port))
+      return flow === undefined ? undefined : hold(flow)
+    },
+    async dial(remote, repeat = false) {
+      let flow = flows.get(keyOf(remote.host, remote.port))
+      if (flow === undefined) {
+        if (!makeRoom()) throw new FlowsFullError(limits.maxFlows)
+        flow = newFlow(remote, 'held')
+      }
+      const held = hold(flow)
+      flow.client ??= openLeg(flow, init.client.port)
+      const leg = flow.client
+      if (repeat && leg.flight === undefined) startRepeating(flow, leg)
+      try {
+        await leg.opened
+      } catch (error) {
+        held.release(true)
+        throw error
+      }
+      return {
+        ...held,
+        legPort: leg.port,
+        confirm() {
+          init.client.port ??= leg.nativePort
+        }
+      }
+    },
+    accept(legPort) {
+      const flow = byServerLeg.get(legPort)
+      return flow === undefined ? undefined : hold(flow)
+    },
+    send: (datagram, { host, port }) => sendBy(external, datagram, port, host),
+    onStray(listener) {
+      strays.add(listener)
+      return () => strays.delete(listener)
+    },
+    adopt(socket, remote, isForeign) {
+      let flow = flows.get(keyOf(remote.host, remote.port))
+      if (flow === undefined) {
+        if (!makeRoom()) throw new FlowsFullError(limits.maxFlows)
+        flow = newFlow(remote, 'adopted')
+      }
+      dropNewcomer(flow)
+      const { adopted: before } = flow
+      flow.adopted = socket
+      if (before !== undefined && before !== socket) closeSocket(before)
+      if (flow.state !== 'held') {
+        flow.state = 'adopted'
+        flow.sinceMs = performance.now()
+      }
+      const adopted = flow
+      flow.send = isConnected(socket)
+        ? datagram => {
+            if (socket.getSendQueueSize() > MAX_QUEUED_BYTES) dropped++
+            else socket.send(datagram)
+          }
+        : datagram => sendBy(socket, datagram, remote.port, remote.host)
+      socket.removeAllListeners('message')
+      socket.removeAllListeners('error')
+      socket.on('error', () => {})
+      socket.once('close', () => {
+        if (flows.get(adopted.key) === adopted && adopted.adopted === socket) endFlow(adopted)
+      })
+      socket.on('message', (datagram, from) => {
+        if (from.address === remote.host && from.port === remote.port && !isForeign(datagram))
+          deliver(adopted, datagram)
+      })
+    },
+    async close() {
+      if (!isClosed) {
+        isClosed = true
+        clearInterval(sweep)
+        strays.clear()
+        for (const flow of flows.values()) endFlow(flow)
+        await bound.catch(() => {})
+        closeSocket(external)
+      }
+      await Promise.all(closing)
+    }
+  }
+}
+
+function isConnected(socket: Socket): boolean {
+  try {
+    socket.remoteAddress()
+    return true
+  } catch {
+    return false
+  }
+}
