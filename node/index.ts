@@ -73,6 +73,8 @@ export {
 export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protocols.ts'
 export { createPunchCounters } from './net/punching/counters.ts'
 export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'
+export { type Connectivity, registerReachability } from './net/reachability/metrics.ts'
+export type { NatKindSeen, Reachability, ReachabilityState } from './net/reachability/reachability.types.ts'
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
 export type { StorageNode } from './node.ts'

@@ -9,7 +9,8 @@ import {
   loadKeyFile,
   type Metrics,
   type Network,
-  type NetworkNode
+  type NetworkNode,
+  registerReachability
 } from '../node/index.ts'
 import type { RelayConfig } from './config.ts'
 import { createHttpServer, listen, type Routes } from './http.ts'
@@ -42,11 +43,20 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
     relayLimits: config.relayLimits,
     log
   })
-  const network = createNetwork({ node, identity, own: null, members: null, limits: config.limits, log })
+  const network = createNetwork({
+    node,
+    identity,
+    own: null,
+    members: null,
+    limits: config.limits,
+    announced: config.announce,
+    log
+  })
   const startedAtMs = performance.now()
   let ready = false
   let port = 0
   registerGauges(metrics, node)
+  registerReachability(metrics, network)
   const routes = createRoutes({ node, network, metrics, isReady: () => ready, uptimeSeconds })
   const http: Server = createHttpServer(routes)
 
@@ -98,6 +108,7 @@ function createRoutes(parts: {
         p2p: { connected: connections.length, replicating: 0, relay: reservations.length },
         peerId: network.self,
         multiaddrs: network.multiaddrs(),
+        reachabilityDetail: network.reachability(),
         metrics: { reservations: reservations.length, circuits: circuitsOf(node) }
       }
     }
