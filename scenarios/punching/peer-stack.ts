@@ -9,7 +9,7 @@ export interface LabPeer {
   watch: Watch
   /** The product's requests; null of a stock peer, which has none. */
   network: Network | null
-  facts: () => Pick<PeerFacts, 'attempts' | 'failures'>
+  facts: (peerId: string) => Pick<PeerFacts, 'attempts' | 'failures'>
   /** Reachable through a relay, or announced, and connected to one. */
   isReady: () => boolean
   start: () => Promise<void>

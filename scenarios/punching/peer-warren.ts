@@ -6,6 +6,7 @@ import {
   ephemeralIdentity,
   GENEROUS_LIMITS,
   type NetworkHandlers,
+  type PunchReport,
   silentLog
 } from '../../node/index.ts'
 import type { OpenRequest } from './peer.types.ts'
@@ -13,12 +14,17 @@ import { ANY, type LabPeer, ownAddresses } from './peer-stack.ts'
 import { watchConnections } from './watch.ts'
 
 const BLOCK_BYTES = 64 * 1024
+/** Of one run; a punch ends after some attempts. */
+const MAX_REPORTS = 256
+/** Outcomes of attempts that left the two directly connected. */
+const WON: Array<PunchReport['outcome']> = ['direct', 'overtaken', 'unilateral', 'hard', 'met']
 
 export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
   const { family, relays, publicAddress } = options
   const own = (address: string): string[] => ownAddresses(options, address)
   const identity = await ephemeralIdentity()
   const log = silentLog()
+  const reports: PunchReport[] = []
   const node = await createNetworkNode({
     role: 'node',
     identity,
@@ -26,6 +32,11 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
     announce: publicAddress === undefined ? [] : own(publicAddress),
     relays,
     enableDht: false,
+    punching: {
+      onReport: report => {
+        if (reports.length < MAX_REPORTS) reports.push(report)
+      }
+    },
     limits: GENEROUS_LIMITS,
     log
   })
@@ -36,7 +47,16 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
     libp2p,
     watch,
     network,
-    facts: () => ({ attempts: null, failures: [] }),
+    facts: peerId => {
+      const about = reports.filter(report => report.peerId === peerId)
+      return {
+        // Only who opened the stream counts attempts; the other side has one each time.
+        attempts: about.length === 0 ? null : Math.max(...about.map(({ attempt }) => attempt)),
+        failures: about
+          .filter(({ outcome }) => !WON.includes(outcome))
+          .map(({ outcome, transport }) => `${outcome} (${transport})`)
+      }
+    },
     isReady: () =>
       anchors
         .states()

@@ -98,7 +98,7 @@ async function direct({ id, peerId, withinMs }: Omit<MeetRequest, 'via'>): Promi
 
 function facts({ id, peerId }: { id: string; peerId: string }): PeerFacts {
   const found = peer(id)
-  return { connections: found.watch.of(peerId), ...found.facts() }
+  return { connections: found.watch.of(peerId), ...found.facts(peerId) }
 }
 
 async function mark({ id }: { id: string }): Promise<Record<string, never>> {
