@@ -1,7 +1,7 @@
 /**
  * What two Warren peers are expected to come to, by what is between them and by transport: the one table that results
  * are held against. It stands on `harness/expected-punches.ts`, which says what any puncher with one port a side can do,
- * and adds what the product does beyond (hard pairs over UDP) and what it cannot, with the reason. Pure.
+ * and adds what the product does beyond: hard pairs over UDP. Pure.
  */
 import { behaviourOf, type NatBehaviour, type NatKind } from '../../netem/index.ts'
 import { expectedPunch } from '../harness/expected-punches.ts'
@@ -51,10 +51,7 @@ export function expected(a: Place, b: Place, transport: PunchTransport, stack: S
     return { path: 'direct', method: 'unilateral', why: 'the far end dials the address that is public' }
   if (stack === 'stock') return relayed('nothing is punched', STOCK_FAILURE[transport])
   const punch = expectedPunch(sideA, sideB, transport === 'tcp' ? 'tcp' : 'udp')
-  const bothKeep = keeps(sideA) && keeps(sideB)
-  if (punch.path === 'direct' && (bothKeep || transport === 'quic'))
-    return { path: 'direct', method: 'ordinary', why: punch.why }
-  if (punch.path === 'direct') return relayed(punch.why, UNEXPECTED_SYN)
+  if (punch.path === 'direct') return { path: 'direct', method: 'ordinary', why: punch.why }
   if (transport === 'tcp') return relayed(punch.why)
   return hard(sideA, sideB) ?? relayed(punch.why)
 }
@@ -79,9 +76,6 @@ export function judge({ path, method, knownFailure }: Expected, successes: numbe
 const MANY_RUNS = 20
 const HARD_SHARE = 0.95
 const HARD_SHARE_OF_FEW = 0.5
-
-const UNEXPECTED_SYN =
-  'nothing listens on the port that dials leave from, so a SYN from a port that nobody was told of is refused'
 
 /** Upstream says so itself: js-libp2p issue 2620, js-libp2p-quic issue 68, libp2p test-plans issue 864. */
 const STOCK_FAILURE: Record<PunchTransport, string> = {

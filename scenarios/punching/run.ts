@@ -42,7 +42,7 @@ const BOTH_WITHIN_MS = 3000
 const TRANSFER_BYTES = 256 * 1024
 const TRANSFER_WITHIN_MS = 20_000
 /** A relayed connection that nothing uses any more may take this long to be closed. */
-const SETTLE_WITHIN_MS = 1500
+const SETTLE_WITHIN_MS = 4000
 const LOOK_EVERY_MS = 100
 /** Where a peer listens that tells its address. */
 const PUBLIC_PORT = 42_001
@@ -64,16 +64,20 @@ export async function runPair(context: RunContext, pair: PairRun, number: number
     const withinMs = isDirect(atA) ? BOTH_WITHIN_MS : 0
     const atB = await b.direct({ id, peerId: openedA.peerId, withinMs })
     const directMs = timeToDirect(atA, atB)
-    const known = { directMs, attempts: attemptsOf(atA, atB), failures: [...atA.failures, ...atB.failures] }
-    if (directMs === null) return { ...known, relayBytesAfter: 0 }
-    if (pair.stack === 'stock') return { ...known, relayBytesAfter: 0 }
+    if (directMs === null || pair.stack === 'stock') return { directMs, relayBytesAfter: 0, ...punchesOf([atA, atB]) }
     await settled(a, { id, peerId: openedB.peerId }, signal)
     await Promise.all([a.mark({ id }), b.mark({ id })])
     const transfer = { id, peerId: openedB.peerId, bytes: TRANSFER_BYTES, withinMs: TRANSFER_WITHIN_MS }
     const { isIntact } = await a.transfer(transfer)
     const after = await Promise.all([a.facts({ id, peerId: openedB.peerId }), b.facts({ id, peerId: openedA.peerId })])
     const relayBytesAfter = after.reduce((sum, facts) => sum + relayedBytes(facts), 0)
-    return { ...known, relayBytesAfter, ...(isIntact ? {} : { problem: 'the transfer came out otherwise' }) }
+    // Asked late: a punch is reported when both sides are done with it.
+    return {
+      directMs,
+      relayBytesAfter,
+      ...punchesOf(after),
+      ...(isIntact ? {} : { problem: 'the transfer came out otherwise' })
+    }
   } catch (error) {
     signal.throwIfAborted()
     return { directMs: null, attempts: null, relayBytesAfter: 0, failures: [], problem: (error as Error).message }
@@ -122,10 +126,13 @@ export function timeToDirect(a: PeerFacts, b: PeerFacts): number | null {
   return Math.round((Math.max(directA.openAtMs, directB.openAtMs) - relayed.openAtMs) * 10) / 10
 }
 
-/** Whichever side counts; the other sees what it was asked for. */
-function attemptsOf(...sides: PeerFacts[]): number | null {
+/** Whichever side counts attempts; the other sees what it was asked for. */
+function punchesOf(sides: readonly PeerFacts[]): Pick<RunResult, 'attempts' | 'failures'> {
   const told = sides.flatMap(({ attempts }) => attempts ?? [])
-  return told.length === 0 ? null : Math.max(...told)
+  return {
+    attempts: told.length === 0 ? null : Math.max(...told),
+    failures: sides.flatMap(({ failures }) => failures)
+  }
 }
 
 function relayedBytes({ connections }: PeerFacts): number {
