@@ -5,12 +5,15 @@ import {
   createNetwork,
   createNetworkNode,
   createPunchCounters,
+  createReflector,
   type Log,
   loadKeyFile,
   type Metrics,
   type Network,
   type NetworkNode,
-  registerReachability
+  type Reflector,
+  registerReachability,
+  serveReflector
 } from '../node/index.ts'
 import type { RelayConfig } from './config.ts'
 import { createHttpServer, listen, type Routes } from './http.ts'
@@ -53,10 +56,14 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
     log
   })
   const startedAtMs = performance.now()
+  const { hosts, ports } = config.reflector
+  const reflector = ports.length === 0 ? null : createReflector({ ports, ...(hosts.length > 0 ? { hosts } : {}) })
+  let reflecting: Awaited<ReturnType<typeof serveReflector>> | undefined
   let ready = false
   let port = 0
   registerGauges(metrics, node)
   registerReachability(metrics, network)
+  if (reflector !== null) registerReflectorGauges(metrics, reflector)
   const routes = createRoutes({ node, network, metrics, isReady: () => ready, uptimeSeconds })
   const http: Server = createHttpServer(routes)
 
@@ -70,14 +77,19 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
     httpPort: () => port,
     async start(env = {}) {
       port = await listen(http, config.healthPort, env)
+      await reflector?.start()
+      reflecting = await serveReflector({ libp2p: node.libp2p, reflector, hosts })
       await network.start()
       ready = true
-      log.info({ peerId: identity.peerId, addresses: network.multiaddrs(), port }, 'relay ready')
+      const reflects = reflector?.ports() ?? []
+      log.info({ peerId: identity.peerId, addresses: network.multiaddrs(), port, reflects }, 'relay ready')
     },
     async stop() {
       ready = false
       http.close()
       http.closeIdleConnections()
+      await reflecting?.stop()
+      reflector?.stop()
       await network.stop()
       http.closeAllConnections()
     }
@@ -161,4 +173,12 @@ function registerGauges(metrics: Metrics, node: NetworkNode): void {
     () => reservationsOf(node).length
   )
   metrics.gauge('warren_relay_circuits', 'Circuits it carries now', [], () => circuitsOf(node))
+}
+
+function registerReflectorGauges(metrics: Metrics, reflector: Reflector): void {
+  const what = { answered: 'answered', refused: 'of no known peer', limited: 'over a rate' } as const
+  for (const [name, words] of Object.entries(what) as Array<[keyof typeof what, string]>) {
+    const help = `Datagrams the UDP reflector heard since its start, ${words}`
+    metrics.gauge(`warren_reflector_${name}`, help, [], () => reflector.counts()[name])
+  }
 }
