@@ -64,7 +64,9 @@ const FOREIGN_DRIVERS = [
 /** CommonJS packages inside an ES module find their `require` here. */
 const BANNER = [
   "import { createRequire as __createRequire } from 'node:module'",
-  'const require = __createRequire(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname'
+  'const require = __createRequire(import.meta.url), __filename = import.meta.filename',
+  // An ES module in the bundle may declare its own, of the same value: var allows both.
+  'var __dirname = import.meta.dirname'
 ].join('\n')
 
 /** Turns on Node's cache of compiled code before the program itself is read; the cache may be read-only. */
