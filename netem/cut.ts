@@ -12,7 +12,8 @@ export function cutRuleset(control: string): string {
     `delete table inet ${CUT_TABLE}`,
     `table inet ${CUT_TABLE} {`,
     '  chain input {',
-    '    type filter hook prerouting priority raw; policy drop;',
+    // Behind the shaper, so that what it holds at that moment is dropped too.
+    '    type filter hook prerouting priority raw + 10; policy drop;',
     '    iifname "lo" accept',
     `    ip saddr ${control} accept`,
     '  }',

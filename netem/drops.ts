@@ -29,10 +29,13 @@ type Family = 'ip' | 'ip6'
 const familiesOf = (plan: Plan): Family[] =>
   plan.networks.some(({ ipv6 }) => ipv6 !== undefined) ? ['ip', 'ip6'] : ['ip']
 
-/** Undoes either rule set; harmless where nothing is dropped or marked. */
+/**
+ * Undoes either rule set; harmless where nothing is dropped or marked. The chain stays, without a rule: with a base chain
+ * that is deleted the kernel drops every packet that a shaper holds in its namespace, whoever sent it.
+ */
 export function noDrops(plan: Plan): string {
   return familiesOf(plan)
-    .map(family => `table ${family} ${DROP_TABLE}\ndelete table ${family} ${DROP_TABLE}\n`)
+    .map(family => `table ${family} ${DROP_TABLE}\nflush table ${family} ${DROP_TABLE}\n`)
     .join('')
 }
 
@@ -134,10 +137,11 @@ function ruleset(plan: Plan, rules: Record<Family, Set<string>>): string {
   return familiesOf(plan)
     .flatMap(family => [
       `table ${family} ${DROP_TABLE}`,
-      `delete table ${family} ${DROP_TABLE}`,
+      `flush table ${family} ${DROP_TABLE}`,
       `table ${family} ${DROP_TABLE} {`,
       '  chain arriving {',
-      '    type filter hook prerouting priority raw - 10; policy accept;',
+      // Behind the shaper, which is in raw: a chain that comes in before it has what is held go through the shaper again.
+      '    type filter hook prerouting priority raw + 10; policy accept;',
       ...[...rules[family]].map(rule => `    ${rule}`),
       '  }',
       '}',

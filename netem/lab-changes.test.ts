@@ -107,4 +107,7 @@ describe('a lab that is changed while it stands', function () {
     deepEqual(facts.together, { lost: [alice, ...others], afterOne: others, elsewhere: others, healed: [] })
     deepEqual(facts.rulesLeft, [])
   })
+
+  it('takes nothing from a link that holds packets when others are parted, and goes on shaping after a rebind', () =>
+    deepEqual(facts.held, { throughDrops: ['first'], afterRebind: ['fourth'] }))
 })

@@ -261,6 +261,13 @@ interface NatEnvironment {
   NAT_TCP_TIMEOUT_S?: number | undefined
 }
 
+/** Whoever wrote a word wrong looks for that word. */
+function problem(issue: z.core.$ZodIssue): string {
+  const { path, message, input } = issue
+  const isWord = issue.code === 'invalid_value' && typeof input === 'string'
+  return `${path.join('.')}: ${isWord ? `'${input}' is not one of: ${issue.values.join(', ')}` : message}`
+}
+
 /**
  * Reads `NAT_KIND NAT_INSIDE NAT_GATEWAY NAT_OUTSIDE` (a router has all four), `NAT_MAPPING NAT_FILTERING
  * NAT_ALLOCATION NAT_BLOCK_PORTS NAT_HAIRPIN NAT_UDP_BLOCKED NAT_UDP_TIMEOUT_S NAT_UDP_STREAM_TIMEOUT_S NAT_TCP_TIMEOUT_S`
@@ -271,10 +278,8 @@ interface NatEnvironment {
  * @throws LegConfigInvalidError with every problem
  */
 export function readLegConfig(env: NodeJS.ProcessEnv): LegConfig {
-  const result = schema.safeParse(env)
-  if (!result.success) {
-    throw new LegConfigInvalidError(result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`))
-  }
+  const result = schema.safeParse(env, { reportInput: true })
+  if (!result.success) throw new LegConfigInvalidError(result.error.issues.map(problem))
   const { NAT_KIND, NAT_INSIDE, NAT_GATEWAY, NAT_OUTSIDE, NAT_UPLINK, NAT_HOST, ROUTES, LINKS, LEG_READY_FILE } =
     result.data
   return {

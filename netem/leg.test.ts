@@ -75,6 +75,7 @@ describe('readLegConfig', () => {
         for (const name of ['NAT_KIND', 'NAT_INSIDE', 'LINKS.0.address', 'LINKS.0.up', 'ROUTES']) {
           ok(error.message.includes(name), `${name} is missing in ${error.message}`)
         }
+        ok(error.message.includes("'conical' is not one of: none, firewall, "), error.message)
         return true
       }
     )

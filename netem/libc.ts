@@ -116,10 +116,10 @@ export class QueueSocket {
     for (let n = 0; n < count; n++) {
       const length = this.#headers.readUInt32LE(n * MMSGHDR_BYTES + MMSGHDR_LENGTH_OFFSET)
       const start = n * SLOT_BYTES
-      const errno = readReply(this.#bytes, start, start + length)
-      if (errno === null) each(this.#bytes, start, start + length)
-      else if (errno === 0) this.#unanswered--
-      else throw new SystemCallError('a request to NFQUEUE', errno)
+      const reply = readReply(this.#bytes, start, start + length)
+      if (reply === null) each(this.#bytes, start, start + length)
+      else if (reply === 'done') this.#unanswered--
+      else if (reply !== 'gone') throw new SystemCallError('a request to NFQUEUE', reply.errno)
     }
     return Math.max(0, count)
   }

@@ -7,6 +7,7 @@
 const NLMSG_ERROR = 2
 const NLM_F_REQUEST = 1
 const NLM_F_ACK = 4
+const ENOENT = 2
 const SUBSYSTEM_QUEUE = 3
 const MESSAGE_PACKET = SUBSYSTEM_QUEUE * 256
 const MESSAGE_VERDICT = MESSAGE_PACKET + 1
@@ -71,10 +72,24 @@ function configRequest(queue: number, attribute: number, data: Buffer): Buffer {
   return message
 }
 
-/** What the kernel answers to a request: the error number (0: done), or null when this is another message. */
-export function readReply(bytes: DataView, start: number, end: number): number | null {
+/** What the kernel answers to a message of ours. */
+export type Reply =
+  | 'done'
+  /**
+   * A verdict came for a packet that is not held any more: the kernel drops everything it holds for a namespace when a
+   * base chain there is deleted, and what came by an interface when that goes down.
+   */
+  | 'gone'
+  | { errno: number }
+
+/** Reads the reply in `bytes` from `start` to `end`, or null when it is another message. */
+export function readReply(bytes: DataView, start: number, end: number): Reply | null {
   if (end - start < HEADER_BYTES || bytes.getUint16(start + 4, true) !== NLMSG_ERROR) return null
-  return -bytes.getInt32(start + 16, true)
+  const errno = -bytes.getInt32(start + 16, true)
+  if (errno === 0) return 'done'
+  const isOfVerdict =
+    end - start >= HEADER_BYTES + 6 && bytes.getUint16(start + HEADER_BYTES + 4, true) === MESSAGE_VERDICT
+  return isOfVerdict && errno === ENOENT ? 'gone' : { errno }
 }
 
 /** A packet that awaits its verdict. */

@@ -154,8 +154,24 @@ describe('NFQUEUE messages', () => {
     const reply = new DataView(new ArrayBuffer(36))
     reply.setUint16(4, 2, true)
     reply.setInt32(16, -1, true)
-    equal(readReply(reply, 0, 36), 1)
+    deepEqual(readReply(reply, 0, 36), { errno: 1 })
     equal(readReply(bytes, 0, VERDICT_BYTES), null)
+    reply.setInt32(16, 0, true)
+    equal(readReply(reply, 0, 36), 'done')
+  })
+
+  it('tells a verdict that came too late from a request that was refused', () => {
+    const answerTo = (message: Buffer): DataView => {
+      const reply = Buffer.alloc(20 + message.length)
+      reply.writeUInt16LE(2, 4)
+      reply.writeInt32LE(-2, 16)
+      message.copy(reply, 20)
+      return new DataView(reply.buffer, reply.byteOffset, reply.length)
+    }
+    const late = answerTo(replacingVerdict(7, 9, Uint8Array.of(1)))
+    equal(readReply(late, 0, late.byteLength), 'gone')
+    const refused = answerTo(bindRequests(7)[0]!)
+    deepEqual(readReply(refused, 0, refused.byteLength), { errno: 2 })
   })
 
   it('lets other bytes pass in a whole word, the true length said', () => {

@@ -1,23 +1,21 @@
 /** The `docker` runtime: a plan as a Compose project, brought up through testcontainers. */
-import { execFile } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import { ensureImages, projectName, renderCompose, writeHostFiles } from '../../compose/index.ts'
 import { CONTROL_PORT_BASE, type Plan, PORTS_PER_SLOT, prefixesOf } from '../../netem/index.ts'
 import { startCaptures } from './docker-captures.ts'
 import { composeEnvironment, dockerClient, logsOf } from './docker-client.ts'
 import { COMPOSE_FILE, KEYS_FOLDER, keepLogs, removeDocker } from './docker-down.ts'
 import { EngineError } from './docker-errors.ts'
+import { probeDocker } from './docker-probe.ts'
 import { containerFinder, type Project } from './docker-project.ts'
 import { dockerTestnet, legReady, legServices, listen } from './docker-testnet.ts'
 import { HostDiedError, InterruptedError } from './errors.ts'
 import { listeningPorts } from './processes.ts'
 import type { Capability, Runtime, UpOptions } from './runtime.ts'
 
-const run = promisify(execFile)
 const CAPABILITIES: Capability[] = [
   'nat',
   'delay',
@@ -35,18 +33,11 @@ const CAPABILITIES: Capability[] = [
   'nat64',
   'impair'
 ]
-const PROBE_TIMEOUT_MS = 15_000
-const FIX = 'make docker-engine'
-/** The engine is there, and this user may not speak to it. */
-const JOIN_GROUP = 'sudo usermod -aG docker "$USER", then log in again'
-/** It drops packets for containers of other bridges, and `trusted_host_interfaces` came with 28.2. */
-const DEAF_ENGINE = /^28\.[01]\./
 /** A small testnet's share of the time to listen, and each host's. */
 const BASE_TIMEOUT_MS = 90_000
 const HOST_TIMEOUT_MS = 3000
 const LEG_WITHIN_MS = 60_000
 const LOOK_EVERY_MS = 250
-const COMPOSE_MAJOR = 2
 
 const projectOf = (plan: Plan, folder: string, runName: string): Project => ({
   run: runName,
@@ -54,41 +45,12 @@ const projectOf = (plan: Plan, folder: string, runName: string): Project => ({
   name: projectName(plan, runName)
 })
 
-async function asked(args: string[]): Promise<{ said: string } | { failed: string }> {
-  try {
-    const { stdout } = await run('docker', args, { timeout: PROBE_TIMEOUT_MS })
-    return { said: stdout.trim() }
-  } catch (error) {
-    const { stderr = '', message } = error as { stderr?: string; message: string }
-    return { failed: (stderr.trim() || message).split('\n').at(-1)! }
-  }
-}
-
 export const dockerRuntime: Runtime = {
   name: 'docker',
 
   async probe() {
-    const [engine, compose] = await Promise.all([
-      asked(['version', '--format', '{{.Server.Version}}']),
-      asked(['compose', 'version', '--short'])
-    ])
-    const missing = []
-    if ('failed' in engine)
-      missing.push({
-        what: 'a Docker engine',
-        why: engine.failed,
-        fix: /permission denied/i.test(engine.failed) ? JOIN_GROUP : FIX
-      })
-    else if (DEAF_ENGINE.test(engine.said))
-      missing.push({
-        what: 'networks that trust each other',
-        why: `engine ${engine.said} drops what a router hands to another bridge and has no option against it`,
-        fix: `upgrade the engine to 28.2 or later (or ${FIX} on a Debian without one)`
-      })
-    if ('failed' in compose) missing.push({ what: 'Docker Compose v2', why: compose.failed, fix: FIX })
-    else if (Number(compose.said.replace(/^v/, '').split('.')[0]) < COMPOSE_MAJOR)
-      missing.push({ what: 'Docker Compose v2', why: `this is version ${compose.said}`, fix: FIX })
-    return { can: missing.length === 0 ? CAPABILITIES : [], missing }
+    const { versions, missing } = await probeDocker()
+    return { can: missing.length === 0 ? CAPABILITIES : [], versions, missing }
   },
 
   // The leg image has every tool.

@@ -4,7 +4,7 @@ import Table from 'cli-table3'
 import { CAPTURE_TOOLS, NAT64_PROGRAM, PORT_MAPPER } from '../../netem/index.ts'
 import { EMULATOR } from './guest.ts'
 import { findProgram, installCommand } from './programs.ts'
-import type { Capability, RuntimeName } from './runtime.ts'
+import type { Capability, Missing, RuntimeName } from './runtime.ts'
 import { RUNTIME_NAMES, runtimeNamed } from './runtimes.ts'
 import { tableStyle } from './table.ts'
 
@@ -12,7 +12,7 @@ export interface Diagnosis {
   node: string
   cores: number
   memoryGiB: number
-  runtimes: Record<RuntimeName, { can: Capability[]; missing: Array<{ what: string; why: string; fix: string }> }>
+  runtimes: Record<RuntimeName, { can: Capability[]; versions?: string[]; missing: Missing[] }>
   /** Programs some commands need. */
   tools: Array<{ name: string; here: boolean; what: string; fix: string }>
 }
@@ -49,8 +49,9 @@ export async function diagnose(): Promise<Diagnosis> {
 export function diagnosisText(diagnosis: Diagnosis): string {
   const table = new Table({ head: ['what', 'here', 'mend it'], style: tableStyle() })
   table.push(['Node.js', diagnosis.node, ''], ['machine', `${diagnosis.cores} cores, ${diagnosis.memoryGiB} GiB`, ''])
-  for (const [name, { can, missing }] of Object.entries(diagnosis.runtimes)) {
-    if (missing.length === 0) table.push([`RUNTIME=${name}`, `yes: ${can.join(' ')}`, ''])
+  for (const [name, { can, versions = [], missing }] of Object.entries(diagnosis.runtimes)) {
+    if (missing.length === 0)
+      table.push([`RUNTIME=${name}`, `${['yes', ...versions].join(', ')}: ${can.join(' ')}`, ''])
     for (const { what, why, fix } of missing) table.push([`RUNTIME=${name}`, `no ${what}: ${why}`, fix])
   }
   for (const { name, here, what, fix } of diagnosis.tools)

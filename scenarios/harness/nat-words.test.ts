@@ -66,6 +66,11 @@ describe('what a prober saw', () => {
     const twins = [{ localPort: 9, udp: 777, tcp: 777 }]
     equal(word(seen({ fresh: fresh(2000, 61_000, 33_000), again: [5, 5] }, twins), 'allocation'), 'deterministic')
     equal(word(seen({ fresh: fresh(2000, 61_000, 33_000), again: [5, 6] }, twins), 'allocation'), 'random')
+    const moved = [...twins, { localPort: 10, udp: 778, tcp: 778 }, { localPort: 11, udp: 779, tcp: 5000 }]
+    const computed = { fresh: fresh(2000, 61_000, 33_000), again: [5, 5] as [number, number] }
+    equal(word(seen(computed, moved), 'allocation'), 'deterministic', 'one computed port was taken')
+    const drawn = moved.map((each, n) => ({ ...each, tcp: n + 6000 }))
+    equal(word(seen(computed, drawn), 'allocation'), 'random')
     match(String(word(seen({ fresh: [{ localPort: 1, port: null }] }), 'allocation')), /^unclear/)
   })
 

@@ -94,9 +94,17 @@ function allocationOf(
   if (steps.every(step => step >= 1 && step <= SEQUENCE_STEP_MAX)) return 'sequential'
   // The same function of the same endpoints, whatever came before.
   const repeats = again === null || again[0] === again[1]
-  const isTwin = twins.length > 0 && twins.every(({ udp, tcp }) => udp !== null && udp === tcp)
-  if (isTwin && repeats) return 'deterministic'
+  if (repeats && areTwins(twins)) return 'deterministic'
   return Math.max(...ports) - Math.min(...ports) < BLOCK_SPAN_PORTS ? 'block' : 'random'
+}
+
+/**
+ * Whether UDP and TCP get the same port from the same endpoint. One pair of them may differ: a computed port that a flow
+ * to the same place already has is given as another one. Drawn ports hardly ever agree even once.
+ */
+function areTwins(twins: NatObservation['twins']): boolean {
+  const agreeing = twins.filter(({ udp, tcp }) => udp !== null && udp === tcp).length
+  return agreeing > 0 && agreeing >= twins.length - 1
 }
 
 function hairpinOf({ hairpin: { forth, back, source, expected } }: ProtocolObservation): ProtocolWords['hairpin'] {

@@ -164,8 +164,11 @@ export interface Missing {
 
 export interface Runtime {
   name: RuntimeName
-  /** What it can do here, and for what it cannot the reason and the one command that mends it. */
-  probe: () => Promise<{ can: Capability[]; missing: Missing[] }>
+  /**
+   * What it can do here, and for what it cannot the reason and the one command that mends it; with the versions of what it
+   * works with, where those are not its own.
+   */
+  probe: () => Promise<{ can: Capability[]; versions?: string[]; missing: Missing[] }>
   /** What this plan, or watching it so, needs besides and this machine lacks; empty when it can be brought up. Touches nothing. */
   lacks: (plan: Plan, options: { capture: boolean }) => Promise<Missing[]>
   /** Whether this slot's ports, subnets and names are free. */
