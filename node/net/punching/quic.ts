@@ -20,7 +20,8 @@ import type {
   Startable,
   Transport,
   TypedEventTarget,
-  Upgrader
+  Upgrader,
+  UpgraderWithoutEncryptionOptions
 } from '@libp2p/interface'
 import { serviceCapabilities, TypedEventEmitter, transportSymbol } from '@libp2p/interface'
 import { getNetConfig, getThinWaistAddresses } from '@libp2p/utils'
@@ -28,6 +29,7 @@ import { CODE_P2P, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { punchDatagram, untilNextPunchMs } from './datagrams.ts'
 import { PunchFailedError } from './errors.ts'
 import { type AdoptingTransport, type PunchOptions, punchingTransport } from './punch.types.ts'
+import { ownStreams } from './quic-streams.ts'
 import { createUdpMux, type Hold, type Remote, type UdpMux, type UdpMuxLimits } from './udp-mux.ts'
 
 /** Ports of the peer's address that its datagrams may come from beside the one it told. */
@@ -107,7 +109,7 @@ function createPunchingQuic(
     const way = await mux.dial(remote, repeat)
     const peer = peerOf(address)
     let isConnected = false
-    const upgradeOutbound = (maConn: MultiaddrConnection, upgrade: never): Promise<Connection> => {
+    const upgradeOutbound: Upgrade<Connection> = (maConn, upgrade) => {
       signal.throwIfAborted()
       way.confirm()
       showRemote(maConn, remote)
@@ -116,7 +118,7 @@ function createPunchingQuic(
       const held = mux.hold(remote)
       maConn.addEventListener('close', () => held?.release(), { once: true })
       isConnected = true
-      return upgrader.upgradeOutbound(maConn, upgrade)
+      return upgrader.upgradeOutbound(maConn, withOwnStreams(upgrade))
     }
     try {
       const target = multiaddr(`/ip4/127.0.0.1/udp/${way.legPort}/quic-v1${peer === undefined ? '' : `/p2p/${peer}`}`)
@@ -132,7 +134,12 @@ function createPunchingQuic(
   async function dial(address: Multiaddr, dialOptions: DialTransportOptions): Promise<Connection> {
     const { family, remote } = targetOf(address)
     const mux = routeTo(remote, family)
-    if (!mux.hasAdopted(remote) && !fromPunchPort(address)) return await native.dial(address, dialOptions)
+    if (!mux.hasAdopted(remote) && !fromPunchPort(address)) {
+      const { upgrader } = dialOptions
+      const upgradeOutbound: Upgrade<Connection> = (maConn, upgrade) =>
+        upgrader.upgradeOutbound(maConn, withOwnStreams(upgrade))
+      return await native.dial(address, { ...dialOptions, upgrader: withUpgrade(upgrader, { upgradeOutbound }) })
+    }
     return await dialBy(mux, address, dialOptions, false)
   }
 
@@ -227,20 +234,20 @@ function createPunchingQuic(
   function createListener(listenOptions: CreateListenerOptions): Listener {
     const { upgrader } = listenOptions
     if (listen === 'native') {
-      const upgradeInbound = (maConn: MultiaddrConnection, upgrade: never): Promise<void> => {
+      const upgradeInbound: Upgrade<void> = (maConn, upgrade) => {
         accepted.add(maConn.remoteAddr)
-        return upgrader.upgradeInbound(maConn, upgrade)
+        return upgrader.upgradeInbound(maConn, withOwnStreams(upgrade))
       }
       return native.createListener({ ...listenOptions, upgrader: withUpgrade(upgrader, { upgradeInbound }) })
     }
     let mux: UdpMux | undefined
-    const upgradeInbound = (maConn: MultiaddrConnection, upgrade: never): Promise<void> => {
+    const upgradeInbound: Upgrade<void> = (maConn, upgrade) => {
       const held: Hold | undefined = mux?.accept(getNetConfig(maConn.remoteAddr).port ?? 0)
       if (held === undefined) throw new Error('A program on this machine dialled past the external socket')
       maConn.addEventListener('close', () => held.release(), { once: true })
       showRemote(maConn, held.remote)
       accepted.add(maConn.remoteAddr)
-      return upgrader.upgradeInbound(maConn, upgrade)
+      return upgrader.upgradeInbound(maConn, withOwnStreams(upgrade))
     }
     const inner = native.createListener({ ...listenOptions, upgrader: withUpgrade(upgrader, { upgradeInbound }) })
     let port: number | undefined
@@ -364,6 +371,13 @@ function addressOf({ host, port }: Remote, peer?: string): Multiaddr {
 function showRemote(maConn: MultiaddrConnection, remote: Remote): void {
   maConn.remoteAddr = addressOf(remote, peerOf(maConn.remoteAddr))
 }
+
+type Upgrade<T> = (maConn: MultiaddrConnection, options: UpgraderWithoutEncryptionOptions) => Promise<T>
+
+const withOwnStreams = (upgrade: UpgraderWithoutEncryptionOptions): UpgraderWithoutEncryptionOptions => ({
+  ...upgrade,
+  ...(upgrade.muxerFactory === undefined ? {} : { muxerFactory: ownStreams(upgrade.muxerFactory) })
+})
 
 function withUpgrade(
   upgrader: Upgrader,

@@ -1,0 +1,203 @@
+/**
+ * Streams over a connection of the QUIC package, in place of its own, which read 4 KiB at a time whether anybody wants
+ * the bytes or not: a reader that pauses finds its stream reset once 4 MiB have piled up, and a stream that the peer
+ * reset looks like one that ended well. Here a paused stream is not read, so that QUIC's own window holds the sender
+ * back; reads grow with what arrives; a reset is a reset.
+ */
+import type { ComponentLogger, Logger, MessageStream, StreamMuxer, StreamMuxerFactory } from '@libp2p/interface'
+import { type StreamMuxerEvents, type StreamMuxerStatus, TypedEventEmitter } from '@libp2p/interface'
+import { AbstractStream, type AbstractStreamInit } from '@libp2p/utils'
+
+/** Bytes of one read: each costs a call and its buffer lives as long as what was read into it. */
+const READ_BYTES = { min: 4096, max: 65_536 } as const
+/** Bytes read ahead of a consumer that has not begun to listen. */
+const READ_AHEAD_BYTES = 256 * 1024
+
+/** What the package's compiled part offers; it does not declare it. */
+export interface NativeStream {
+  id: () => string
+  /** Up to that many bytes; null at the end. */
+  read: (maxBytes: number) => Promise<Uint8Array | null>
+  write: (bytes: Uint8Array) => Promise<void>
+  finishWrite: () => Promise<void>
+  resetWrite: () => Promise<void>
+  stopRead: () => Promise<void>
+}
+
+export interface NativeConnection {
+  id: () => string
+  inboundStream: () => Promise<NativeStream>
+  outboundStream: () => Promise<NativeStream>
+}
+
+/** The package's factory with what it was made of; the factory itself where a newer version hides that. */
+export function ownStreams(factory: StreamMuxerFactory): StreamMuxerFactory {
+  const { init } = factory as StreamMuxerFactory & { init?: { connection?: NativeConnection; logger: ComponentLogger } }
+  const connection = init?.connection
+  if (typeof connection?.outboundStream !== 'function' || typeof connection.inboundStream !== 'function') return factory
+  return {
+    protocol: factory.protocol,
+    createStreamMuxer: maConn => new QuicMuxer(connection, maConn, init!.logger)
+  }
+}
+
+class QuicStream extends AbstractStream {
+  readonly #native: NativeStream
+  /** Resolved when reading may go on. */
+  #resumed: PromiseWithResolvers<void> | undefined
+  #discards = false
+
+  constructor(native: NativeStream, init: AbstractStreamInit) {
+    super(init)
+    this.#native = native
+    void this.#read()
+  }
+
+  sendData(data: Parameters<AbstractStream['sendData']>[0]): ReturnType<AbstractStream['sendData']> {
+    // One write at a time: the native side does not promise the order of two.
+    this.#native.write(data.subarray()).then(
+      () => this.safeDispatchEvent('drain'),
+      error => this.abort(error)
+    )
+    return { sentBytes: data.byteLength, canSendMore: false }
+  }
+
+  sendReset(): void {
+    this.#native.resetWrite().catch(() => {})
+    this.#native.stopRead().catch(() => {})
+    this.#goOn()
+  }
+
+  async sendCloseWrite(): Promise<void> {
+    await this.#native.finishWrite()
+  }
+
+  async sendCloseRead(): Promise<void> {
+    // Still read, to hear of the peer's end; what comes is thrown away.
+    this.#discards = true
+    this.#goOn()
+  }
+
+  sendPause(): void {
+    this.#resumed ??= Promise.withResolvers()
+  }
+
+  sendResume(): void {
+    this.#goOn()
+  }
+
+  override addEventListener(...args: Parameters<AbstractStream['addEventListener']>): void {
+    super.addEventListener(...args)
+    if (args[0] === 'message' && this.readStatus !== 'paused') this.#goOn()
+  }
+
+  #goOn(): void {
+    this.#resumed?.resolve()
+    this.#resumed = undefined
+  }
+
+  /** Nobody listens yet, and enough is read. */
+  #isAhead(): boolean {
+    return !this.#discards && this.listenerCount('message') === 0 && this.readBufferLength >= READ_AHEAD_BYTES
+  }
+
+  async #read(): Promise<void> {
+    let size: number = READ_BYTES.min
+    try {
+      for (;;) {
+        if (this.#isAhead()) this.#resumed ??= Promise.withResolvers()
+        if (this.#resumed !== undefined) await this.#resumed.promise
+        if (this.status !== 'open' && this.status !== 'closing') return
+        const chunk = await this.#native.read(size)
+        if (chunk === null || chunk === undefined) {
+          this.onRemoteCloseWrite()
+          return
+        }
+        if (!this.#discards) this.onData(chunk)
+        if (chunk.length === size) size = Math.min(READ_BYTES.max, size * 2)
+        else if (chunk.length < size / 4) size = Math.max(READ_BYTES.min, size / 2)
+      }
+    } catch (error) {
+      if (/reset/i.test(String((error as Error).message))) this.onRemoteReset()
+      else this.abort(error as Error)
+    }
+  }
+}
+
+class QuicMuxer extends TypedEventEmitter<StreamMuxerEvents> implements StreamMuxer {
+  readonly protocol = 'quic'
+  streams: QuicStream[] = []
+  status: StreamMuxerStatus = 'open'
+  readonly #connection: NativeConnection
+  readonly #logger: ComponentLogger
+  readonly #log: Logger
+
+  constructor(connection: NativeConnection, maConn: MessageStream, logger: ComponentLogger) {
+    super()
+    this.#connection = connection
+    this.#logger = logger
+    this.#log = logger.forComponent('warren:quic:muxer')
+    // Before libp2p's own listener, so that streams are gone when the connection is told to be closed.
+    maConn.addEventListener('close', () => this.abort(new Error('The connection was closed')), { once: true })
+    void this.#accept()
+  }
+
+  async createStream(): Promise<QuicStream> {
+    const native = await this.#connection.outboundStream()
+    if (this.status !== 'open') {
+      native.resetWrite().catch(() => {})
+      native.stopRead().catch(() => {})
+      throw new Error(`No stream was opened: the connection is ${this.status}`)
+    }
+    return this.#add(native, 'outbound')
+  }
+
+  async #accept(): Promise<void> {
+    while (this.status === 'open') {
+      let native: NativeStream
+      try {
+        native = await this.#connection.inboundStream()
+      } catch (error) {
+        // It fails only when the connection is over; its close event ends the streams.
+        this.#log('no more inbound streams - %e', error)
+        return
+      }
+      if (this.status !== 'open') return
+      this.safeDispatchEvent('stream', { detail: this.#add(native, 'inbound') })
+    }
+  }
+
+  #add(native: NativeStream, direction: 'inbound' | 'outbound'): QuicStream {
+    const id = native.id()
+    const stream = new QuicStream(native, {
+      id,
+      direction,
+      log: this.#logger.forComponent(`libp2p:quic:stream:${this.#connection.id()}:${id}:${direction}`)
+    })
+    this.streams.push(stream)
+    stream.addEventListener(
+      'close',
+      () => {
+        const at = this.streams.indexOf(stream)
+        if (at >= 0) this.streams.splice(at, 1)
+      },
+      { once: true }
+    )
+    return stream
+  }
+
+  async close(options?: { signal?: AbortSignal }): Promise<void> {
+    if (this.status !== 'open') return
+    this.status = 'closing'
+    // Whoever does not close in time is reset.
+    await Promise.all(this.streams.map(stream => stream.close(options))).catch(() => {})
+    this.abort(new Error('The connection is being closed'))
+  }
+
+  abort(error: Error): void {
+    if (this.status === 'closed') return
+    this.status = 'closed'
+    for (const stream of [...this.streams]) stream.abort(error)
+    this.streams = []
+  }
+}
