@@ -135,9 +135,12 @@ function connected(socket: Socket, signal: AbortSignal): Promise<Socket> {
   })
 }
 
-/** A connecting socket cannot be reset; any other is, so that no TIME_WAIT keeps its pair of ports from the next try. */
+/**
+ * Destroys a socket by a reset where it can, so that no TIME_WAIT keeps its pair of ports from the next try. One that
+ * shuts down cannot be reset: Node fails at it and loses the handle for good.
+ */
 export function discard(socket: Socket): void {
-  if (socket.connecting) socket.destroy()
+  if (socket.connecting || socket.writableEnded) socket.destroy()
   else socket.resetAndDestroy()
 }
 

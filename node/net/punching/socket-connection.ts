@@ -7,6 +7,7 @@ import type { Socket } from 'node:net'
 import { type AbortOptions, type Logger, type MessageStreamDirection, TimeoutError } from '@libp2p/interface'
 import { AbstractMultiaddrConnection } from '@libp2p/utils'
 import type { Multiaddr } from '@multiformats/multiaddr'
+import { discard } from './punch-port.ts'
 
 /** As in `@libp2p/tcp`: a socket without any data for so long is given up. */
 const INACTIVITY_TIMEOUT_MS = 120_000
@@ -56,9 +57,7 @@ export class SocketConnection extends AbstractMultiaddrConnection {
   }
 
   override sendReset(): void {
-    // A shutdown under way and a reset cannot be mixed.
-    if (this.#socket.writableEnded) this.#socket.destroy()
-    else this.#socket.resetAndDestroy()
+    discard(this.#socket)
   }
 
   override sendPause(): void {

@@ -11,6 +11,7 @@ import { createLibp2p } from 'libp2p'
 import { eventually } from '../testing.ts'
 import { PunchFailedError } from './errors.ts'
 import { punchingTransport } from './punch.types.ts'
+import { discard } from './punch-port.ts'
 import { type PunchingTcp, type PunchingTcpInit, punchingTcp } from './tcp.ts'
 
 const ECHO = '/test/echo/1'
@@ -429,6 +430,22 @@ describe('a punch that fails', () => {
     const outcome = reasonOf(a.transport.punch(await b.at(), { initiator: true, signal: signal() }))
     await a.libp2p.stop()
     assert.equal(await outcome, 'aborted')
+  })
+
+  it('closes a socket that is thrown away while the far end closes it', async () => {
+    const before = await settledSockets()
+    {
+      using server = await listenOn('127.0.0.1', socket => socket.on('error', () => undefined).end('bye'))
+      // Some of these turns are while Node shuts its own end down.
+      for (let turns = 0; turns < 10; turns += 1) {
+        const socket = connect(portOf(server), '127.0.0.1').resume()
+        await new Promise<void>(resolve => socket.once('end', () => resolve()))
+        for (let turn = 0; turn < turns; turn += 1) await new Promise<void>(resolve => process.nextTick(resolve))
+        discard(socket)
+        discard(socket)
+      }
+    }
+    await eventually(() => sockets() <= before, 'as many sockets as before', 2_000)
   })
 
   it('does not leak, and a peer is as free as before after many', async () => {
