@@ -2,6 +2,7 @@
 import {
   type AnchorState,
   type ConnectionPath,
+  type Connectivity,
   createNetwork,
   createNetworkNode,
   createRegistry,
@@ -69,6 +70,8 @@ export interface ClientNetwork {
   }
   /** Every open connection. */
   peers: () => ConnectionPath[]
+  /** How this client is reached, and what became of its connections. */
+  connectivity: Connectivity
   /** Every known node with its health report; answers are shared for two seconds. */
   nodes: (options?: { signal?: AbortSignal }) => Promise<NodeView[]>
 }
@@ -159,6 +162,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
         nodes: network.members().length
       }),
       peers: network.connections,
+      connectivity: network,
       nodes(given = {}) {
         if (shared === undefined || performance.now() - shared.atMs > HEALTH_SHARED_MS) {
           // Shared by all who ask meanwhile, so one asker's signal must not end it for the others.

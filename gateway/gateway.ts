@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import Router from '@koa/router'
 import Koa from 'koa'
-import type { Log, Metrics } from '../node/index.ts'
+import { type Log, type Metrics, registerReachability } from '../node/index.ts'
 import type { GatewayConfig } from './config.ts'
 import { REQUESTS_MAX } from './constants.ts'
 import { MethodNotAllowedError, RouteUnknownError } from './errors.ts'
@@ -53,6 +53,7 @@ const BYTES_PER_MB = 1024 * 1024
 export function createGateway(options: GatewayOptions): Gateway {
   const { config, store, network, inventory, siblings = null, metrics, log, startedAt } = options
   let draining = false
+  if (network !== null) registerReachability(metrics, network.connectivity)
   const watch = createNetworkWatch({ name: config.nodeId, inventory, network, siblings, rpcUrl: config.rpcUrl, log })
   const sockets = createSockets({ metrics, log, limits: options.socketLimits })
   const table = routes({

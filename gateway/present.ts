@@ -1,4 +1,5 @@
 /** Domain value → JSON as the documents promise it, one function a type. Pure. */
+import type { Reachability } from '../node/index.ts'
 import type { StoredValue } from './storage/storage.ts'
 
 /** Every error's body (D7, with the stable code beside the message). */
@@ -42,7 +43,13 @@ export interface ClientHealth {
 /** D19. */
 export function presentHealth(
   server: ServerFacts,
-  client: { healthy: boolean; checks: ClientHealth; updatedAt: Date; responseMs: number } | null
+  client: {
+    healthy: boolean
+    checks: ClientHealth
+    updatedAt: Date
+    responseMs: number
+    reachability: Reachability | null
+  } | null
 ) {
   return {
     status: 'ok',
@@ -54,7 +61,8 @@ export function presentHealth(
             status: client.healthy ? 'healthy' : 'unhealthy',
             checks: client.checks,
             last_updated: client.updatedAt.toISOString(),
-            response_time: `${client.responseMs.toFixed(1)}ms`
+            response_time: `${client.responseMs.toFixed(1)}ms`,
+            reachability: client.reachability
           }
   }
 }

@@ -36,6 +36,8 @@ describe('config', () => {
     assert.deepEqual(config.shards, [{ start: 0, end: 1023 }])
     assert.deepEqual([config.replicationFactor, config.replicationQuorum], [3, 2])
     assert.equal(config.p2p.enableMdns, false)
+    assert.equal(config.p2p.portMapping, true)
+    assert.equal(readConfig({ ...online, P2P_PORT_MAPPING: 'false' }).p2p.portMapping, false)
     assert.equal(config.chain?.rpcUrl, online.RPC_URL)
     assert.equal(readConfig({ WARREN_OFFLINE: '1' }).chain, null)
     assert.deepEqual(readConfig({ ...online, SHARD_COUNT: '16' }).shards, [{ start: 0, end: 15 }])
@@ -57,6 +59,7 @@ describe('config', () => {
       PORT: '70000',
       NODE_ID: 'a b',
       P2P_ENABLED: 'maybe',
+      P2P_PORT_MAPPING: 'sometimes',
       P2P_LISTEN_ADDRESSES: 'localhost:5011',
       P2P_RELAY_PEERS: '/ip4/11.0.0.2/tcp/4001',
       P2P_PRIVATE_KEY_FILE: '/nowhere/key',

@@ -40,6 +40,8 @@ export interface NodeConfig {
     enableRelay: boolean
     enableDht: boolean
     enableMdns: boolean
+    /** Ask the own router to open the ports we listen on, where no address is announced. */
+    portMapping: boolean
     dcutr: DcutrMode
     privateKeyFile: string | null
     limits: NetworkLimits
@@ -124,6 +126,7 @@ const schema = z.object({
   P2P_ENABLE_RELAY: flag(true),
   P2P_ENABLE_DHT: flag(true),
   P2P_ENABLE_MDNS: flag(false),
+  P2P_PORT_MAPPING: flag(true),
   P2P_DCUTR: z.enum(DCUTR_MODES, `is to be one of ${DCUTR_MODES.join(', ')}`).default('warren'),
   P2P_PRIVATE_KEY_FILE: text(''),
   MAX_STORAGE_MB: number(10_240, 1, MAX_STORAGE_MB_MAX),
@@ -193,6 +196,7 @@ export function readConfig(env: Environment): NodeConfig {
       enableRelay: data.P2P_ENABLE_RELAY,
       enableDht: data.P2P_ENABLE_DHT,
       enableMdns: data.P2P_ENABLE_MDNS,
+      portMapping: data.P2P_PORT_MAPPING,
       dcutr: data.P2P_DCUTR,
       privateKeyFile: data.P2P_PRIVATE_KEY_FILE || null,
       limits

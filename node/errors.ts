@@ -253,6 +253,13 @@ export class TransferCutError extends WarrenError {
   }
 }
 
+/** A transfer leaves the connection it is on, because there is a better one; it goes on there by itself. */
+export class PathMovedError extends TransferCutError {
+  constructor() {
+    super('There is a direct connection now')
+  }
+}
+
 /** Thrown when a peer answers a request with an error; `code` and `status` are the peer's. */
 export class PeerRefusedError extends WarrenError {
   /** The peer that refused. */

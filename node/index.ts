@@ -74,8 +74,21 @@ export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protoco
 export { createPunchCounters } from './net/punching/counters.ts'
 export { dcutr } from './net/punching/dcutr.ts'
 export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'
-export { punchingQuic } from './net/punching/quic.ts'
+export {
+  createHardPunch,
+  type HardPunch,
+  type HardPunchInit,
+  type HardPunchOutcome,
+  type HardPunchRole
+} from './net/punching/hard/negotiate.ts'
+export { detectNatKind, type NatKindSeen, type ReflectorPlace } from './net/punching/hard/observe.ts'
+export { createReflector, type Reflector } from './net/punching/hard/reflector.ts'
+export { createReflectorClient, type ReflectorClient } from './net/punching/hard/reflector-client.ts'
+export { serveReflector } from './net/punching/hard/reflector-protocol.ts'
+export { type PunchingQuicInit, punchingQuic } from './net/punching/quic.ts'
 export { punchingTcp } from './net/punching/tcp.ts'
+export { type Connectivity, registerReachability } from './net/reachability/metrics.ts'
+export type { Reachability, ReachabilityState } from './net/reachability/reachability.types.ts'
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
 export type { StorageNode } from './node.ts'

@@ -7,7 +7,13 @@ export interface Metrics {
   readonly registry: Registry
   /** Value of the Content-Type header. */
   readonly contentType: string
-  counter: <L extends string = never>(name: string, help: string, labels?: readonly L[]) => Counter<L>
+  /** `read` is asked at every scrape for the whole count; without it, count yourself. */
+  counter: <L extends string = never>(
+    name: string,
+    help: string,
+    labels?: readonly L[],
+    read?: () => number
+  ) => Counter<L>
   /** `read` is asked at every scrape; without it, set the gauge yourself. */
   gauge: <L extends string = never>(name: string, help: string, labels?: readonly L[], read?: () => number) => Gauge<L>
   /** Seconds, as Prometheus has it. */
@@ -30,7 +36,21 @@ export function createMetrics(role: string): Metrics {
   return {
     registry,
     contentType: registry.contentType,
-    counter: (name, help, labelNames = []) => new Counter({ name, help, labelNames, registers }),
+    counter: (name, help, labelNames = [], read) =>
+      new Counter({
+        name,
+        help,
+        labelNames,
+        registers,
+        ...(read
+          ? {
+              collect() {
+                this.reset()
+                this.inc(read())
+              }
+            }
+          : {})
+      }),
     gauge: (name, help, labelNames = [], read) =>
       new Gauge({
         name,

@@ -94,6 +94,8 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     },
     members: registry,
     limits: p2p.limits,
+    announced: p2p.enabled ? p2p.announce : [],
+    portMapping: p2p.enabled && p2p.portMapping,
     log
   })
   const blobs = createBlobService({

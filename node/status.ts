@@ -7,9 +7,10 @@ import type { NodeStatus } from './http/status-routes.ts'
 import type { Identity } from './identity.ts'
 import type { Metrics } from './metrics.ts'
 import type { Network } from './net/network.ts'
+import { registerReachability } from './net/reachability/metrics.ts'
 
-/** How others reach this node: `public` by its announced addresses, `relayed` by a reservation, else not known. */
-export type Reachability = 'public' | 'relayed' | 'unknown'
+/** How others reach this node in one word: `public` directly, else `relayed` by a reservation, else not known. */
+export type ReachedBy = 'public' | 'relayed' | 'unknown'
 
 export interface StatusParts {
   config: NodeConfig
@@ -30,8 +31,8 @@ export function createStatus(parts: StatusParts): NodeStatus {
   const startedMs = performance.now()
 
   const reserved = () => network.anchors().some(anchor => anchor.reserved)
-  const reachability = (): Reachability =>
-    config.p2p.announce.length > 0 ? 'public' : reserved() ? 'relayed' : 'unknown'
+  const reachedBy = (): ReachedBy =>
+    network.reachability().state === 'public' ? 'public' : reserved() ? 'relayed' : 'unknown'
   const peerCount = () => new Set(network.connections().map(connection => connection.peerId)).size
 
   const waiting = (): string[] => {
@@ -58,6 +59,7 @@ export function createStatus(parts: StatusParts): NodeStatus {
   })
   metrics.gauge('warren_blobs_under_replicated', 'Blobs waiting for replicas', [], () => blobs.underReplicated)
   metrics.gauge('warren_connections', 'Open libp2p connections', [], () => network.connections().length)
+  registerReachability(metrics, network)
   metrics.gauge('warren_transfers', 'Blob requests of peers being served', [], network.activeTransfers)
 
   return {
@@ -72,7 +74,8 @@ export function createStatus(parts: StatusParts): NodeStatus {
         multiaddrs: network.multiaddrs(),
         publicKey: identity.publicKey,
         peers: peerCount(),
-        reachability: reachability(),
+        reachability: reachedBy(),
+        reachabilityDetail: network.reachability(),
         replication: {
           factor: config.replicationFactor,
           quorum: config.replicationQuorum,
@@ -92,6 +95,8 @@ export function createStatus(parts: StatusParts): NodeStatus {
         shards: config.shards,
         shardCount: config.shardCount,
         failureGroup: config.failureGroup,
+        reachability: network.reachability(),
+        portMapping: network.portMapping(),
         registry: registry ? { ...registry.state(), nodeId: registry.nodeId(), statement } : null
       }
     },

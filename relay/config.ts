@@ -1,4 +1,5 @@
 /** A relay's configuration, from the environment (names of the ByteCave relay). */
+import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import {
   addressProblem,
@@ -28,11 +29,22 @@ export interface RelayConfig {
   healthPort: number
   limits: NetworkLimits
   relayLimits: RelayLimits
+  /** Where peers learn as whom they are seen by UDP. */
+  reflector: {
+    /** UDP ports; empty: there is none. */
+    ports: number[]
+    /** Addresses of this machine to bind, two where filtering is to be told by another address. */
+    hosts: string[]
+  }
   logLevel: LogLevel
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
 
+/** Two, so that peers can tell address-and-port-dependent mapping and filtering. */
+const DEFAULT_REFLECTOR_PORTS = '4003,4004'
+const MAX_REFLECTOR_PORTS = 2
+const MAX_REFLECTOR_HOSTS = 2
 const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1,/ip4/0.0.0.0/tcp/4002/ws'
 const DEFAULT_HEALTH_PORT = 9090
 /** The seed's RELAY_MAX_CONNECTIONS. */
@@ -80,6 +92,24 @@ export function readConfig(env: Environment): RelayConfig {
   if (!LOG_LEVELS.includes(logLevel))
     problems.push(`LOG_LEVEL is "${logLevel}": one of ${LOG_LEVELS.join(', ')} is needed`)
 
+  // An empty list switches it off; only an absent one is the default.
+  const reflectorPorts = (env.P2P_REFLECTOR_PORTS ?? DEFAULT_REFLECTOR_PORTS).split(',').flatMap(text => {
+    const port = text.trim()
+    if (port === '') return []
+    if (/^\d{1,5}$/.test(port) && Number(port) <= MAX_PORT) return [Number(port)]
+    problems.push(`P2P_REFLECTOR_PORTS: "${port}" is no UDP port`)
+    return []
+  })
+  if (reflectorPorts.length > MAX_REFLECTOR_PORTS) {
+    problems.push(`P2P_REFLECTOR_PORTS names ${reflectorPorts.length} ports: at most ${MAX_REFLECTOR_PORTS} are used`)
+  }
+  const reflectorHosts = list('P2P_REFLECTOR_ADDRESSES')
+  for (const host of reflectorHosts) {
+    if (!isIPv4(host)) problems.push(`P2P_REFLECTOR_ADDRESSES: "${host}" is no IPv4 address`)
+  }
+  if (reflectorHosts.length > MAX_REFLECTOR_HOSTS) {
+    problems.push(`P2P_REFLECTOR_ADDRESSES names ${reflectorHosts.length} addresses: at most two are used`)
+  }
   const dcutr = (env.P2P_DCUTR || 'warren') as DcutrMode
   if (!DCUTR_MODES.includes(dcutr)) problems.push(`P2P_DCUTR is "${dcutr}": one of ${DCUTR_MODES.join(', ')} is needed`)
 
@@ -99,6 +129,7 @@ export function readConfig(env: Environment): RelayConfig {
       maxConnections: number('RELAY_MAX_CONNECTIONS', number('P2P_MAX_CONNECTIONS', DEFAULT_MAX_CONNECTIONS))
     },
     relayLimits: readLimits(RELAY_LIMITS, env, problems),
+    reflector: { ports: reflectorPorts, hosts: reflectorHosts },
     logLevel
   }
   if (problems.length > 0) throw new RelayConfigError([...new Set(problems)])

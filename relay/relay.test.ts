@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { silentLog } from '../node/index.ts'
+import { createNetworkNode, createReflectorClient, detectNatKind, ephemeralIdentity, silentLog } from '../node/index.ts'
 import { type RelayConfigError, readConfig } from './config.ts'
 import { createRelay, type Relay } from './relay.ts'
 
@@ -40,6 +40,7 @@ describe('a relay', function () {
       DATA_DIR: join(folder, name),
       PORT: '0',
       RELAY_LISTEN_ADDRESSES: '/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/tcp/0/ws',
+      P2P_REFLECTOR_PORTS: '0,0',
       ...env
     })
     const relay = await createRelay(config, silentLog())
@@ -99,16 +100,69 @@ describe('a relay', function () {
           RELAY_LISTEN_ADDRESSES: 'nonsense',
           RELAY_BOOTSTRAP_PEERS: '/ip4/11.0.0.1/tcp/4001',
           RELAY_MAX_RESERVATIONS: '-1',
+          P2P_REFLECTOR_PORTS: '4003,http',
+          P2P_REFLECTOR_ADDRESSES: 'here',
           PORT: '99999',
           LOG_LEVEL: 'loud'
         }),
       (error: RelayConfigError) => {
-        const named = ['RELAY_LISTEN_ADDRESSES', 'RELAY_BOOTSTRAP_PEERS', 'RELAY_MAX_RESERVATIONS', 'PORT', 'LOG_LEVEL']
+        const named = [
+          'RELAY_LISTEN_ADDRESSES',
+          'RELAY_BOOTSTRAP_PEERS',
+          'RELAY_MAX_RESERVATIONS',
+          'P2P_REFLECTOR_PORTS',
+          'P2P_REFLECTOR_ADDRESSES',
+          'PORT',
+          'LOG_LEVEL'
+        ]
         assert.equal(error.problems.length, named.length)
         for (const name of named) assert.match(error.message, new RegExp(name))
         return true
       }
     )
+  })
+
+  it('reflects on two ports unless told otherwise, and not at all when told so', () => {
+    assert.deepEqual(readConfig({}).reflector, { ports: [4003, 4004], hosts: [] })
+    assert.deepEqual(readConfig({ P2P_REFLECTOR_PORTS: '' }).reflector.ports, [])
+    assert.throws(() => readConfig({ P2P_REFLECTOR_PORTS: '1,2,3' }), { code: 'RELAY_CONFIG' })
+  })
+
+  it('tells its peers of the reflector, and only the permitted where it sees whom', async () => {
+    const relay = await start('a')
+    const [one, other] = await Promise.all(
+      [0, 1].map(async () => {
+        const identity = await ephemeralIdentity()
+        const node = await createNetworkNode({
+          role: 'client',
+          identity,
+          bootstrap: relay.addresses(),
+          log: silentLog()
+        })
+        await node.start()
+        return { node, peerId: identity.peerId }
+      })
+    )
+    try {
+      const signal = AbortSignal.timeout(20_000)
+      const clients = [one!, other!].map(({ node }) => createReflectorClient(node.libp2p))
+      const places = await until(async () => {
+        const found = await Promise.all(clients.map(each => each.places({ signal })))
+        return found.every(list => list.length === 1) ? found[0] : null
+      }, 'both know the reflector')
+      assert.equal(places![0]!.host, '127.0.0.1')
+      assert.equal(places![0]!.ports.length, 2)
+      const kind = await detectNatKind({ reflectors: places!, signal })
+      assert.equal(kind.allocation, 'preserving')
+      assert.match(await (await get(relay, '/metrics')).text(), /warren_reflector_answered\{role="relay"\} [1-9]/)
+      assert.equal(await clients[0]!.addressOf(relay.peerId, one!.peerId, signal), '127.0.0.1')
+      assert.equal(await clients[0]!.addressOf(relay.peerId, other!.peerId, signal), null)
+      await clients[1]!.permit(relay.peerId, one!.peerId, signal)
+      assert.equal(await clients[0]!.addressOf(relay.peerId, other!.peerId, signal), '127.0.0.1')
+      assert.equal(await clients[1]!.addressOf(relay.peerId, one!.peerId, signal), null)
+    } finally {
+      await Promise.all([one!.node.stop(), other!.node.stop()])
+    }
   })
 
   it('as a process prints one ready line and ends with 0 on SIGTERM', async () => {
@@ -118,7 +172,8 @@ describe('a relay', function () {
         PATH: process.env.PATH,
         DATA_DIR: folder,
         PORT: '0',
-        RELAY_LISTEN_ADDRESSES: '/ip4/127.0.0.1/tcp/0'
+        RELAY_LISTEN_ADDRESSES: '/ip4/127.0.0.1/tcp/0',
+        P2P_REFLECTOR_PORTS: ''
       }
     })
     const lines: string[] = []

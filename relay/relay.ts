@@ -5,11 +5,15 @@ import {
   createNetwork,
   createNetworkNode,
   createPunchCounters,
+  createReflector,
   type Log,
   loadKeyFile,
   type Metrics,
   type Network,
-  type NetworkNode
+  type NetworkNode,
+  type Reflector,
+  registerReachability,
+  serveReflector
 } from '../node/index.ts'
 import type { RelayConfig } from './config.ts'
 import { createHttpServer, listen, type Routes } from './http.ts'
@@ -42,11 +46,24 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
     relayLimits: config.relayLimits,
     log
   })
-  const network = createNetwork({ node, identity, own: null, members: null, limits: config.limits, log })
+  const network = createNetwork({
+    node,
+    identity,
+    own: null,
+    members: null,
+    limits: config.limits,
+    announced: config.announce,
+    log
+  })
   const startedAtMs = performance.now()
+  const { hosts, ports } = config.reflector
+  const reflector = ports.length === 0 ? null : createReflector({ ports, ...(hosts.length > 0 ? { hosts } : {}) })
+  let reflecting: Awaited<ReturnType<typeof serveReflector>> | undefined
   let ready = false
   let port = 0
   registerGauges(metrics, node)
+  if (reflector !== null) registerReflectorGauges(metrics, reflector)
+  registerReachability(metrics, network)
   const routes = createRoutes({ node, network, metrics, isReady: () => ready, uptimeSeconds })
   const http: Server = createHttpServer(routes)
 
@@ -60,14 +77,19 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
     httpPort: () => port,
     async start(env = {}) {
       port = await listen(http, config.healthPort, env)
+      await reflector?.start()
+      reflecting = await serveReflector({ libp2p: node.libp2p, reflector, hosts })
       await network.start()
       ready = true
-      log.info({ peerId: identity.peerId, addresses: network.multiaddrs(), port }, 'relay ready')
+      const reflects = reflector?.ports() ?? []
+      log.info({ peerId: identity.peerId, addresses: network.multiaddrs(), port, reflects }, 'relay ready')
     },
     async stop() {
       ready = false
       http.close()
       http.closeIdleConnections()
+      await reflecting?.stop()
+      reflector?.stop()
       await network.stop()
       http.closeAllConnections()
     }
@@ -98,6 +120,7 @@ function createRoutes(parts: {
         p2p: { connected: connections.length, replicating: 0, relay: reservations.length },
         peerId: network.self,
         multiaddrs: network.multiaddrs(),
+        reachabilityDetail: network.reachability(),
         metrics: { reservations: reservations.length, circuits: circuitsOf(node) }
       }
     }
@@ -150,4 +173,12 @@ function registerGauges(metrics: Metrics, node: NetworkNode): void {
     () => reservationsOf(node).length
   )
   metrics.gauge('warren_relay_circuits', 'Circuits it carries now', [], () => circuitsOf(node))
+}
+
+function registerReflectorGauges(metrics: Metrics, reflector: Reflector): void {
+  const what = { answered: 'answered', refused: 'of no known peer', limited: 'over a rate' } as const
+  for (const [name, words] of Object.entries(what) as Array<[keyof typeof what, string]>) {
+    const help = `Datagrams the UDP reflector heard since its start, ${words}`
+    metrics.gauge(`warren_reflector_${name}`, help, [], () => reflector.counts()[name])
+  }
 }

@@ -67,6 +67,7 @@ export function portOf(client: Client): NetworkPort {
       const reasons = waiting()
       return wasUp ? [] : reasons
     },
+    connectivity: client.network.connectivity,
     close: () => client.close()
   }
 }

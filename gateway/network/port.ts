@@ -1,4 +1,5 @@
 /** What the gateway needs of the network; `connect.ts` makes one of the client. */
+import type { Connectivity } from '../../node/index.ts'
 import type { BlobNetwork } from '../storage/blobs.ts'
 import type { Connection, HostObservation } from './hosts.types.ts'
 
@@ -26,5 +27,7 @@ export interface NetworkPort {
   waiting: () => readonly string[]
   /** The same until it was up once: a gateway that has started goes on serving what it can. */
   starting: () => readonly string[]
+  /** How the gateway is reached, and what became of its connections. */
+  readonly connectivity: Connectivity
   close: () => Promise<void>
 }

@@ -36,7 +36,8 @@ export function healthRoutes(options: HealthRouteOptions): Route[] {
         healthy: database && (network === null || connected),
         checks,
         updatedAt: new Date(),
-        responseMs: performance.now() - startedMs
+        responseMs: performance.now() - startedMs,
+        reachability: network?.connectivity.reachability() ?? null
       }
     )
   }

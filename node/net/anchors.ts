@@ -33,6 +33,8 @@ export interface Anchors {
   states: () => AnchorState[]
   /** The relay addresses through which a peer may be reached, one a relay, connected ones first. */
   circuitsTo: (peerId: string) => Multiaddr[]
+  /** Whoever waits before the next try stops waiting: something of the network changed. */
+  retryNow: () => void
   start: (libp2p: Libp2p) => void
   stop: () => Promise<void>
   /** Wraps libp2p's circuit transport so that reservations can be renewed. */
@@ -83,6 +85,7 @@ export function createAnchors(options: {
   let circuit: CircuitTransport | undefined
   let transports: Transports | undefined
   let loops: Promise<void>[] = []
+  let waiting = new AbortController()
 
   const connections = (anchor: Anchor): Connection[] =>
     libp2p
@@ -121,7 +124,7 @@ export function createAnchors(options: {
         if (stopping.signal.aborted) return
         log.debug({ peer: anchor.peerId, why: (error as Error).message, retryMs }, 'anchor not reached')
         // Half of the wait is random: a hundred nodes must not return to a relay in the same instant.
-        await pause(retryMs * (0.5 + Math.random() / 2), stopping.signal)
+        await pause(retryMs * (0.5 + Math.random() / 2), AbortSignal.any([stopping.signal, waiting.signal]))
         retryMs = Math.min(retryMs * 2, LONGEST_RETRY_MS)
       }
     }
@@ -142,6 +145,10 @@ export function createAnchors(options: {
         .map(anchor => ({ anchor, connected: connections(anchor).length > 0 }))
         .sort((a, b) => Number(b.connected) - Number(a.connected) || order(peerId, a.anchor) - order(peerId, b.anchor))
         .map(({ anchor }) => anchor.addresses[0]!.encapsulate(`/p2p-circuit/p2p/${peerId}`)),
+    retryNow() {
+      waiting.abort()
+      waiting = new AbortController()
+    },
     start(node) {
       libp2p = node
       node.addEventListener('peer:identify', event => {

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto'
 import type { Stream } from '@libp2p/interface'
 import { PeerRefusedError, PeerTimeoutError, PeerUnreachableError, TransferCutError } from '../errors.ts'
 import { type FrameReader, frameReader, sendBytes, sendHeader } from './frames.ts'
-import type { Paths } from './paths.ts'
+import type { Opened, Paths } from './paths.ts'
+import { createPatience } from './patience.ts'
 import {
   errorOf,
   type HealthReport,
@@ -16,11 +17,8 @@ import {
   retrieveReply,
   storeReply
 } from './protocols.ts'
-import { deadline, type Timings, transferDeadlineMs, wait } from './timings.ts'
+import { deadline, type Timings, transferDeadlineMs } from './timings.ts'
 
-/** Cuts in a row without a single byte of progress before we give up. */
-const MAX_FRUITLESS_ATTEMPTS = 4
-const MAX_RETRY_MS = 2000
 const TRANSFER_ID_BYTES = 18
 /** Deadlines of uploads of unknown length are those of this one. */
 export const UNKNOWN_SIZE_BYTES = 1024 * 1024 * 1024
@@ -52,9 +50,44 @@ export interface Asker {
     options: { offset?: number; length?: number; signal?: AbortSignal }
   ) => Promise<{ sizeBytes: number; mimeType: string; bytes: AsyncIterable<Uint8Array> }>
   health: (peerId: string, options: { signal?: AbortSignal }) => Promise<HealthReport>
+  counters: () => Readonly<TransferCounters>
+}
+
+/** What happened to requests on their way, since start. */
+export interface TransferCounters {
+  /** Transfers that went on on a direct connection when there was one. */
+  movedToDirect: number
+  /** Requests that lost a direct connection and went on through a relay. */
+  fellBack: number
+  /** Requests that were cut and went on, wherever. */
+  resumed: number
 }
 
 export function createAsker(paths: Paths, timings: Timings): Asker {
+  const counters: TransferCounters = { movedToDirect: 0, fellBack: 0, resumed: 0 }
+  const patienceFor = (peerId: string) => createPatience(timings, paths.wasConnected(peerId))
+
+  /** Opens where a request goes on: `before` is where it was. */
+  async function open(peerId: string, protocol: string, signal: AbortSignal, before?: Opened): Promise<Opened> {
+    const opened = await paths.open(peerId, protocol, { signal })
+    if (before === undefined) return opened
+    counters.resumed++
+    if (opened.direct && !before.direct) counters.movedToDirect++
+    if (!opened.direct && before.direct) counters.fellBack++
+    return opened
+  }
+
+  /** Gives the stream up as soon as there is a better path. What it gives ends that. */
+  function leaveWhenMoved({ stream, moved, release }: Opened): () => void {
+    const leave = () => stream.abort(moved.reason as Error)
+    if (moved.aborted) leave()
+    moved.addEventListener('abort', leave, { once: true })
+    return () => {
+      moved.removeEventListener('abort', leave)
+      release()
+    }
+  }
+
   /** Reads an answer; the peer's error is thrown as PeerRefusedError. */
   async function reply(peerId: string, reader: FrameReader, idleTimeoutMs: number, signal: AbortSignal) {
     const header = await reader.header({ idleTimeoutMs, signal })
@@ -103,15 +136,18 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
   ): Promise<Record<string, unknown>> {
     const limit = deadline(transferDeadlineMs(timings, source.sizeBytes ?? UNKNOWN_SIZE_BYTES) * 2, parent)
     const { signal } = limit
+    const patience = patienceFor(peerId)
     let transfer = newTransfer()
     let resume = false
     let best = -1
-    let fruitless = 0
+    let last: Opened | undefined
     try {
       for (;;) {
-        let stream: Stream | undefined
+        let settle: () => void = () => undefined
         try {
-          stream = await paths.open(peerId, protocol, { signal })
+          last = await open(peerId, protocol, signal, last)
+          const { stream } = last
+          settle = leaveWhenMoved(last)
           const reader = frameReader(stream)
           const idle = { idleTimeoutMs: timings.idleTimeoutMs, signal }
           await sendHeader(stream, { ...request, transfer, ...(resume ? { resume: true } : {}) }, idle)
@@ -122,22 +158,24 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
             offset = parseHeader(resumeReply, first).offset
             if (offset > best) {
               best = offset
-              fruitless = 0
+              patience.progressed()
             }
           }
           resume = true
           const answer = await sendAndHear(peerId, stream, reader, source, offset, signal)
+          settle()
           await finish(stream, reader)
           return answer
         } catch (error) {
-          stream?.abort(error as Error)
+          settle()
+          last?.stream.abort(error as Error)
           signal.throwIfAborted()
+          if (last?.moved.aborted === true) continue
           if (error instanceof PeerRefusedError && error.code === TRANSFER_UNKNOWN) {
             transfer = newTransfer()
             resume = false
           } else if (!mayGoOn(error)) throw error
-          if (++fruitless > MAX_FRUITLESS_ATTEMPTS) throw error
-          await wait(Math.min(timings.retryMs * 2 ** fruitless, MAX_RETRY_MS), signal)
+          await patience.wait(error, signal)
         }
       }
     } finally {
@@ -150,9 +188,11 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
     cid: string,
     offset: number,
     length: number | undefined,
-    signal: AbortSignal
+    signal: AbortSignal,
+    before: Opened | undefined
   ) {
-    const stream = await paths.open(peerId, PROTOCOLS.retrieve, { signal })
+    const opened = await open(peerId, PROTOCOLS.retrieve, signal, before)
+    const { stream } = opened
     try {
       const reader = frameReader(stream)
       await sendHeader(
@@ -161,8 +201,9 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
         { idleTimeoutMs: timings.idleTimeoutMs, signal }
       )
       const header = parseHeader(retrieveReply, await reply(peerId, reader, timings.replyTimeoutMs, signal))
-      return { stream, reader, header }
+      return { stream, reader, header, opened, settle: leaveWhenMoved(opened) }
     } catch (error) {
+      opened.release()
       stream.abort(error as Error)
       throw error
     }
@@ -174,15 +215,17 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
     cid: string,
     offset: number,
     length: number | undefined,
-    signal: AbortSignal
+    signal: AbortSignal,
+    before?: Opened
   ) {
-    for (let attempt = 0; ; attempt++) {
+    const patience = patienceFor(peerId)
+    for (;;) {
       try {
-        return await openRetrieve(peerId, cid, offset, length, signal)
+        return await openRetrieve(peerId, cid, offset, length, signal, before)
       } catch (error) {
         signal.throwIfAborted()
-        if (!mayGoOn(error) || attempt >= MAX_FRUITLESS_ATTEMPTS) throw error
-        await wait(Math.min(timings.retryMs * 2 ** attempt, MAX_RETRY_MS), signal)
+        if (!mayGoOn(error)) throw error
+        await patience.wait(error, signal)
       }
     }
   }
@@ -203,61 +246,84 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
       const first = await openPatiently(peerId, cid, from, options.length, signal)
       const { sizeBytes, mimeType, length } = first.header
       async function* bytes(): AsyncGenerator<Uint8Array, void, undefined> {
-        let { stream, reader } = first
+        let at = first
         let got = 0
         let complete = false
+        const patience = patienceFor(peerId)
         try {
-          for (let fruitless = 0; got < length; ) {
+          while (got < length) {
             const before = got
+            const idle = { idleTimeoutMs: timings.idleTimeoutMs, signal }
             try {
-              for await (const chunk of reader.bytes(length - got, { idleTimeoutMs: timings.idleTimeoutMs, signal })) {
+              for await (const chunk of at.reader.bytes(length - got, idle)) {
                 got += chunk.byteLength
                 yield chunk
               }
             } catch (error) {
-              stream.abort(error as Error)
+              at.settle()
+              at.stream.abort(error as Error)
               signal.throwIfAborted()
-              fruitless = got > before ? 0 : fruitless + 1
-              if (!mayGoOn(error) || fruitless > MAX_FRUITLESS_ATTEMPTS) throw error
-              ;({ stream, reader } = await openPatiently(peerId, cid, from + got, length - got, signal))
+              if (!mayGoOn(error)) throw error
+              if (got > before) patience.progressed()
+              else if (!at.opened.moved.aborted) await patience.wait(error, signal)
+              at = await openPatiently(peerId, cid, from + got, length - got, signal, at.opened)
             }
           }
           complete = true
         } finally {
-          if (complete) await finish(stream, reader)
-          else stream.abort(new Error('the reader left'))
+          at.settle()
+          if (complete) await finish(at.stream, at.reader)
+          else at.stream.abort(new Error('the reader left'))
         }
       }
       if (length > 0) {
         const begun = bytes()
-        return { sizeBytes, mimeType, bytes: letGo(begun, () => first.stream.abort(new Error('nobody reads it'))) }
+        const abandon = () => {
+          first.settle()
+          first.stream.abort(new Error('nobody reads it'))
+        }
+        return { sizeBytes, mimeType, bytes: letGo(begun, abandon) }
       }
+      first.settle()
       await finish(first.stream, first.reader)
       return { sizeBytes, mimeType, bytes: nothing() }
     },
     async health(peerId, options) {
       const limit = deadline(timings.idleTimeoutMs, options.signal)
       const { signal } = limit
-      let stream: Stream | undefined
+      const patience = patienceFor(peerId)
+      let last: Opened | undefined
       try {
-        stream = await paths.open(peerId, PROTOCOLS.health, { signal })
-        const reader = frameReader(stream)
-        const frame = { idleTimeoutMs: timings.idleTimeoutMs, signal }
-        await sendHeader(stream, {}, frame)
-        const header = await reply(peerId, reader, timings.idleTimeoutMs, signal)
-        const { sizeBytes } = parseHeader(healthReply, header)
-        const chunks: Uint8Array[] = []
-        for await (const chunk of reader.bytes(sizeBytes, frame)) chunks.push(chunk)
-        const report = parseHeader(healthReport, JSON.parse(Buffer.concat(chunks).toString('utf8')))
-        await finish(stream, reader)
-        return report
-      } catch (error) {
-        stream?.abort(error as Error)
-        throw error
+        for (;;) {
+          try {
+            last = await open(peerId, PROTOCOLS.health, signal, last)
+            last.release()
+            return await askHealth(peerId, last.stream, signal)
+          } catch (error) {
+            last?.stream.abort(error as Error)
+            signal.throwIfAborted()
+            // A peer that was not there before is told to be away at once: who asks for its health asks for that.
+            if (!mayGoOn(error) || (last === undefined && !paths.wasConnected(peerId))) throw error
+            await patience.wait(error, signal)
+          }
+        }
       } finally {
         limit.clear()
       }
-    }
+    },
+    counters: () => counters
+  }
+
+  async function askHealth(peerId: string, stream: Stream, signal: AbortSignal): Promise<HealthReport> {
+    const reader = frameReader(stream)
+    const frame = { idleTimeoutMs: timings.idleTimeoutMs, signal }
+    await sendHeader(stream, {}, frame)
+    const { sizeBytes } = parseHeader(healthReply, await reply(peerId, reader, timings.idleTimeoutMs, signal))
+    const chunks: Uint8Array[] = []
+    for await (const chunk of reader.bytes(sizeBytes, frame)) chunks.push(chunk)
+    const report = parseHeader(healthReport, JSON.parse(Buffer.concat(chunks).toString('utf8')))
+    await finish(stream, reader)
+    return report
   }
 }
 

@@ -5,18 +5,16 @@
 
 import { gossipsub, StrictSign } from '@chainsafe/libp2p-gossipsub'
 import { quic } from '@chainsafe/libp2p-quic'
-import { autoNAT } from '@libp2p/autonat'
 import { bootstrap } from '@libp2p/bootstrap'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { dcutr as stockDcutr } from '@libp2p/dcutr'
 import { identify, identifyPush } from '@libp2p/identify'
-import type { Libp2p, PeerDiscovery, ServiceMap } from '@libp2p/interface'
+import type { Connection, Libp2p, PeerDiscovery, ServiceMap, Transport } from '@libp2p/interface'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
-import { yamux } from '@libp2p/yamux'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type ServiceFactoryMap } from 'libp2p'
 import type { Identity } from '../identity.ts'
@@ -31,6 +29,8 @@ import { dcutr } from './punching/dcutr.ts'
 import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
 import { type PunchingQuicInit, punchingQuic } from './punching/quic.ts'
 import { punchingTcp } from './punching/tcp.ts'
+import { autonat } from './reachability/autonat.ts'
+import { steadyYamux } from './steady-yamux.ts'
 
 /** Our own DHT: never mixed with the public one. */
 export const DHT_PROTOCOL = '/warren/kad/1.0.0'
@@ -43,6 +43,8 @@ const GOSSIP = { D: 6, Dlo: 4, Dhi: 12, Dlazy: 6, heartbeatMs: 1000 } as const
 const CLOSE_TIMEOUT_MS = 1000
 const BOOTSTRAP_DELAY_MS = 0
 const MDNS_INTERVAL_MS = 10_000
+/** Pings of one peer at once. js-libp2p has one outgoing and two incoming. */
+const PING_STREAMS = 4
 
 /** What a role wants of the network. */
 export interface NetworkNodeOptions {
@@ -75,9 +77,35 @@ export interface NetworkNodeOptions {
   log: Log
 }
 
+/** What of js-libp2p's inside the connections' life needs and its public face does not give. */
+export interface NetworkParts {
+  /** Dials one address now, beside whatever the dial queue does for the same peer. */
+  transportManager: {
+    dial: (address: Multiaddr, options: { signal: AbortSignal }) => Promise<Connection>
+    getTransports: () => Transport[]
+  }
+  /** Own addresses; a mapped one is told to others once it is confirmed. */
+  addressManager: {
+    addPublicAddressMapping: MapAddress
+    removePublicAddressMapping: MapAddress
+    confirmObservedAddr: (address: Multiaddr, options: { type: 'ip-mapping'; ttl: number }) => void
+    /** `expires`: ms since the epoch until which the verdict, verified or not, holds. */
+    getAddressesWithMetadata: () => Array<{ multiaddr: Multiaddr; verified: boolean; type: string; expires: number }>
+  }
+}
+
+type MapAddress = (
+  internalHost: string,
+  internalPort: number,
+  externalHost: string,
+  externalPort: number,
+  protocol: 'tcp' | 'udp'
+) => void
+
 /** A libp2p with what keeps it connected. */
 export interface NetworkNode {
   readonly libp2p: Libp2p<NetworkServices>
+  readonly parts: NetworkParts
   /** Relays and bootstrap peers, kept connected and reserved on. */
   readonly anchors: Anchors
   /** Punches, and what peers observed of us; null unless the mode is `warren`. */
@@ -90,6 +118,7 @@ export interface NetworkNode {
 /** Services by name; the DHT is absent where it is switched off. */
 export interface NetworkServices extends ServiceMap {
   pubsub: ReturnType<ReturnType<typeof gossipsub>>
+  parts: NetworkParts
   dcutr?: Dcutr
 }
 
@@ -129,7 +158,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     ],
     connectionEncrypters: [noise(), lazyTls()],
     streamMuxers: [
-      yamux({
+      steadyYamux({
         maxInboundStreams: limits.maxStreamsPerConnection,
         maxOutboundStreams: limits.maxStreamsPerConnection,
         maxEarlyStreams: limits.maxEarlyStreams,
@@ -175,6 +204,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   const built = libp2p
   return {
     libp2p: built,
+    parts: built.services.parts,
     anchors,
     dcutr: dcutrMode === 'warren' ? (built.services.dcutr ?? null) : null,
     async start() {
@@ -234,7 +264,13 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits) {
   const all: Record<string, unknown> = {
     identify: identify({ runOnLimitedConnection: true }),
     identifyPush: identifyPush({ runOnLimitedConnection: true }),
-    ping: ping({ runOnLimitedConnection: true }),
+    parts: ({ transportManager, addressManager }: NetworkParts): NetworkParts => ({ transportManager, addressManager }),
+    // One that asks for a sign of life must not be in the way of js-libp2p's monitor, which ends connections for that.
+    ping: ping({
+      runOnLimitedConnection: true,
+      maxInboundStreams: PING_STREAMS,
+      maxOutboundStreams: PING_STREAMS
+    }),
     pubsub: gossipsub({
       globalSignaturePolicy: StrictSign,
       allowPublishToZeroTopicPeers: true,
@@ -266,7 +302,7 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits) {
       selectors: {}
     })
   }
-  if (role !== 'client') all.autonat = autoNAT()
+  if (role !== 'client') all.autonat = autonat()
   const mode = options.dcutr ?? 'warren'
   if (mode === 'warren') all.dcutr = dcutr({ ...options.punching, limits })
   if (mode === 'stock') all.dcutr = stockDcutr()

@@ -1,15 +1,21 @@
 /** The network as the rest of a role sees it: members, blobs to and from peers, providers, health. */
+import type { Connection, Transport } from '@libp2p/interface'
 import { CID } from 'multiformats/cid'
 import type { BlobHandlers, BlobMember, BlobNetwork } from '../blobs/network.types.ts'
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
 import type { AnchorState } from './anchors.ts'
 import { createAnnouncements } from './announce.ts'
-import { type Asker, createAsker, type UploadSource } from './ask.ts'
+import { type Asker, createAsker, type TransferCounters, type UploadSource } from './ask.ts'
 import type { NetworkNode } from './libp2p.ts'
+import { type ConnectionLife, createConnectionLife, type LifeCounters, type LifeLimits } from './life/life.ts'
+import { createLiveness, type LivenessLimits } from './life/liveness.ts'
 import { DEFAULT_LIMITS, type NetworkLimits } from './limits.ts'
 import { createPaths } from './paths.ts'
 import type { ConnectionPath, HealthReport } from './protocols.ts'
+import { type PunchingTransport, punchingTransport } from './punching/punch.types.ts'
+import type { Reachability } from './reachability/reachability.types.ts'
+import { createReachability, type DetectKind, type ReachabilityTracker } from './reachability/tracker.ts'
 import { serveProtocols } from './serve.ts'
 import { skip } from './sources.ts'
 import { DEFAULT_TIMINGS, type Timings } from './timings.ts'
@@ -86,10 +92,22 @@ export interface Network extends BlobNetwork {
   multiaddrs: () => string[]
   /** Blob requests being served. */
   activeTransfers: () => number
+  /** How others reach us, as it is now; `subscribe` tells of changes. */
+  reachability: () => Reachability
+  subscribeReachability: ReachabilityTracker['subscribe']
+  /** Ports the own router opened for us, and why there are none. */
+  portMapping: ReachabilityTracker['mapping']
+  /** What became of connections and of the requests on them, since start. */
+  counters: () => NetworkCounters
   /** Answer peers; called once, by the node. */
   serve: (handlers: NetworkHandlers) => Promise<void>
   start: () => Promise<void>
   stop: () => Promise<void>
+}
+
+export interface NetworkCounters extends TransferCounters, LifeCounters {
+  /** Connections in use that were ended because they were silent. */
+  silenced: number
 }
 
 const SECOND_MS = 1000
@@ -105,12 +123,58 @@ export function createNetwork(options: {
   members: MemberSource | null
   limits?: NetworkLimits
   timings?: Partial<Timings>
+  /** Of connections' life, where it differs from `LIFE` and `LIVENESS`. */
+  life?: LifeLimits
+  liveness?: LivenessLimits
+  /** Addresses the operator announces; a role that has them is public. */
+  announced?: readonly string[]
+  /** Ask the own router to open the ports we listen on. Default false. */
+  portMapping?: boolean
+  /** Asks reflectors for the NAT's kind. */
+  detectKind?: DetectKind
   log: Log
 }): Network {
   const { node, identity, own, log } = options
   const { libp2p, anchors } = node
   const timings: Timings = { ...DEFAULT_TIMINGS, ...options.timings }
-  const paths = createPaths(libp2p, anchors, timings.connectTimeoutMs)
+  let life: ConnectionLife | undefined
+  const liveness = createLiveness({
+    libp2p,
+    onSuspect: connection => life?.suspect(connection),
+    ...(options.liveness ? { limits: options.liveness } : {}),
+    log
+  })
+  const paths = createPaths({
+    libp2p,
+    parts: node.parts,
+    anchors,
+    connectTimeoutMs: timings.connectTimeoutMs,
+    use: {
+      used(connection) {
+        liveness.touch(connection)
+        life?.want(connection.remotePeer.toString())
+      },
+      isSuspect: liveness.isSuspect
+    }
+  })
+  life = createConnectionLife({
+    libp2p,
+    anchors,
+    liveness,
+    connect: paths.connect,
+    onNetworkChange: () => reachability.networkChanged(),
+    ...(options.life ? { limits: options.life } : {}),
+    log
+  })
+  const reachability = createReachability({
+    libp2p,
+    parts: node.parts,
+    announced: options.announced ?? [],
+    portMapping: options.portMapping ?? false,
+    detectKind: options.detectKind,
+    isOwnPort: connection => node.parts.transportManager.getTransports().some(leftFromPunchPort(connection)),
+    log
+  })
   const asker: Asker = createAsker(paths, timings)
   const url = `/p2p/${identity.peerId}`
   const announcements = createAnnouncements({
@@ -172,6 +236,10 @@ export function createNetwork(options: {
     anchors: anchors.states,
     multiaddrs: () => libp2p.getMultiaddrs().map(String),
     activeTransfers: () => serving?.active() ?? 0,
+    reachability: reachability.current,
+    subscribeReachability: reachability.subscribe,
+    portMapping: reachability.mapping,
+    counters: () => ({ ...asker.counters(), ...life.counters(), silenced: liveness.ended() }),
     replicate: (peerId, { cid, sizeBytes, mimeType, open }, { signal }) =>
       asker.replicate(peerId, { sizeBytes, open }, { cid, mimeType, signal }),
     store(peerId, { sizeBytes, mimeType, open, openAt }, { signal } = {}) {
@@ -213,15 +281,26 @@ export function createNetwork(options: {
     },
     async start() {
       await announcements.start()
+      life.start()
+      liveness.start()
+      reachability.start()
       await node.start()
     },
     async stop() {
       announcements.stop()
+      liveness.stop()
+      await Promise.all([life.stop(), reachability.stop()])
       await serving?.stop()
       await node.stop()
     }
   }
 }
+
+/** Whether a transport that punches made this connection from the port it punches from. */
+const leftFromPunchPort =
+  (connection: Connection) =>
+  (transport: Transport): boolean =>
+    punchingTransport in transport && (transport as PunchingTransport).dialledFromPunchPort(connection)
 
 /** The seed's. */
 const DEFAULT_SHARD_COUNT = 1024

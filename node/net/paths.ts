@@ -2,51 +2,103 @@
 import type { Connection, Libp2p, PeerId, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
-import { PeerUnreachableError, RequestInvalidError, TransferCutError } from '../errors.ts'
+import { PathMovedError, PeerUnreachableError, RequestInvalidError, TransferCutError } from '../errors.ts'
 import type { Anchors } from './anchors.ts'
+import { firstOf } from './first-of.ts'
+import type { NetworkParts } from './libp2p.ts'
 import type { ConnectionPath } from './protocols.ts'
 import { deadline } from './timings.ts'
 
 /** A peer whose dial failed is asked last for so long. */
 const UNREACHABLE_MS = 30_000
 const ROUTING_TIMEOUT_MS = 5000
+/** How long direct addresses are tried alone before a relay is asked too; js-libp2p would wait 6 s for each of them. */
+const DIRECT_HEAD_START_MS = 300
+/** How long one relay is asked alone before the next is asked too. */
+const NEXT_RELAY_MS = 500
+/** Relays asked for one peer. */
+const MAX_RELAYS_ASKED = 3
+/** A peer to which a connection was open so lately may just have moved. */
+const LATELY_MS = 30_000
+/** Peers remembered as connected lately. */
+const MAX_LATELY = 1000
+
+/** A stream and what is to be known of the connection it is on. */
+export interface Opened {
+  stream: Stream
+  direct: boolean
+  /** Aborts with a PathMovedError when the connection is relayed and a direct one is there: the request is to go on on that. */
+  moved: AbortSignal
+  /** Listens no longer; called when the request needs the stream no more. */
+  release: () => void
+}
 
 export interface Paths {
   /** A connection to the peer, direct if there is one, made if there is none. */
   connect: (peerId: string, options?: { signal?: AbortSignal }) => Promise<Connection>
   /** A stream on such a connection. */
-  open: (peerId: string, protocol: string, options?: { signal?: AbortSignal }) => Promise<Stream>
+  open: (peerId: string, protocol: string, options?: { signal?: AbortSignal }) => Promise<Opened>
   /** False only while the last dial failed lately and nothing was heard since. */
   reachable: (peerId: string) => boolean
+  /** Whether a connection to it is open or was a moment ago. */
+  wasConnected: (peerId: string) => boolean
   /** Every open connection. */
   all: () => ConnectionPath[]
 }
 
-export function createPaths(libp2p: Libp2p, anchors: Anchors, connectTimeoutMs: number): Paths {
-  const failedAtMs = new Map<string, number>()
+/** Told of every use of a connection, and asked which connections are better left alone. */
+export interface PathUse {
+  used: (connection: Connection) => void
+  isSuspect: (connection: Connection) => boolean
+}
 
+export function createPaths(options: {
+  libp2p: Libp2p
+  parts: Pick<NetworkParts, 'transportManager'>
+  anchors: Anchors
+  connectTimeoutMs: number
+  use?: PathUse
+}): Paths {
+  const { libp2p, parts, anchors, connectTimeoutMs, use } = options
+  const failedAtMs = new Map<string, number>()
+  /** Peer id → when a connection of it was used last; in that order. */
+  const usedAtMs = new Map<string, number>()
+
+  const rank = (connection: Connection): number =>
+    Number(connection.direct) - 2 * Number(use?.isSuspect(connection) ?? false)
   const existing = (peer: PeerId): Connection | undefined =>
     libp2p
       .getConnections(peer)
       .filter(({ status }) => status === 'open')
-      .sort((a, b) => Number(b.direct) - Number(a.direct) || bytesLeft(b) - bytesLeft(a))[0]
+      .sort((a, b) => rank(b) - rank(a) || bytesLeft(b) - bytesLeft(a))[0]
 
-  async function addresses(peer: PeerId): Promise<Multiaddr[]> {
-    const known = await libp2p.peerStore.get(peer).then(
-      found => found.addresses.map(({ multiaddr }) => multiaddr),
+  async function addresses(peer: PeerId): Promise<{ known: Multiaddr[]; circuits: Multiaddr[] }> {
+    const circuits = anchors.circuitsTo(peer.toString())
+    const relays = new Set(circuits.map(relayOf))
+    const stored = await libp2p.peerStore.get(peer).then(
+      found => found.addresses.map(({ multiaddr }) => named(multiaddr, peer)),
       () => []
     )
-    return [...known.map(address => named(address, peer)), ...anchors.circuitsTo(peer.toString())]
+    return { known: stored.filter(address => !isCircuit(address) || !relays.has(relayOf(address))), circuits }
   }
 
+  /** Direct addresses first, then relays beside them: whoever answers first is used, a direct one that is later stays. */
   async function dial(peer: PeerId, signal: AbortSignal): Promise<Connection> {
-    const tried = await addresses(peer)
-    if (tried.length > 0) {
-      try {
-        return await libp2p.dial(tried, { signal })
-      } catch (error) {
-        if (signal.aborted) throw error
-      }
+    const { known, circuits } = await addresses(peer)
+    const direct = { headStartMs: DIRECT_HEAD_START_MS, run: () => libp2p.dial(known, { signal }) }
+    try {
+      return await firstOf(
+        [
+          ...(known.length === 0 ? [] : [direct]),
+          ...circuits.slice(0, MAX_RELAYS_ASKED).map(circuit => ({
+            headStartMs: NEXT_RELAY_MS,
+            run: (lost: AbortSignal) => throughRelay(circuit, AbortSignal.any([signal, lost]))
+          }))
+        ],
+        signal
+      )
+    } catch (error) {
+      if (signal.aborted) throw error
     }
     const found = await libp2p.peerRouting.findPeer(peer, {
       signal: AbortSignal.any([signal, AbortSignal.timeout(ROUTING_TIMEOUT_MS)])
@@ -57,41 +109,77 @@ export function createPaths(libp2p: Libp2p, anchors: Anchors, connectTimeoutMs: 
     )
   }
 
-  async function connect(peerId: string, options: { signal?: AbortSignal } = {}): Promise<Connection> {
+  /** Through an anchor of ours. Without the dial queue, which would put this behind the peer's direct addresses. */
+  async function throughRelay(circuit: Multiaddr, signal: AbortSignal): Promise<Connection> {
+    const connection = await parts.transportManager.dial(circuit, { signal })
+    if (signal.aborted) {
+      await connection.close().catch((error: Error) => connection.abort(error))
+      throw new Error('another path was faster')
+    }
+    return connection
+  }
+
+  async function connect(peerId: string, given: { signal?: AbortSignal } = {}): Promise<Connection> {
     const peer = parsePeer(peerId)
     const open = existing(peer)
     if (open !== undefined) return open
     // The signal of a dial stays with the connection it made: it is only aborted while the dial runs.
-    const limit = deadline(connectTimeoutMs, options.signal)
+    const limit = deadline(connectTimeoutMs, given.signal)
     try {
       const connection = await dial(peer, limit.signal)
       failedAtMs.delete(peerId)
       return connection
     } catch (cause) {
-      const given = options.signal
+      const { signal } = given
       // A caller who lost interest says nothing of the peer; one whose time ran out does.
-      const withdrawn = given?.aborted === true && (given.reason as Error | undefined)?.name !== 'TimeoutError'
+      const withdrawn = signal?.aborted === true && (signal.reason as Error | undefined)?.name !== 'TimeoutError'
       if (!withdrawn) failedAtMs.set(peerId, performance.now())
-      given?.throwIfAborted()
+      signal?.throwIfAborted()
       throw new PeerUnreachableError(peerId, { cause })
     } finally {
       limit.clear()
     }
   }
 
+  function remember(peerId: string): void {
+    usedAtMs.delete(peerId)
+    usedAtMs.set(peerId, performance.now())
+    if (usedAtMs.size > MAX_LATELY) usedAtMs.delete(usedAtMs.keys().next().value!)
+  }
+
+  /** Tells when a relayed connection is no longer the best one to its peer. */
+  function watch(connection: Connection): { moved: AbortSignal; release: () => void } {
+    const controller = new AbortController()
+    if (connection.direct) return { moved: controller.signal, release: () => undefined }
+    const onOpen = ({ detail }: CustomEvent<Connection>) => {
+      if (detail.direct && detail.remotePeer.equals(connection.remotePeer)) controller.abort(new PathMovedError())
+    }
+    libp2p.addEventListener('connection:open', onOpen)
+    return { moved: controller.signal, release: () => libp2p.removeEventListener('connection:open', onOpen) }
+  }
+
   return {
     connect,
-    async open(peerId, protocol, options = {}) {
-      const connection = await connect(peerId, options)
+    async open(peerId, protocol, given = {}) {
+      const connection = await connect(peerId, given)
+      use?.used(connection)
+      remember(peerId)
+      const watched = watch(connection)
       try {
-        return await connection.newStream(protocol, {
+        const stream = await connection.newStream(protocol, {
           runOnLimitedConnection: true,
-          ...(options.signal ? { signal: options.signal } : {})
+          ...(given.signal ? { signal: given.signal } : {})
         })
+        return { stream, direct: connection.direct, ...watched }
       } catch (cause) {
-        options.signal?.throwIfAborted()
+        watched.release()
+        given.signal?.throwIfAborted()
         throw new TransferCutError(`${peerId} did not open a stream`, { cause })
       }
+    },
+    wasConnected(peerId) {
+      const atMs = usedAtMs.get(peerId)
+      return atMs !== undefined && performance.now() - atMs < LATELY_MS
     },
     reachable(peerId) {
       const failed = failedAtMs.get(peerId)
@@ -112,6 +200,16 @@ function named(address: Multiaddr, peer: PeerId): Multiaddr {
   return last?.code === CODE_P2P ? address : address.encapsulate(`/p2p/${peer.toString()}`)
 }
 
+function isCircuit(address: Multiaddr): boolean {
+  return address.getComponents().some(({ code }) => code === CODE_P2P_CIRCUIT)
+}
+
+function relayOf(address: Multiaddr): string | undefined {
+  const parts = address.getComponents()
+  const circuit = parts.findIndex(part => part.code === CODE_P2P_CIRCUIT)
+  return parts.slice(0, Math.max(circuit, 0)).findLast(part => part.code === CODE_P2P)?.value
+}
+
 function bytesLeft({ limits }: Connection): number {
   return limits?.bytes === undefined ? Number.MAX_SAFE_INTEGER : Number(limits.bytes)
 }
@@ -128,8 +226,6 @@ function describe(connection: Connection): ConnectionPath {
   const addr = connection.remoteAddr.toString()
   const peerId = connection.remotePeer.toString()
   if (connection.direct) return { peerId, path: 'direct', addr }
-  const parts = connection.remoteAddr.getComponents()
-  const circuit = parts.findIndex(part => part.code === CODE_P2P_CIRCUIT)
-  const via = parts.slice(0, circuit).findLast(part => part.code === CODE_P2P)?.value
+  const via = relayOf(connection.remoteAddr)
   return { peerId, path: 'relayed', ...(via === undefined ? {} : { via }), addr }
 }

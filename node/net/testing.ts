@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto'
 import { ephemeralIdentity, type Identity } from '../identity.ts'
 import { silentLog } from '../log.ts'
 import { createNetworkNode, type NetworkNode, type NetworkNodeOptions } from './libp2p.ts'
+import type { LifeLimits } from './life/life.ts'
+import type { LivenessLimits } from './life/liveness.ts'
 import { DEFAULT_RELAY_LIMITS, GENEROUS_LIMITS, type RelayLimits } from './limits.ts'
 import { createNetwork, type MemberSource, type Network, type NetworkHandlers } from './network.ts'
 import type { Timings } from './timings.ts'
@@ -58,9 +60,11 @@ export async function startPeer(
     handlers?: (blobs: Map<string, Uint8Array>) => NetworkHandlers
     members?: MemberSource
     timings?: Partial<Timings>
+    life?: LifeLimits
+    liveness?: LivenessLimits
   } = {}
 ): Promise<TestPeer> {
-  const { handlers = memoryHandlers, members = null, timings, ...rest } = options
+  const { handlers = memoryHandlers, members = null, timings, life, liveness, ...rest } = options
   const identity = rest.identity ?? (await ephemeralIdentity())
   const log = silentLog()
   const node = await createNetworkNode({
@@ -86,7 +90,9 @@ export async function startPeer(
     members,
     limits: rest.limits ?? GENEROUS_LIMITS,
     log,
-    ...(timings ? { timings } : {})
+    ...(timings ? { timings } : {}),
+    ...(life ? { life } : {}),
+    ...(liveness ? { liveness } : {})
   })
   const blobs = new Map<string, Uint8Array>()
   if (stores) await network.serve(handlers(blobs))

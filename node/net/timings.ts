@@ -15,6 +15,8 @@ export interface Timings {
   connectTimeoutMs: number
   /** First wait before a cut transfer is tried again; doubles. */
   retryMs: number
+  /** A request whose connection was lost goes on trying for at least so long: the peer may come back by another path. */
+  recoverMs: number
 }
 
 export const DEFAULT_TIMINGS: Timings = {
@@ -25,7 +27,8 @@ export const DEFAULT_TIMINGS: Timings = {
   deadlineMs: 60_000,
   deadlinePerMibMs: 10_000,
   connectTimeoutMs: 15_000,
-  retryMs: 100
+  retryMs: 100,
+  recoverMs: 4000
 }
 
 const MIB = 1024 * 1024

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { multiaddr } from '@multiformats/multiaddr'
+import { TOPICS } from '../libp2p.ts'
+import { eventually, startPeer, startRelay, type TestPeer } from '../testing.ts'
+import { LIFE } from './life.ts'
+import { LIVENESS } from './liveness.ts'
+import { gatedBlob, startLine } from './testing.ts'
+
+const MIB = 1024 * 1024
+const FAST = { life: { ...LIFE, relayedIdleMs: 100 }, liveness: { ...LIVENESS, intervalMs: 100, timeoutMs: 1000 } }
+
+const pathsTo = ({ network }: TestPeer, other: TestPeer): string[] =>
+  network
+    .connections()
+    .filter(({ peerId }) => peerId === other.identity.peerId)
+    .map(({ path }) => path)
+    .sort()
+
+const directTo = ({ node }: TestPeer, other: TestPeer) =>
+  node.libp2p.getConnections(other.node.libp2p.peerId).find(connection => connection.direct)
+
+/** `behind` listens nowhere but at the relay; `open` does, so that `behind` can make a direct connection at any time. */
+async function pair(relays: string[]): Promise<{ open: TestPeer; behind: TestPeer } & AsyncDisposable> {
+  const open = await startPeer({ relays, ...FAST })
+  const behind = await startPeer({ relays, listen: [], ...FAST })
+  await eventually(() => behind.network.anchors().every(({ reserved }) => reserved), 'reserved')
+  await eventually(() => open.network.anchors().every(({ connected }) => connected), 'both know the relay')
+  return {
+    open,
+    behind,
+    async [Symbol.asyncDispose]() {
+      await open[Symbol.asyncDispose]()
+      await behind[Symbol.asyncDispose]()
+    }
+  }
+}
+
+const portOf = ({ node }: TestPeer): number =>
+  Number(/\/ip4\/127\.0\.0\.1\/tcp\/(\d+)\/p2p/.exec(node.libp2p.getMultiaddrs().join('\n'))?.[1])
+
+/** What a punch ends with: a direct connection beside the relayed one. */
+async function punch({ open, behind }: { open: TestPeer; behind: TestPeer }, port = portOf(open)): Promise<void> {
+  await behind.node.libp2p.dial(multiaddr(`/ip4/127.0.0.1/tcp/${port}/p2p/${open.identity.peerId}`), { force: true })
+}
+
+describe("the connections' life", function () {
+  this.timeout(60_000)
+  const signal = new AbortController().signal
+
+  it('moves an upload from the relay to the direct connection, every byte once', async () => {
+    await using relay = await startRelay({ limits: { circuitDataBytes: 64 * MIB } })
+    await using peers = await pair([relay.address])
+    const { open, behind } = peers
+    const bytes = randomBytes(64 * MIB)
+    const { blob, reached, open: openGate } = gatedBlob(bytes, 2 * MIB)
+    const storing = open.network.store(behind.network.self, blob)
+    await reached
+    assert.deepEqual(pathsTo(open, behind), ['relayed'])
+    await punch(peers)
+    openGate()
+    const { cid } = await storing
+    assert.ok(bytes.equals(behind.blobs.get(cid)!), 'stored bytes differ')
+    assert.equal(open.network.counters().movedToDirect, 1)
+    await eventually(() => pathsTo(open, behind).join() === 'direct', 'only the direct connection is left')
+  })
+
+  it('moves a download likewise', async () => {
+    await using relay = await startRelay()
+    await using peers = await pair([relay.address])
+    const { open, behind } = peers
+    const bytes = randomBytes(8 * MIB)
+    behind.blobs.set('blob', bytes)
+    const { bytes: coming } = await open.network.retrieve(behind.network.self, 'blob', { signal })
+    const got: Uint8Array[] = []
+    for await (const chunk of coming) {
+      if (got.push(chunk) === 1) await punch(peers)
+    }
+    assert.ok(bytes.equals(Buffer.concat(got)), 'retrieved bytes differ')
+    assert.equal(open.network.counters().movedToDirect, 1)
+  })
+
+  it('sends nothing over the relay after that, gossip neither', async () => {
+    await using relay = await startRelay()
+    await using peers = await pair([relay.address])
+    const { open, behind } = peers
+    await open.network.health(behind.network.self)
+    await punch(peers)
+    await eventually(
+      () => [pathsTo(open, behind), pathsTo(behind, open)].every(paths => paths.join() === 'direct'),
+      'the relayed connection was closed'
+    )
+    const heard: string[] = []
+    behind.node.libp2p.services.pubsub.addEventListener('message', event => {
+      const { topic, data } = event.detail as { topic: string; data: Uint8Array }
+      if (topic === TOPICS.broadcast) heard.push(Buffer.from(data).toString())
+    })
+    await relay.node.stop()
+    await eventually(() => open.network.connections().length === 1, 'the relay is gone')
+    await eventually(async () => {
+      await open.node.libp2p.services.pubsub.publish(TOPICS.broadcast, Buffer.from(`${heard.length} ${Math.random()}`))
+      return heard.length > 0
+    }, 'gossip comes over the direct connection')
+  })
+
+  it('keeps a relayed connection for as long as something is under way on it', async () => {
+    await using relay = await startRelay()
+    await using peers = await pair([relay.address])
+    const { open, behind } = peers
+    const bytes = randomBytes(MIB)
+    behind.blobs.set('blob', bytes)
+    const { bytes: coming } = await behind.network.retrieve(open.network.self, 'absent', { signal }).catch(() => ({
+      bytes: null
+    }))
+    assert.equal(coming, null)
+    await open.network.health(behind.network.self)
+    const [relayed] = open.node.libp2p.getConnections(behind.node.libp2p.peerId)
+    const stream = await relayed!.newStream('/bytecave/retrieve/1.0.0', { runOnLimitedConnection: true })
+    await punch(peers)
+    await eventually(() => pathsTo(open, behind).length === 2, 'both are there')
+    await new Promise(resolve => setTimeout(resolve, 5 * FAST.life.relayedIdleMs))
+    assert.deepEqual(pathsTo(open, behind), ['direct', 'relayed'])
+    stream.abort(new Error('done'))
+    await eventually(() => pathsTo(open, behind).join() === 'direct', 'it is closed once it is idle')
+  })
+
+  it('goes on through the relay when the direct connection is cut', async () => {
+    await using relay = await startRelay({ limits: { circuitDataBytes: 64 * MIB } })
+    await using peers = await pair([relay.address])
+    const { open, behind } = peers
+    await open.network.health(behind.network.self)
+    await punch(peers)
+    await eventually(() => pathsTo(open, behind).join() === 'direct', 'direct')
+    const bytes = randomBytes(4 * MIB)
+    const { blob, reached, open: openGate } = gatedBlob(bytes, 2 * MIB)
+    const storing = open.network.store(behind.network.self, blob)
+    await reached
+    directTo(behind, open)?.abort(new Error('cut'))
+    openGate()
+    const { cid } = await storing
+    assert.ok(bytes.equals(behind.blobs.get(cid)!), 'stored bytes differ')
+    assert.equal(open.network.counters().fellBack, 1)
+  })
+
+  it('notices a direct connection that fell silent, and goes on through the relay', async () => {
+    await using relay = await startRelay({ limits: { circuitDataBytes: 64 * MIB } })
+    await using peers = await pair([relay.address])
+    const { open, behind } = peers
+    await using line = await startLine(portOf(open))
+    await open.network.health(behind.network.self)
+    await punch(peers, line.port)
+    await eventually(() => pathsTo(open, behind).join() === 'direct', 'direct')
+    const bytes = randomBytes(4 * MIB)
+    const { blob, reached, open: openGate } = gatedBlob(bytes, 2 * MIB)
+    const storing = open.network.store(behind.network.self, blob)
+    await reached
+    line.freeze()
+    openGate()
+    const { cid } = await storing
+    assert.ok(bytes.equals(behind.blobs.get(cid)!), 'stored bytes differ')
+    const { fellBack, silenced, directLost } = open.network.counters()
+    assert.deepEqual([fellBack, silenced, directLost], [1, 1, 1])
+  })
+
+  it('reserves on two relays, and loses no request when one of them goes', async () => {
+    await using first = await startRelay()
+    await using second = await startRelay()
+    await using peers = await pair([first.address, second.address])
+    const { open, behind } = peers
+    const circuits = () => behind.network.multiaddrs().filter(address => address.includes('/p2p-circuit'))
+    await eventually(() => circuits().length >= 2, 'two relayed addresses')
+    const bytes = randomBytes(4 * MIB)
+    const { blob, reached, open: openGate } = gatedBlob(bytes, MIB)
+    const storing = open.network.store(behind.network.self, blob)
+    await reached
+    const via = open.network.connections().find(({ peerId }) => peerId === behind.network.self)?.via
+    const [lost, left] = via === first.identity.peerId ? [first, second] : [second, first]
+    await lost.node.stop()
+    openGate()
+    const { cid } = await storing
+    assert.ok(bytes.equals(behind.blobs.get(cid)!), 'stored bytes differ')
+    await eventually(() => circuits().every(address => address.includes(left.identity.peerId)), 'its address went')
+    assert.notEqual(circuits().length, 0)
+    await using again = await startRelay({ identity: lost.identity, port: lost.port })
+    await eventually(
+      () => circuits().some(address => address.includes(again.identity.peerId)),
+      'the relay that came back is reserved on and announced again'
+    )
+  })
+
+  it('resumes over the direct connection what a relay cut at its limit', async () => {
+    await using relay = await startRelay({ limits: { circuitDataBytes: 1.5 * MIB } })
+    await using peers = await pair([relay.address])
+    const { open, behind } = peers
+    const bytes = randomBytes(6 * MIB)
+    const { blob, reached, open: openGate } = gatedBlob(bytes, 3 * MIB)
+    const storing = open.network.store(behind.network.self, blob)
+    await reached
+    await punch(peers)
+    openGate()
+    const { cid } = await storing
+    assert.ok(bytes.equals(behind.blobs.get(cid)!), 'stored bytes differ')
+    const { resumed, movedToDirect } = open.network.counters()
+    assert.ok(resumed > 1)
+    assert.equal(movedToDirect, 1)
+  })
+})

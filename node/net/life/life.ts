@@ -1,0 +1,240 @@
+/**
+ * The life of connections to peers behind NATs. A peer is met through a relay first; once there is a direct connection
+ * all moves to it and the relayed one, idle, is closed. When the direct one dies, or this machine's network changes,
+ * peers that are still wanted are met through a relay at once and punched to again.
+ *
+ * Which connection a request takes is `paths.ts`'s; how a transfer moves is `ask.ts`'s.
+ */
+import type { Connection, Libp2p } from '@libp2p/interface'
+import { peerIdFromString } from '@libp2p/peer-id'
+import type { Log } from '../../log.ts'
+import type { Anchors } from '../anchors.ts'
+import { pause } from '../timings.ts'
+import { endConnection } from './end-connection.ts'
+import { isGossip, moveGossip } from './gossip-streams.ts'
+import { watchInterfaces } from './interfaces.ts'
+import type { Liveness } from './liveness.ts'
+
+export interface LifeLimits {
+  /** How long a relayed connection stays beside a direct one, and the time between two looks while streams are on it. */
+  relayedIdleMs: number
+  /** How long after its last use a peer is met again by ourselves. */
+  wantedMs: number
+  /** Waits before each try to be direct again. */
+  againMs: readonly number[]
+}
+
+export const LIFE: LifeLimits = { relayedIdleMs: 1500, wantedMs: 60_000, againMs: [0, 1000, 3000] }
+
+/** Peers remembered as wanted; the longest unused is forgotten. */
+const MAX_WANTED = 1000
+/** Connections asked for a sign of life at once after a network change. */
+const MAX_PROBES = 256
+const PING_PROTOCOL = '/ipfs/ping/1.0.0'
+
+/** What happened since start. */
+export interface LifeCounters {
+  /** Idle relayed connections that were closed beside a direct one. */
+  relayedClosed: number
+  /** Direct connections of wanted peers that ended without us. */
+  directLost: number
+  /** Punches asked for again. */
+  punchedAgain: number
+  /** Changes of this machine's own addresses. */
+  networkChanges: number
+}
+
+/** What a hole punching service may offer: try this peer again. Resolves when the attempt is over. */
+interface PunchAgain {
+  repunch?: (peerId: ReturnType<typeof peerIdFromString>) => Promise<unknown> | unknown
+}
+
+export interface ConnectionLife {
+  /** A request goes to this peer: it is wanted from now on. */
+  want: (peerId: string) => void
+  /** A connection in use became silent: look at what a fall-back would need. */
+  suspect: (connection: Connection) => void
+  counters: () => Readonly<LifeCounters>
+  start: () => void
+  stop: () => Promise<void>
+}
+
+/**
+ * @param options.connect makes a connection to a peer, through a relay where it must
+ * @param options.onNetworkChange called after this machine's addresses changed
+ */
+export function createConnectionLife(options: {
+  libp2p: Libp2p
+  anchors: Anchors
+  liveness: Liveness
+  connect: (peerId: string, options: { signal: AbortSignal }) => Promise<unknown>
+  onNetworkChange?: () => void
+  readInterfaces?: () => string[]
+  limits?: LifeLimits
+  log: Log
+}): ConnectionLife {
+  const { libp2p, anchors, liveness, log } = options
+  const { relayedIdleMs, wantedMs, againMs } = options.limits ?? LIFE
+  const services = libp2p.services as { pubsub?: unknown; dcutr?: PunchAgain }
+  const stopping = new AbortController()
+  const counters: LifeCounters = { relayedClosed: 0, directLost: 0, punchedAgain: 0, networkChanges: 0 }
+  /** Peer id → last use and whether it was met directly; in the order of use. */
+  const wanted = new Map<string, { atMs: number; wasDirect: boolean }>()
+  const closing = new Map<string, NodeJS.Timeout>()
+  const recovering = new Map<string, Promise<void>>()
+  let unwatch: (() => void) | undefined
+
+  const connectionsTo = (peerId: string): Connection[] =>
+    libp2p.getConnections(peerIdFromString(peerId)).filter(({ status }) => status === 'open')
+  const directTo = (peerId: string): Connection | undefined =>
+    connectionsTo(peerId).find(connection => connection.direct && !liveness.isSuspect(connection))
+
+  function want(peerId: string): void {
+    const known = wanted.get(peerId)
+    wanted.delete(peerId)
+    wanted.set(peerId, {
+      atMs: performance.now(),
+      wasDirect: known?.wasDirect === true || directTo(peerId) !== undefined
+    })
+    if (wanted.size > MAX_WANTED) wanted.delete(wanted.keys().next().value!)
+  }
+
+  function isWanted(peerId: string): boolean {
+    const known = wanted.get(peerId)
+    return known !== undefined && performance.now() - known.atMs < wantedMs
+  }
+
+  function onOpen({ detail: connection }: CustomEvent<Connection>): void {
+    const peerId = connection.remotePeer.toString()
+    if (connection.direct) {
+      const known = wanted.get(peerId)
+      if (known !== undefined) known.wasDirect = true
+    }
+    if (directTo(peerId) === undefined && !connection.direct) return
+    if (!connectionsTo(peerId).some(({ direct }) => !direct)) return
+    if (connection.direct) void move(connection)
+    closeRelayedSoon(peerId)
+  }
+
+  async function move(connection: Connection): Promise<void> {
+    await moveGossip(services.pubsub, connection).catch((error: Error) => {
+      log.debug({ peer: connection.remotePeer.toString(), why: error.message }, 'gossip did not move')
+    })
+  }
+
+  function closeRelayedSoon(peerId: string): void {
+    if (closing.has(peerId) || stopping.signal.aborted) return
+    const timer = setTimeout(() => {
+      closing.delete(peerId)
+      const direct = directTo(peerId)
+      const relayed = connectionsTo(peerId).filter(connection => !connection.direct)
+      if (direct === undefined || relayed.length === 0) return
+      void move(direct)
+      for (const connection of relayed.filter(isIdle)) {
+        counters.relayedClosed++
+        connection.close().catch((error: Error) => endConnection(connection, error))
+      }
+      if (!relayed.every(isIdle)) closeRelayedSoon(peerId)
+    }, relayedIdleMs)
+    timer.unref()
+    closing.set(peerId, timer)
+  }
+
+  function onClose({ detail: connection }: CustomEvent<Connection>): void {
+    const peerId = connection.remotePeer.toString()
+    if (stopping.signal.aborted) return
+    const [other] = connectionsTo(peerId).sort((a, b) => Number(b.direct) - Number(a.direct))
+    if (other !== undefined) void move(other)
+    if (!connection.direct || !isWanted(peerId) || directTo(peerId) !== undefined) return
+    counters.directLost++
+    recover(peerId)
+  }
+
+  /** Meet a wanted peer again, and directly if that is possible. */
+  function recover(peerId: string): void {
+    if (recovering.has(peerId) || stopping.signal.aborted) return
+    const work = (async () => {
+      for (const waitMs of againMs) {
+        if (waitMs > 0) await pause(waitMs, stopping.signal)
+        if (stopping.signal.aborted || !isWanted(peerId) || directTo(peerId) !== undefined) return
+        try {
+          await options.connect(peerId, { signal: stopping.signal })
+          if (directTo(peerId) !== undefined) return
+          await punchAgain(peerId)
+        } catch (error) {
+          log.debug({ peer: peerId, why: (error as Error).message }, 'peer not met again')
+        }
+      }
+    })().finally(() => recovering.delete(peerId))
+    recovering.set(peerId, work)
+  }
+
+  async function punchAgain(peerId: string): Promise<void> {
+    if (services.dcutr?.repunch === undefined) return
+    counters.punchedAgain++
+    await services.dcutr.repunch(peerIdFromString(peerId))
+  }
+
+  /** Direct connections, those to relays first: without them nothing else is met again. */
+  function direct(): Connection[] {
+    const isAnchor = new Set(anchors.states().map(({ peerId }) => peerId))
+    return libp2p
+      .getConnections()
+      .filter(connection => connection.direct && connection.status === 'open')
+      .sort((a, b) => Number(isAnchor.has(b.remotePeer.toString())) - Number(isAnchor.has(a.remotePeer.toString())))
+  }
+
+  function onInterfaces(now: string[], gone: string[]): void {
+    counters.networkChanges++
+    log.info({ addresses: now, gone }, 'own addresses changed')
+    for (const connection of direct().slice(0, MAX_PROBES)) {
+      const local = localAddress(connection)
+      if (local !== undefined && gone.includes(local))
+        endConnection(connection, new Error(`${local} is no longer ours`))
+      else void liveness.probe(connection)
+    }
+    anchors.retryNow()
+    options.onNetworkChange?.()
+    // Peers without a direct connection may be in reach from here.
+    for (const [peerId, { wasDirect }] of wanted) if (wasDirect && directTo(peerId) === undefined) recover(peerId)
+  }
+
+  return {
+    want,
+    counters: () => counters,
+    suspect(connection) {
+      // A direct path and the relays die together when it is our own network that changed.
+      for (const { peerId, connected } of anchors.states()) {
+        if (!connected || peerId === connection.remotePeer.toString()) continue
+        for (const relay of connectionsTo(peerId)) if (relay.direct) void liveness.probe(relay)
+      }
+    },
+    start() {
+      libp2p.addEventListener('connection:open', onOpen)
+      libp2p.addEventListener('connection:close', onClose)
+      unwatch = watchInterfaces({
+        onChange: onInterfaces,
+        ...(options.readInterfaces === undefined ? {} : { read: options.readInterfaces })
+      })
+    },
+    async stop() {
+      stopping.abort()
+      unwatch?.()
+      libp2p.removeEventListener('connection:open', onOpen)
+      libp2p.removeEventListener('connection:close', onClose)
+      for (const timer of closing.values()) clearTimeout(timer)
+      await Promise.allSettled(recovering.values())
+    }
+  }
+}
+
+/** Whether only streams are on it that stay open for as long as it is, or ask for a sign of life. */
+function isIdle({ streams }: Connection): boolean {
+  return streams.every(({ protocol }) => isGossip(protocol) || protocol === PING_PROTOCOL)
+}
+
+/** The own end of a TCP connection, where js-libp2p's transport shows it. */
+function localAddress(connection: Connection): string | undefined {
+  const { maConn } = connection as unknown as { maConn?: { socket?: { localAddress?: string } } }
+  return maConn?.socket?.localAddress?.replace(/^::ffff:/, '')
+}

@@ -1,0 +1,23 @@
+/** What both sides of an attempt are given. */
+import type { HardPunchLimits } from './hard-limits.ts'
+import type { NatFacts } from './kinds.ts'
+import type { ObservedBy } from './observe.ts'
+import type { Talk } from './talk.ts'
+
+export interface SideContext {
+  talk: Talk
+  /** Ends the attempt; its reason is thrown. */
+  signal: AbortSignal
+  /** Both ends', mixed. */
+  token: Uint8Array
+  /** The peer's address as the relay observed it, and never another. */
+  host: string
+  endpoints: readonly ObservedBy[]
+  /** What was seen of the own NAT. */
+  facts: NatFacts
+  limits: HardPunchLimits
+  /** Count a second attempt of this negotiation. @throws HardPunchError when the caps do not allow it */
+  countAgain: () => void
+  /** Count datagrams that were sent. */
+  spent: (packets: number) => void
+}
