@@ -37,6 +37,9 @@ import { untilAborted } from './until-aborted.ts'
 /** Ports of the peer's address that its datagrams may come from beside the one it told. */
 const MAX_REFLEXIVE = 4
 
+/** Of the package's UDP sockets: a burst that a busy machine reads late is not lost. The kernel caps them. */
+const NATIVE_BUFFERS = { receiveBufferSize: 4 * 1024 * 1024, sendBufferSize: 4 * 1024 * 1024 } as const
+
 export interface PunchingQuicInit extends Partial<QuicOptions> {
   /**
    * `shared`: listeners share the port that is dialled and punched from. `native`: listeners own their port and have
@@ -69,7 +72,7 @@ function createPunchingQuic(
   components: PunchingQuicComponents,
   { listen = 'shared', fromPunchPort = () => true, limits, streamOptions = {}, ...options }: PunchingQuicInit
 ): AdoptingTransport & Startable {
-  const native = quic(options)(components) as Transport & Startable
+  const native = quic({ ...NATIVE_BUFFERS, ...options })(components) as Transport & Startable
   const client: { port: number | undefined } = { port: undefined }
   const withOwnStreams = (upgrade: UpgraderWithoutEncryptionOptions): UpgraderWithoutEncryptionOptions => ({
     ...upgrade,
