@@ -273,7 +273,12 @@ function quicInit(
     listen: isReachedDirectly ? 'native' : 'shared',
     fromPunchPort: address => !isReachedDirectly && observers.has(peerOf(address)),
     maxConcurrentStreamLimit: limits.maxStreamsPerConnection,
-    limits: { maxFlows: limits.maxConnections * 2 }
+    limits: { maxFlows: limits.maxConnections * 2 },
+    streamOptions: {
+      inactivityTimeout: limits.streamInactivityMs,
+      maxReadBufferLength: limits.readBufferBytes,
+      maxWriteBufferLength: limits.writeBufferBytes
+    }
   }
 }
 
