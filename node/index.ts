@@ -86,7 +86,7 @@ export { createReflectorClient, type ReflectorClient } from './net/punching/hard
 export { serveReflector } from './net/punching/hard/reflector-protocol.ts'
 export { type PunchingQuicInit, punchingQuic } from './net/punching/quic.ts'
 export { type Connectivity, registerReachability } from './net/reachability/metrics.ts'
-export type { NatKindSeen, Reachability, ReachabilityState } from './net/reachability/reachability.types.ts'
+export type { Reachability, ReachabilityState } from './net/reachability/reachability.types.ts'
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
 export type { StorageNode } from './node.ts'

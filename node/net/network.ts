@@ -13,9 +13,11 @@ import { createLiveness, type LivenessLimits } from './life/liveness.ts'
 import { DEFAULT_LIMITS, type NetworkLimits } from './limits.ts'
 import { createPaths } from './paths.ts'
 import type { ConnectionPath, HealthReport } from './protocols.ts'
+import { detectNatKind } from './punching/hard/observe.ts'
+import { createReflectorClient } from './punching/hard/reflector-client.ts'
 import { type PunchingTransport, punchingTransport } from './punching/punch.types.ts'
 import type { Reachability } from './reachability/reachability.types.ts'
-import { createReachability, type DetectKind, type ReachabilityTracker } from './reachability/tracker.ts'
+import { createReachability, type ReachabilityTracker } from './reachability/tracker.ts'
 import { serveProtocols } from './serve.ts'
 import { skip } from './sources.ts'
 import { DEFAULT_TIMINGS, type Timings } from './timings.ts'
@@ -130,8 +132,6 @@ export function createNetwork(options: {
   announced?: readonly string[]
   /** Ask the own router to open the ports we listen on. Default false. */
   portMapping?: boolean
-  /** Asks reflectors for the NAT's kind. */
-  detectKind?: DetectKind
   log: Log
 }): Network {
   const { node, identity, own, log } = options
@@ -166,12 +166,16 @@ export function createNetwork(options: {
     ...(options.life ? { limits: options.life } : {}),
     log
   })
+  const reflectors = createReflectorClient(libp2p)
   const reachability = createReachability({
     libp2p,
     parts: node.parts,
     announced: options.announced ?? [],
     portMapping: options.portMapping ?? false,
-    detectKind: options.detectKind,
+    async detectKind(signal) {
+      const places = await reflectors.places({ signal })
+      return places.length === 0 ? null : await detectNatKind({ reflectors: places, signal })
+    },
     isOwnPort: connection => node.parts.transportManager.getTransports().some(leftFromPunchPort(connection)),
     log
   })

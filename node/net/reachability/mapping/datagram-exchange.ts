@@ -15,9 +15,10 @@ export async function exchange(options: {
   message: Uint8Array
   isAnswer: (datagram: Buffer, sender: string) => boolean
   anyone?: boolean
+  tries?: number
   signal: AbortSignal
 }): Promise<Buffer | null> {
-  const { to, from, message, isAnswer, anyone = false, signal } = options
+  const { to, from, message, isAnswer, anyone = false, tries = TRIES, signal } = options
   signal.throwIfAborted()
   const socket = createSocket('udp4')
   let timer: NodeJS.Timeout | undefined
@@ -26,7 +27,7 @@ export async function exchange(options: {
     return await new Promise<Buffer | null>((resolve, reject) => {
       let tried = 0
       const send = () => {
-        if (tried === TRIES) return resolve(null)
+        if (tried === tries) return resolve(null)
         // What cannot be sent (no route, no such neighbour) is as good as unanswered.
         socket.send(message, to.port, to.host, () => undefined)
         timer = setTimeout(send, FIRST_RESEND_MS * 2 ** tried++)
