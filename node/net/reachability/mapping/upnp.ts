@@ -95,7 +95,8 @@ async function findService(router: string, from: string, signal: AbortSignal): P
     to: SSDP,
     from,
     message: Buffer.from(search.join('\r\n')),
-    isAnswer: (data, sender) => sender === router && locationIn(data, router) !== null,
+    // Routers may answer from another of their addresses; what counts is where they send us.
+    isAnswer: data => locationIn(data, router) !== null,
     anyone: true,
     tries: SEARCHES,
     signal
