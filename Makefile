@@ -20,6 +20,13 @@ DEPTH ?= short
 BENCH ?=
 JSON ?=
 CAPTURE ?=
+# What some scenarios are told besides; the help and scenarios/README.md say which.
+export RUNS ?=
+export PAIRS ?=
+export TRANSPORTS ?=
+export LINK ?=
+export LOSS ?=
+export AT_ONCE ?=
 
 TESTNET := node scenarios/harness/cli.ts
 UP_FLAGS = --topology $(TOPOLOGY) --runtime $(RUNTIME) --seed $(SEED) $(if $(NODES),--nodes $(NODES)) $(if $(filter-out 0,$(CAPTURE)),--capture)
@@ -31,6 +38,7 @@ help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  Variables: TOPOLOGY=testnet|nat-pair|lan|many|./file.ts  RUNTIME=docker|netns  SEED=word  NODES=30  SCENARIO=name  BENCH=name  JSON=1  CAPTURE=1"
+	@echo "  SCENARIO=hole-punching, network-events also: RUNS=50  PAIRS=full-cone:symmetric,…  TRANSPORTS=tcp,quic  LINK=15|50 (ms)  LOSS=5 (%)  AT_ONCE=2"
 
 setup: ## Node and packages, when they are missing or the lockfile changed
 	@./.ci/setup $(NODE_PACKAGE) $(NODE_VERSION)

@@ -21,16 +21,17 @@ export const PROGRAMS = {
   leg: 'netem/leg.ts'
 } as const
 
-/** Worker of the leg's shaper; found beside the bundle by name. */
+/** Workers of the leg, and a program that a client host may be instead; found beside the bundle by name. */
 const WORKERS: Partial<Record<Program, Array<[name: string, path: string]>>> = {
   leg: [
     ['shaper-worker', 'netem/shaper-worker.ts'],
     ['dns64-server', 'netem/dns64-server.ts']
-  ]
+  ],
+  client: [['puncher', 'scenarios/punching/peer.ts']]
 }
 
 /** Programs whose lazily imported parts are files of their own, shared between them. The others are one file each. */
-const SPLIT: Program[] = ['node', 'relay', 'gateway']
+const SPLIT: Program[] = ['node', 'relay', 'gateway', 'client']
 
 export type Program = keyof typeof PROGRAMS
 
@@ -45,7 +46,7 @@ export interface BuildManifest {
 }
 
 const ROOT = join(import.meta.dirname, '..')
-const ROOMS = ['node', 'relay', 'client', 'gateway', 'migrations', 'contracts', 'netem']
+const ROOMS = ['node', 'relay', 'client', 'gateway', 'migrations', 'contracts', 'netem', 'scenarios/punching']
 const MANIFEST = 'manifest.json'
 /** A running testnet may still load a part of an older build lazily. */
 const STALE_AFTER_MS = 24 * 60 * 60 * 1000

@@ -19,7 +19,8 @@ const LISTEN = '/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/tcp/0/ws'
 const ENVIRONMENTS: Partial<Record<Program, Record<string, string>>> = {
   node: { WARREN_OFFLINE: '1', P2P_LISTEN_ADDRESSES: LISTEN, P2P_ENABLE_MDNS: 'false' },
   relay: { RELAY_LISTEN_ADDRESSES: LISTEN },
-  gateway: { GATEWAY_API_KEYS: 'warm:default' }
+  gateway: { GATEWAY_API_KEYS: 'warm:default' },
+  client: { CLIENT_PROGRAM: 'puncher' }
 }
 
 async function runOnce(dist: string, program: Program, env: Record<string, string>): Promise<void> {

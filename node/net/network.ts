@@ -13,11 +13,9 @@ import { createLiveness, type LivenessLimits } from './life/liveness.ts'
 import { DEFAULT_LIMITS, type NetworkLimits } from './limits.ts'
 import { createPaths } from './paths.ts'
 import type { ConnectionPath, HealthReport } from './protocols.ts'
-import { detectNatKind } from './punching/hard/observe.ts'
-import { createReflectorClient } from './punching/hard/reflector-client.ts'
 import { type PunchingTransport, punchingTransport } from './punching/punch.types.ts'
 import type { Reachability } from './reachability/reachability.types.ts'
-import { createReachability, type ReachabilityTracker } from './reachability/tracker.ts'
+import { createReachability, type DetectKind, type ReachabilityTracker } from './reachability/tracker.ts'
 import { serveProtocols } from './serve.ts'
 import { skip } from './sources.ts'
 import { DEFAULT_TIMINGS, type Timings } from './timings.ts'
@@ -132,6 +130,8 @@ export function createNetwork(options: {
   announced?: readonly string[]
   /** Ask the own router to open the ports we listen on. Default false. */
   portMapping?: boolean
+  /** Asks reflectors for the NAT's kind. Default: those of the relays, where this role has a NAT at all. */
+  detectKind?: DetectKind
   log: Log
 }): Network {
   const { node, identity, own, log } = options
@@ -162,20 +162,19 @@ export function createNetwork(options: {
     anchors,
     liveness,
     connect: paths.connect,
-    onNetworkChange: () => reachability.networkChanged(),
+    onNetworkChange() {
+      node.hardPunch?.networkChanged()
+      reachability.networkChanged()
+    },
     ...(options.life ? { limits: options.life } : {}),
     log
   })
-  const reflectors = createReflectorClient(libp2p)
   const reachability = createReachability({
     libp2p,
     parts: node.parts,
     announced: options.announced ?? [],
     portMapping: options.portMapping ?? false,
-    async detectKind(signal) {
-      const places = await reflectors.places({ signal })
-      return places.length === 0 ? null : await detectNatKind({ reflectors: places, signal })
-    },
+    detectKind: options.detectKind ?? node.hardPunch?.detect,
     isOwnPort: connection => node.parts.transportManager.getTransports().some(leftFromPunchPort(connection)),
     log
   })

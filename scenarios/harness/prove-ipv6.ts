@@ -7,7 +7,7 @@ import { nodeProgram } from './probe-programs.ts'
 import type { Host, Testnet } from './runtime.ts'
 
 /** Ports that no role uses. */
-const PORT = 46_021
+const PORT = 46_081
 const REFLECT_FOR_MS = 60_000
 /** The reflector may start later than the prober asks. */
 const WITHIN_MS = 4000

@@ -3,8 +3,8 @@ import { nodeProgram } from './probe-programs.ts'
 import { type PunchPair, type PunchResult, puncher, rendezvous } from './punch-programs.ts'
 import type { Testnet } from './runtime.ts'
 
-/** A port that no role uses. */
-const RENDEZVOUS_PORT = 46_021
+/** A port that no role and no proof uses. */
+const RENDEZVOUS_PORT = 46_071
 const PUNCH_FOR_MS = 900_000
 const GATHER_WITHIN_MS = 60_000
 /** TCP sends its SYN again after 1 s; longer than that nothing changes any more. */

@@ -25,6 +25,11 @@ const report: Report = {
 }
 
 describe('reports', () => {
+  it('say how to play the run again, settings included', () => {
+    const again = replayCommand({ ...report, depth: 'full', settings: { RUNS: '50', PAIRS: 'full-cone:symmetric' } })
+    assert.match(again, / DEPTH=full RUNS=50 PAIRS=full-cone:symmetric$/)
+  })
+
   it('are JUnit that a parser takes, with every verdict in its place', () => {
     const xml = junitOf(report)
     assert.match(xml, /tests="4" failures="1" errors="1" skipped="1" time="65.4"/)

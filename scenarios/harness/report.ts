@@ -13,6 +13,8 @@ export interface Report {
   runtime: RuntimeName
   seed: string
   depth: Depth
+  /** Environment that it was told to heed, where anything was set. */
+  settings?: Record<string, string>
   verdict: Verdict
   durationMs: number
   checks: CheckResult[]
@@ -28,10 +30,12 @@ export function replayCommand({
   scenario,
   runtime,
   seed,
-  depth
-}: Pick<Report, 'scenario' | 'runtime' | 'seed' | 'depth'>): string {
+  depth,
+  settings = {}
+}: Pick<Report, 'scenario' | 'runtime' | 'seed' | 'depth' | 'settings'>): string {
   const deeper = depth === 'short' ? '' : ` DEPTH=${depth}`
-  return `make scenarios SCENARIO=${scenario} RUNTIME=${runtime} SEED=${seed}${deeper}`
+  const words = Object.entries(settings).map(([name, value]) => ` ${name}=${value}`)
+  return `make scenarios SCENARIO=${scenario} RUNTIME=${runtime} SEED=${seed}${deeper}${words.join('')}`
 }
 
 export function junitOf(report: Report): string {

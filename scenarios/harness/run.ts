@@ -62,8 +62,10 @@ export async function runScenario(scenario: NamedScenario, options: RunOptions):
   const { progress, seed } = options
   const { only } = scenario
   const { runtime } = await chooseRuntime(options.runtime === 'auto' ? (only ?? 'auto') : options.runtime, progress)
-  if (scenario.topology !== null) planOf(topologyOf(scenario, { runtime: runtime.name, depth: options.depth }), seed)
-  const folder = join(options.reportsFolder ?? REPORTS_FOLDER, scenario.name, runtime.name)
+  const occasion: Occasion = { runtime: runtime.name, depth: options.depth }
+  const name = scenario.reportFolder?.(occasion) ?? scenario.name
+  const folder = join(options.reportsFolder ?? REPORTS_FOLDER, name, runtime.name)
+  if (scenario.topology !== null) planOf(topologyOf(scenario, occasion), seed)
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
   progress.note(`scenario ${scenario.name} on ${runtime.name}, seed ${seed}: ${scenario.about}`)
@@ -86,6 +88,7 @@ export async function runScenario(scenario: NamedScenario, options: RunOptions):
     runtime: runtime.name,
     seed,
     depth: options.depth,
+    ...settingsOf(scenario),
     verdict: worst([...outcome.verdicts, ...checks.map(({ verdict }) => verdict)]),
     durationMs: Math.round(performance.now() - began),
     checks,
@@ -94,6 +97,12 @@ export async function runScenario(scenario: NamedScenario, options: RunOptions):
   }
   await writeReport(folder, report)
   return report
+}
+
+/** What it was told by the environment, where it listens to it at all. */
+function settingsOf({ settings = [] }: NamedScenario): Pick<Report, 'settings'> {
+  const set = settings.flatMap(name => (process.env[name] ? [[name, process.env[name]] as const] : []))
+  return set.length === 0 ? {} : { settings: Object.fromEntries(set) }
 }
 
 function topologyOf({ topology }: TestnetScenario, occasion: Occasion): Topology {

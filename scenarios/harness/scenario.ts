@@ -53,6 +53,10 @@ interface Told {
   only?: RuntimeName
   /** For the story alone, without bringing up. */
   withinMs: number
+  /** Environment that it reads: kept in its report, so that the run can be played again. */
+  settings?: readonly string[]
+  /** Its folder under `reports/`, where a short run must not take the place of a full one's. Default: its name. */
+  reportFolder?: (occasion: Occasion) => string
 }
 
 /** Where and how thoroughly a scenario is run. */

@@ -1,5 +1,8 @@
 /** How others reach this peer, and what that is judged from. */
+
 import type { NatKindSeen } from '../punching/hard/kinds.ts'
+
+export type { NatKindSeen }
 
 /** An own address as a peer saw it on a connection that we dialled. */
 export interface Sighting {

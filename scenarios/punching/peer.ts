@@ -1,0 +1,219 @@
+/**
+ * The process of a host that punches: it opens peers with fresh identities when the harness asks, any number of runs one
+ * after another or at once, and tells what came of them. It judges nothing. Started in place of a client host's own
+ * process (`CLIENT_PROGRAM`), and keeps the process contract.
+ */
+import { createHash } from 'node:crypto'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { multiaddr } from '@multiformats/multiaddr'
+import type {
+  MeetRequest,
+  Opened,
+  OpenRequest,
+  PeerFacts,
+  StreamedRequest,
+  StreamRequest,
+  TransferRequest,
+  Transferred
+} from './peer.types.ts'
+import { createLabPeer, type LabPeer } from './peer-stack.ts'
+import { patternHash, patternName } from './peer-warren.ts'
+import { clockMs } from './watch.ts'
+
+/** First descriptor systemd hands over. */
+const FIRST_SOCKET = 3
+const LOOK_EVERY_MS = 5
+const DIAL_WITHIN_MS = 15_000
+const BODY_BYTES_MAX = 64 * 1024
+/** Peers at one time, and requests remembered of one stream. */
+const MAX_PEERS = 64
+const MAX_STREAMED = 50_000
+const PING_BYTES = 1024
+
+interface Stream {
+  requests: StreamedRequest[]
+  end: () => void
+}
+
+const peers = new Map<string, LabPeer>()
+const streams = new Map<string, Stream>()
+
+function peer(id: string): LabPeer {
+  const found = peers.get(id)
+  if (found === undefined) throw new Error(`no peer "${id}" is open here`)
+  return found
+}
+
+async function open(request: OpenRequest): Promise<Opened> {
+  if (peers.size >= MAX_PEERS) throw new Error(`${MAX_PEERS} peers are open already`)
+  const created = await createLabPeer(request)
+  peers.set(request.id, created)
+  try {
+    await created.start()
+    const deadline = clockMs() + request.withinMs
+    while (!created.isReady()) {
+      if (clockMs() > deadline) throw new Error(`not ready within ${request.withinMs} ms: ${connectionsOf(created)}`)
+      await delay(LOOK_EVERY_MS)
+    }
+  } catch (error) {
+    await close({ id: request.id })
+    throw error
+  }
+  return {
+    peerId: created.libp2p.peerId.toString(),
+    addresses: created.libp2p.getMultiaddrs().map(String)
+  }
+}
+
+function connectionsOf({ libp2p }: LabPeer): string {
+  const all = libp2p.getConnections().map(({ remoteAddr }) => remoteAddr.toString())
+  return all.length === 0 ? 'no connection' : all.join(', ')
+}
+
+/** Dial through a relay; by itself nobody dials directly. Answers when it is direct, or no longer waited for. */
+async function meet({ id, peerId, via, withinMs }: MeetRequest): Promise<PeerFacts> {
+  const { libp2p, watch } = peer(id)
+  // The signal of a dial stays with the connection it made: this one is aborted while the dial runs, or never.
+  const dialling = new AbortController()
+  const timer = setTimeout(() => dialling.abort(), DIAL_WITHIN_MS)
+  try {
+    await libp2p.dial(
+      via.map(address => multiaddr(address)),
+      { signal: dialling.signal }
+    )
+  } finally {
+    clearTimeout(timer)
+  }
+  await watch.direct(peerId, AbortSignal.timeout(withinMs))
+  return facts({ id, peerId })
+}
+
+/** The other side of `meet`: answers when it is direct as well, or no longer waited for. */
+async function direct({ id, peerId, withinMs }: Omit<MeetRequest, 'via'>): Promise<PeerFacts> {
+  await peer(id).watch.direct(peerId, AbortSignal.timeout(withinMs))
+  return facts({ id, peerId })
+}
+
+function facts({ id, peerId }: { id: string; peerId: string }): PeerFacts {
+  const found = peer(id)
+  return { connections: found.watch.of(peerId), ...found.facts(peerId) }
+}
+
+async function mark({ id }: { id: string }): Promise<Record<string, never>> {
+  peer(id).watch.mark()
+  return {}
+}
+
+async function transfer({ id, peerId, bytes, withinMs }: TransferRequest): Promise<Transferred> {
+  const began = clockMs()
+  const hash = await retrieved(peer(id), peerId, bytes, AbortSignal.timeout(withinMs))
+  return { tookMs: clockMs() - began, isIntact: hash === patternHash(bytes) }
+}
+
+async function retrieved({ network }: LabPeer, peerId: string, bytes: number, signal: AbortSignal): Promise<string> {
+  if (network === null) throw new Error('a stock peer has no requests')
+  const { bytes: chunks } = await network.retrieve(peerId, patternName(bytes), { signal })
+  const hash = createHash('sha256')
+  for await (const chunk of chunks) hash.update(chunk)
+  return hash.digest('hex')
+}
+
+/** Begins; `streamed` tells what came of it so far, `endStream` ends it. */
+async function stream({ id, peerId, everyMs, answerWithinMs }: StreamRequest): Promise<Record<string, never>> {
+  const asking = peer(id)
+  const requests: StreamedRequest[] = []
+  const wanted = patternHash(PING_BYTES)
+  const ask = async (): Promise<void> => {
+    if (requests.length >= MAX_STREAMED) return
+    const request: StreamedRequest = { beganAtMs: clockMs(), answeredAtMs: null, isDirect: false }
+    requests.push(request)
+    const before = asking.watch.relayedBytes(peerId)
+    try {
+      const hash = await retrieved(asking, peerId, PING_BYTES, AbortSignal.timeout(answerWithinMs))
+      if (hash !== wanted) throw new Error('the answer is not what was asked for')
+      request.answeredAtMs = clockMs()
+      request.isDirect = asking.watch.relayedBytes(peerId) - before < PING_BYTES
+    } catch (error) {
+      request.problem = (error as Error).message
+    }
+  }
+  const timer = setInterval(() => void ask(), everyMs)
+  streams.get(id)?.end()
+  streams.set(id, { requests, end: () => clearInterval(timer) })
+  return {}
+}
+
+async function streamed({ id }: { id: string }): Promise<StreamedRequest[]> {
+  return streams.get(id)?.requests ?? []
+}
+
+async function endStream({ id }: { id: string }): Promise<Record<string, never>> {
+  streams.get(id)?.end()
+  return {}
+}
+
+async function close({ id }: { id: string }): Promise<Record<string, never>> {
+  streams.get(id)?.end()
+  streams.delete(id)
+  const closing = peers.get(id)
+  peers.delete(id)
+  await closing?.stop()
+  return {}
+}
+
+/** What a process holds: whether runs leave something behind. */
+async function held(): Promise<{ peers: number; handles: Record<string, number>; rssMiB: number }> {
+  const handles: Record<string, number> = {}
+  for (const name of process.getActiveResourcesInfo()) handles[name] = (handles[name] ?? 0) + 1
+  return { peers: peers.size, handles, rssMiB: Math.round(process.memoryUsage.rss() / 2 ** 20) }
+}
+
+const VERBS: Record<string, (body: never) => unknown> = {
+  open,
+  meet,
+  direct,
+  facts,
+  mark,
+  transfer,
+  stream,
+  streamed,
+  endStream,
+  close,
+  held
+}
+
+async function bodyOf(request: IncomingMessage): Promise<unknown> {
+  let text = ''
+  for await (const chunk of request) {
+    text += chunk
+    if (text.length > BODY_BYTES_MAX) throw new Error('the request is too large')
+  }
+  return text === '' ? {} : JSON.parse(text)
+}
+
+const server = createServer((request, response) => {
+  const path = (request.url ?? '/').slice(1)
+  const answer = (status: number, body: unknown): void => {
+    response.writeHead(status, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(body))
+  }
+  if (['health', 'ready'].includes(path)) return answer(200, { status: 'ok', peers: peers.size })
+  const verb = VERBS[path]
+  if (verb === undefined || request.method !== 'POST') return answer(404, { error: 'not found' })
+  bodyOf(request)
+    .then(body => verb(body as never))
+    .then(
+      result => answer(200, result),
+      (error: Error) => answer(500, { error: error.message })
+    )
+})
+const ready = (): void => {
+  const { port } = server.address() as AddressInfo
+  console.log(JSON.stringify({ ready: true, peerId: null, addresses: [], port }))
+}
+if (process.env.LISTEN_FDS === '1') server.listen({ fd: FIRST_SOCKET }, ready)
+else server.listen(Number(process.env.PORT), ready)
+
+process.on('SIGTERM', () => process.exit(0))
