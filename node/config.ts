@@ -147,6 +147,9 @@ const schema = z.object({
   LOG_LEVEL: z.enum(LOG_LEVELS, `is to be one of ${LOG_LEVELS.join(', ')}`).default('info')
 })
 
+/** Names of the variables that `readConfig` reads, the limits apart. */
+export const CONFIG_VARIABLES: readonly string[] = Object.keys(schema.shape)
+
 /**
  * Read the environment. Empty values count as absent.
  * @throws ConfigInvalidError with every problem, each beginning with the variable's name
