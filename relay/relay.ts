@@ -62,8 +62,8 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
   let ready = false
   let port = 0
   registerGauges(metrics, node)
-  registerReachability(metrics, network)
   if (reflector !== null) registerReflectorGauges(metrics, reflector)
+  registerReachability(metrics, network)
   const routes = createRoutes({ node, network, metrics, isReady: () => ready, uptimeSeconds })
   const http: Server = createHttpServer(routes)
 

@@ -1,4 +1,4 @@
-/** Hosts behind NATs ask their routers for open ports, and see what routers do with that. */
+/** Hosts and storage nodes behind NATs ask their routers for open ports, and see what routers do with that. */
 import {
   askMapping,
   type MappingAnswer,
@@ -8,6 +8,7 @@ import {
   type PortMappingSpec,
   type Topology
 } from '../netem/index.ts'
+import { greetTcp } from './harness/greet-program.ts'
 import { nodeProgram, type ProbeResult, probeUdp, reflectUdp } from './harness/probe-programs.ts'
 import type { Host } from './harness/runtime.ts'
 import { type Story, scenario } from './harness/scenario.ts'
@@ -18,7 +19,10 @@ const ANSWER_WITHIN_MS = 8000
 const QUIET_MS = 1000
 /** How long somebody may take who should. */
 const PATIENT_MS = 5000
-const REFLECT_FOR_MS = 120_000
+const REFLECT_FOR_MS = 180_000
+/** A node asks its router at its start and believes it when a relay sees it there; silent protocols are waited out. */
+const NODE_WITHIN_MS = 30_000
+const SECOND_MS = 1000
 const SHORT_S = 8
 const LONG_S = 3600
 /** Outer ports by protocol, so that no request finds another's. */
@@ -31,6 +35,9 @@ const home = (nat: NetworkSpec['nat'], portMapping: PortMappingSpec): NetworkSpe
   portMapping
 })
 const ALL = [...PORT_MAPPING_PROTOCOLS]
+
+const HOMES = ['sound', 'refusing', 'forgetful', 'lying'] as const
+type Home = (typeof HOMES)[number]
 
 const topology: Topology = {
   name: 'port-mapping',
@@ -46,18 +53,24 @@ const topology: Topology = {
     outsider: { role: 'client', on: 'internet' },
     // The lab's own proof needs a second address outside.
     another: { role: 'client', on: 'internet' },
+    relay: { role: 'relay', on: 'internet' },
+    chain: { role: 'chain', on: 'internet' },
     ...Object.fromEntries(
-      ['sound', 'refusing', 'forgetful', 'lying'].map(on => [`in-${on}`, { role: 'client', on }] as const)
+      HOMES.flatMap(on => [
+        [`in-${on}`, { role: 'client', on }] as const,
+        [`node-${on}`, { role: 'node', on }] as const
+      ])
     )
   }
 }
 
 export default scenario({
   about:
-    'routers open ports by UPnP, NAT-PMP and PCP, refuse, forget early, or lie about their address, as they are told',
+    'routers open ports by UPnP, NAT-PMP and PCP, refuse, forget early, or lie about their address, as they are told; ' +
+    'a storage node is reached where its router opened a port, and says that it is not where it did not',
   topology,
   needs: ['nat', 'exec', 'port-mapping'],
-  withinMs: 120_000,
+  withinMs: 180_000,
 
   async story(story) {
     const { hosts, step, signal } = story
@@ -74,7 +87,8 @@ export default scenario({
         ...ALL.map(async protocol => await forgets(story, protocol)),
         ...(['upnp', 'nat-pmp'] as const).map(async protocol => await lies(story, protocol)),
         lapses(story),
-        keepsSilent(story)
+        keepsSilent(story),
+        ...HOMES.map(async home => await nodeIs(story, home))
       ])
     } finally {
       ending.abort()
@@ -195,4 +209,65 @@ async function keepsSilent(story: Story): Promise<void> {
   const wish = { outerPort: OUTER_PORT.pcp, lifetimeS: LONG_S, withinMs: QUIET_MS }
   const answer = await ask(story, 'lying', 'pcp', wish)
   story.check.that('lying, pcp: a router without it does not answer', !answer.answered, JSON.stringify(answer))
+}
+
+/** What a node behind each router says of itself in the end. */
+const NODES: Record<Home, { state: 'public' | 'private'; problem: RegExp | null }> = {
+  sound: { state: 'public', problem: null },
+  refusing: { state: 'private', problem: /refuses/ },
+  forgetful: { state: 'public', problem: null },
+  lying: { state: 'private', problem: /no peer sees us at/ }
+}
+
+interface NodeInfo {
+  peerId: string
+  reachability: { state: string; addresses: string[]; why: string; since: string }
+  portMapping: { problem: string | null; ports: Array<{ protocol: string; confirmed: boolean }> }
+}
+
+async function infoOf(story: Story, home: Home): Promise<NodeInfo> {
+  const signal = AbortSignal.any([story.signal, AbortSignal.timeout(ANSWER_WITHIN_MS)])
+  const response = await fetch(`${story.host(`node-${home}`).control}/info`, { signal })
+  return (await response.json()) as NodeInfo
+}
+
+async function nodeIs(story: Story, home: Home): Promise<void> {
+  const { check } = story
+  const { state, problem } = NODES[home]
+  const outside = outsideOf(story, home)
+  const info = await check.eventually(
+    `${home}: the node says that it is ${state}`,
+    async () => await infoOf(story, home),
+    ({ reachability, portMapping }) =>
+      reachability.state === state && (problem === null || problem.test(portMapping.problem ?? '')),
+    { withinMs: NODE_WITHIN_MS }
+  )
+  const { reachability, portMapping } = info
+  const direct = reachability.addresses.filter(address => !address.includes('/p2p-circuit'))
+  const by = portMapping.ports.map(({ protocol }) => protocol)[0] ?? null
+  story.row({
+    router: home,
+    protocol: by,
+    what: `a node is ${reachability.state}`,
+    code: null,
+    address: direct[0] ?? null,
+    lifetimeS: null
+  })
+  if (state === 'private') {
+    check.equal(`${home}: the node tells nobody of an address outside`, direct, [])
+    return
+  }
+  check.that(
+    `${home}: all its addresses are its router's`,
+    direct.length > 0 && direct.every(address => address.startsWith(`/ip4/${outside}/`)),
+    direct.join(', ')
+  )
+  // Longer than the leases of the router that forgets.
+  if (home === 'forgetful') await new Promise(resolve => setTimeout(resolve, 2 * SHORT_S * SECOND_MS))
+  const port = Number(/\/tcp\/(\d+)/.exec(direct.find(address => /\/tcp\/\d+$/.test(address)) ?? '')?.[1])
+  await check.eventually(
+    `${home}: somebody outside, who never met it, is greeted by it`,
+    async () => await run(story.host('outsider'), nodeProgram(greetTcp, outside, port, PATIENT_MS), story.signal),
+    greeting => greeting.includes('/multistream/1.0.0')
+  )
 }

@@ -27,6 +27,7 @@ describe('peers that can only punch', () => {
       await using a = await startPuncher(options())
       await using b = await startPuncher(options())
       await eventually(() => a.dcutr?.observed.list().length === 1, 'the relay told A its address')
+      const seen = a.dcutr?.observed.list()[0]
       await a.libp2p.dial(b.circuit)
       await eventually(() => a.direct.length === 1 && b.direct.length === 1, 'both sides are direct')
       assert.deepEqual(
@@ -34,7 +35,6 @@ describe('peers that can only punch', () => {
         [[`initiator ${name} direct`], [`responder ${name} direct`]]
       )
       const [connection] = b.directTo(a)
-      const seen = a.dcutr?.observed.list()[0]
       assert.equal(connection?.remoteAddr.toString(), `${seen?.address}/p2p/${a.peerId}`, 'A comes from its punch port')
       assert.equal(seen?.observer, relay.identity.peerId)
     })

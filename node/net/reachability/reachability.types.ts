@@ -1,14 +1,8 @@
 /** How others reach this peer, and what that is judged from. */
 
-/** RFC 4787 sections 4.1 and 5. */
-export type Dependence = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent'
+import type { NatKindSeen } from '../punching/hard/kinds.ts'
 
-/** What could be told of the NAT before us; `unknown` where nothing was seen that would tell. */
-export interface NatKindSeen {
-  mapping: Dependence | 'unknown'
-  allocation: 'preserving' | 'sequential' | 'random' | 'block' | 'hash' | 'unknown'
-  filtering: Dependence | 'unknown'
-}
+export type { NatKindSeen }
 
 /** An own address as a peer saw it on a connection that we dialled. */
 export interface Sighting {
