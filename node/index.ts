@@ -73,6 +73,7 @@ export {
 export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protocols.ts'
 export { createPunchCounters } from './net/punching/counters.ts'
 export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'
+export { type HardPunchConfig, readHardPunch } from './net/punching/hard/hard-limits.ts'
 export {
   createHardPunch,
   type HardPunch,

@@ -37,6 +37,7 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
         if (reports.length < MAX_REPORTS) reports.push(report)
       }
     },
+    hardPunch: { enabled: options.hardPunch ?? true },
     limits: GENEROUS_LIMITS,
     log
   })

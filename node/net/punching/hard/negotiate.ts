@@ -72,6 +72,8 @@ export interface HardPunch {
    * Whether our NAT is known to be one that an ordinary punch does not get through, so that this had better come first.
    */
   isHard: () => boolean
+  /** The kind of our NAT by the reflectors of the relays we are connected to; null when none of them has one. */
+  detect: (signal: AbortSignal) => Promise<NatSeen['kind'] | null>
   /** The network changed: what was seen of the NAT is forgotten. */
   networkChanged: () => void
 }
@@ -288,6 +290,10 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     },
     punch: ({ connection, role, signal }) =>
       tracked(run({ connection, asks: role, signal, stream: opening(connection) })),
+    async detect(signal) {
+      const places = await client.places({ signal })
+      return places.length === 0 ? null : (await ownNat(places, signal)).kind
+    },
     isHard: () => known !== undefined && isSymmetric(known),
     networkChanged() {
       nat = undefined
