@@ -5,6 +5,7 @@ import {
   createNetworkNode,
   ephemeralIdentity,
   GENEROUS_LIMITS,
+  type HardPunchOutcome,
   type NetworkHandlers,
   type PunchReport,
   silentLog
@@ -22,27 +23,41 @@ const WON: Array<PunchReport['outcome']> = ['direct', 'overtaken', 'unilateral',
 export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
   const { family, relays, publicAddress } = options
   const own = (address: string): string[] => ownAddresses(options, address)
+  const announce = publicAddress === undefined ? [] : own(publicAddress)
   const identity = await ephemeralIdentity()
   const log = silentLog()
   const reports: PunchReport[] = []
+  const outcomes: HardPunchOutcome[] = []
   const node = await createNetworkNode({
     role: 'node',
     identity,
     listen: own(ANY[family]),
-    announce: publicAddress === undefined ? [] : own(publicAddress),
+    announce,
     relays,
     enableDht: false,
     punching: {
       onReport: report => {
         if (reports.length < MAX_REPORTS) reports.push(report)
+      },
+      onOutcome: outcome => {
+        if (outcomes.length < MAX_REPORTS) outcomes.push(outcome)
       }
     },
-    hardPunch: { enabled: options.hardPunch ?? true },
+    // By UDP: what it opened would be no answer to what TCP can do.
+    hardPunch: { enabled: options.transports.includes('quic') && options.hardPunch !== false },
     limits: GENEROUS_LIMITS,
     log
   })
   const { libp2p, anchors } = node
-  const network = createNetwork({ node, identity, own: null, members: null, limits: GENEROUS_LIMITS, log })
+  const network = createNetwork({
+    node,
+    identity,
+    own: null,
+    members: null,
+    limits: GENEROUS_LIMITS,
+    announced: announce,
+    log
+  })
   const watch = watchConnections(libp2p)
   return {
     libp2p,
@@ -53,9 +68,14 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
       return {
         // Only who opened the stream counts attempts; the other side has one each time.
         attempts: about.length === 0 ? null : Math.max(...about.map(({ attempt }) => attempt)),
-        failures: about
-          .filter(({ outcome }) => !WON.includes(outcome))
-          .map(({ outcome, transport }) => `${outcome} (${transport})`)
+        failures: [
+          ...about
+            .filter(({ outcome }) => !WON.includes(outcome))
+            .map(({ outcome, transport }) => `${outcome} (${transport})`),
+          ...outcomes
+            .filter(({ peerId: of, result }) => of === peerId && result !== 'direct')
+            .map(({ result, method }) => `${result} (hard, ${method ?? 'undecided'})`)
+        ]
       }
     },
     isReady: () =>
