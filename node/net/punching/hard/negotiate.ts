@@ -330,8 +330,12 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     punch: ({ connection, role, signal }) =>
       tracked(run({ connection, asks: role, signal, stream: opening(connection) })),
     async detect(signal) {
-      const places = await client.places({ signal })
-      return places.length === 0 ? null : (await ownNat(places, signal)).kind
+      try {
+        return (await seeOwnNat(undefined, signal)).kind
+      } catch (error) {
+        if (error instanceof HardPunchError && error.reason === 'no-reflector') return null
+        throw error
+      }
     },
     isHard: () => known !== undefined && isSymmetric(known),
     networkChanged() {
