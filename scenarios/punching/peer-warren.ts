@@ -1,5 +1,6 @@
 /** The product's own node, composed by its own door, with blobs that are computed instead of stored. */
 import { createHash } from 'node:crypto'
+import { isPrivate } from '@libp2p/utils'
 import {
   createNetwork,
   createNetworkNode,
@@ -15,6 +16,10 @@ import { ANY, type LabPeer, ownAddresses } from './peer-stack.ts'
 import { watchConnections } from './watch.ts'
 
 const BLOCK_BYTES = 64 * 1024
+/** A peer listens and punches by its transports alone, though it dials relays by others too. */
+const PROTOCOL = { tcp: /\/tcp\/\d+(\/p2p\/[^/]+)?$/, quic: /\/quic-v1(\/p2p\/[^/]+)?$/ } as const
+/** For the reflectors' answers; a peer that does not know its NAT's kind begins as if it were an ordinary one. */
+const KIND_WITHIN_MS = 8000
 /** Of one run; a punch ends after some attempts. */
 const MAX_REPORTS = 256
 /** Outcomes of attempts that left the two directly connected. */
@@ -36,6 +41,8 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
     relays,
     enableDht: false,
     punching: {
+      isUsable: address =>
+        !isPrivate(address) && options.transports.some(transport => PROTOCOL[transport].test(`${address}`)),
       onReport: report => {
         if (reports.length < MAX_REPORTS) reports.push(report)
       },
@@ -82,9 +89,14 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
       anchors
         .states()
         .some(({ relay, connected, reserved }) => relay && connected && (reserved || publicAddress !== undefined)),
+    isPunching: () => (node.dcutr?.active() ?? 0) > 0,
     async start() {
       await network.serve(patterns)
       await network.start()
+    },
+    async settle() {
+      if (options.transports.includes('quic'))
+        await node.hardPunch?.detect(AbortSignal.timeout(KIND_WITHIN_MS)).catch(() => null)
     },
     stop: async () => await network.stop()
   }
