@@ -74,6 +74,7 @@ export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protoco
 export { createPunchCounters } from './net/punching/counters.ts'
 export { dcutr } from './net/punching/dcutr.ts'
 export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'
+export { type HardPunchConfig, readHardPunch } from './net/punching/hard/hard-limits.ts'
 export {
   createHardPunch,
   type HardPunch,
