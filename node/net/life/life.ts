@@ -24,7 +24,7 @@ export interface LifeLimits {
   againMs: readonly number[]
 }
 
-export const LIFE: LifeLimits = { relayedIdleMs: 1500, wantedMs: 60_000, againMs: [0, 1000, 3000] }
+export const LIFE: LifeLimits = { relayedIdleMs: 1500, wantedMs: 60_000, againMs: [0, 1000, 2000, 4000, 8000] }
 
 /** Peers remembered as wanted; the longest unused is forgotten. */
 const MAX_WANTED = 1000

@@ -18,7 +18,7 @@ export interface LivenessLimits {
   wantedMs: number
 }
 
-export const LIVENESS: LivenessLimits = { intervalMs: 500, timeoutMs: 1500, wantedMs: 10_000 }
+export const LIVENESS: LivenessLimits = { intervalMs: 300, timeoutMs: 1200, wantedMs: 10_000 }
 
 /** A slow connection has so many of its round trips (the question needs two, and one packet may be lost). */
 const ROUND_TRIPS = 6
