@@ -84,11 +84,19 @@ async function round(config: HardPeerConfig, run: number): Promise<HardPeerRound
     await Promise.all(relays.map(each => node.dial(multiaddr(each), { signal })))
     const relayed = part === 'dialler' ? await dialled(node, config, run, signal) : await cameIn(node, signal)
     if (part === 'listener') void hard.punch({ connection: relayed, role: 'responder', signal })
-    const { result, method, side, packets, tookMs, cause } = await ended.promise
+    const { result, method, side, packets, tookMs, cause: failure } = await ended.promise
     const direct = node.getConnections(relayed.remotePeer).find(connection => connection.direct)
-    const pingMs = direct === undefined ? null : await echo(direct).catch(() => null)
+    let unheard: unknown
+    const pingMs =
+      direct === undefined
+        ? null
+        : await echo(direct).catch(error => {
+            unheard = new Error(`no echo over ${direct.remoteAddr}, ${direct.status}: ${textOf(error)}`)
+            return null
+          })
     // The other side measures too before either leaves.
     await new Promise(resolve => setTimeout(resolve, LEAVE_AFTER_MS))
+    const cause = failure ?? unheard
     return {
       run,
       result,
