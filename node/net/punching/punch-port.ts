@@ -5,7 +5,7 @@
  * connects makes the listening socket step aside for the moment of its bind.
  */
 import { randomInt } from 'node:crypto'
-import { createServer, connect as netConnect, type Server, type Socket, SocketAddress } from 'node:net'
+import { createServer, connect as netConnect, type Server, type Socket } from 'node:net'
 
 /** Below the ports that systems give out by themselves (from 32768 or 49152), so that nobody else's dial takes it. */
 const PICKED_PORTS = { first: 20_000, count: 8_000 } as const
@@ -139,12 +139,6 @@ function connected(socket: Socket, signal: AbortSignal): Promise<Socket> {
 export function discard(socket: Socket): void {
   if (socket.connecting) socket.destroy()
   else socket.resetAndDestroy()
-}
-
-/** An IP address in the one spelling that equal addresses share, an IPv4 one without its IPv6 clothes. */
-export function canonicalHost(host: string): string {
-  const plain = host.toLowerCase().startsWith('::ffff:') && host.includes('.') ? host.slice('::ffff:'.length) : host
-  return plain.includes(':') ? new SocketAddress({ address: plain, family: 'ipv6' }).address : plain
 }
 
 async function pickPort(): Promise<number> {

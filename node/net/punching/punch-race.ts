@@ -23,14 +23,10 @@ export type Upgrade = (
 ) => Promise<Connection>
 
 export interface PunchRace {
+  readonly peerId: string
   readonly initiator: boolean
   /** The direct connection. Never rejects. */
   readonly won: Promise<Connection>
-  /**
-   * Takes part with a connected socket, which the race owns from then on.
-   * @throws Error when no handshake came about on it; the socket is destroyed then
-   */
-  offer: (socket: Socket, remoteAddr: Multiaddr) => Promise<void>
 }
 
 export interface PunchRaces {
@@ -39,57 +35,64 @@ export interface PunchRaces {
    * last that leaves destroys all sockets but the winner's.
    */
   enter: (peerId: string, initiator: boolean) => { race: PunchRace; leave: () => void }
+  /**
+   * Takes part with a connected socket, which is owned here from then on. One that may be of several peers takes part
+   * in all their races, which must be of one role, and counts in that of the peer it turns out to be.
+   * @throws Error when no handshake came about on it; the socket is destroyed then
+   */
+  offer: (candidates: readonly PunchRace[], socket: Socket, remoteAddr: Multiaddr) => Promise<void>
 }
 
 interface OwnedRace extends PunchRace {
   members: number
-  /** False when another connection was first. */
-  win: (connection: Connection) => boolean
-  end: () => void
+  isOver: boolean
+  resolve: (connection: Connection) => void
+  /** The initiator's handshakes, one after the other. */
+  turn: Promise<unknown>
+}
+
+/** A socket in a handshake or waiting for its turn. */
+interface Runner {
+  controller: AbortController
+  races: Set<OwnedRace>
 }
 
 /** The races of one transport. */
 export function createPunchRaces(upgrade: Upgrade): PunchRaces {
   const races = new Map<string, OwnedRace>()
+  const running = new Map<Socket, Runner>()
   const keyOf = (peerId: string, initiator: boolean) => `${peerId} ${initiator}`
-  return {
-    enter(peerId, initiator) {
-      const key = keyOf(peerId, initiator)
-      // Behind one address there may be several peers: a connection goes to whoever waits for this one.
-      const deliver = (connection: Connection) =>
-        races.get(keyOf(connection.remotePeer.toString(), initiator))?.win(connection) ?? false
-      const race = races.get(key) ?? createRace(initiator, upgrade, deliver)
-      races.set(key, race)
-      race.members += 1
-      return {
-        race,
-        leave() {
-          race.members -= 1
-          if (race.members > 0) return
-          race.end()
-          races.delete(key)
-        }
-      }
-    }
+
+  function create(peerId: string, initiator: boolean): OwnedRace {
+    const { promise: won, resolve } = Promise.withResolvers<Connection>()
+    return { peerId, initiator, won, resolve, members: 0, isOver: false, turn: Promise.resolve() }
   }
-}
 
-function createRace(initiator: boolean, upgrade: Upgrade, deliver: (connection: Connection) => boolean): OwnedRace {
-  const { promise: won, resolve } = Promise.withResolvers<Connection>()
-  const running = new Map<Socket, AbortController>()
-  let over = false
-  let turn: Promise<unknown> = Promise.resolve()
+  /** False when another connection was first, or nobody waits for this peer. */
+  function deliver(connection: Connection, initiator: boolean): boolean {
+    const race = races.get(keyOf(connection.remotePeer.toString(), initiator))
+    if (race === undefined || race.isOver) return false
+    race.isOver = true
+    race.resolve(connection)
+    return true
+  }
 
-  function end(): void {
-    over = true
-    for (const [socket, controller] of running) {
-      controller.abort(new Error('another connection was first, or the punch ended'))
+  function end(race: OwnedRace): void {
+    race.isOver = true
+    for (const [socket, runner] of running) {
+      if (!runner.races.delete(race) || runner.races.size > 0) continue
+      runner.controller.abort(new Error('another connection was first, or the punch ended'))
+      running.delete(socket)
       discard(socket)
     }
-    running.clear()
   }
 
-  async function handshake(socket: Socket, remoteAddr: Multiaddr, controller: AbortController): Promise<void> {
+  async function handshake(
+    initiator: boolean,
+    socket: Socket,
+    remoteAddr: Multiaddr,
+    { controller, races: wanted }: Runner
+  ): Promise<void> {
     const timer = initiator
       ? setTimeout(
           () => controller.abort(new Error(`no handshake in ${HANDSHAKE_TIMEOUT_MS} ms`)),
@@ -98,9 +101,10 @@ function createRace(initiator: boolean, upgrade: Upgrade, deliver: (connection: 
       : undefined
     try {
       controller.signal.throwIfAborted()
+      if ([...wanted].every(({ isOver }) => isOver)) throw new Error('another connection was first')
       const connection = await upgrade(initiator, socket, remoteAddr, controller.signal)
       running.delete(socket)
-      if (over || !deliver(connection)) connection.abort(new Error('another connection was first'))
+      if (!deliver(connection, initiator)) connection.abort(new Error('another connection was first'))
     } catch (error) {
       running.delete(socket)
       discard(socket)
@@ -111,26 +115,39 @@ function createRace(initiator: boolean, upgrade: Upgrade, deliver: (connection: 
   }
 
   return {
-    initiator,
-    members: 0,
-    won,
-    end,
-    win(connection) {
-      if (over) return false
-      over = true
-      resolve(connection)
-      return true
+    enter(peerId, initiator) {
+      const key = keyOf(peerId, initiator)
+      const race = races.get(key) ?? create(peerId, initiator)
+      races.set(key, race)
+      race.members += 1
+      return {
+        race,
+        leave() {
+          race.members -= 1
+          if (race.members > 0) return
+          races.delete(key)
+          end(race)
+        }
+      }
     },
-    async offer(socket, remoteAddr) {
-      if (over || socket.destroyed || running.size >= MAX_SOCKETS) {
+
+    async offer(candidates, socket, remoteAddr) {
+      const wanted = candidates
+        .flatMap(({ peerId, initiator }) => races.get(keyOf(peerId, initiator)) ?? [])
+        .filter(
+          race => !race.isOver && [...running.values()].filter(runner => runner.races.has(race)).length < MAX_SOCKETS
+        )
+      const [first] = wanted
+      if (first === undefined || socket.destroyed) {
         discard(socket)
         throw new Error('too many sockets, or the race is over')
       }
-      const controller = new AbortController()
-      running.set(socket, controller)
-      if (!initiator) return handshake(socket, remoteAddr, controller)
-      const mine = turn.then(() => handshake(socket, remoteAddr, controller))
-      turn = mine.catch(() => undefined)
+      const runner: Runner = { controller: new AbortController(), races: new Set(wanted) }
+      running.set(socket, runner)
+      const go = () => handshake(first.initiator, socket, remoteAddr, runner)
+      if (!first.initiator) return go()
+      const mine = Promise.all(wanted.map(({ turn }) => turn)).then(go)
+      for (const race of wanted) race.turn = mine.catch(() => undefined)
       return mine
     }
   }

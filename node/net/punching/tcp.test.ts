@@ -227,6 +227,31 @@ describe('punching over TCP', () => {
     }
   })
 
+  it('tells peers apart that come from unknown ports of one address, whatever their roles', async () => {
+    await using hub = await startPeer()
+    const toHub = await hub.at()
+    for (const roles of [
+      [true, true, true, true],
+      [false, false, false, false],
+      [true, false, true, false]
+    ]) {
+      await Promise.all(
+        roles.map(async (initiator, index) => {
+          await using peer = await startPeer()
+          // Nobody listens on the first ports, so that only what the hub accepts can work.
+          const wrong = multiaddr(`/ip4/127.0.0.1/tcp/${index + 1}/p2p/${peer.libp2p.peerId}`)
+          const [there, back] = await Promise.all([
+            peer.transport.punch(toHub, { initiator: !initiator, signal: signal() }),
+            hub.transport.punch(wrong, { initiator, signal: signal() })
+          ])
+          assert.ok(back.remotePeer.equals(peer.libp2p.peerId))
+          assert.equal(back.direction, initiator ? 'outbound' : 'inbound')
+          assert.equal(await echo(there, 'mine'), 'mine')
+        })
+      )
+    }
+  })
+
   it('keeps the connection when the signal of the punch aborts later', async () => {
     await using a = await startPeer()
     await using b = await startPeer()

@@ -18,15 +18,17 @@ import {
 } from '@libp2p/interface'
 import { type TCPOptions, tcp } from '@libp2p/tcp'
 import { getNetConfig, ipPortToMultiaddr } from '@libp2p/utils'
-import { CODE_P2P, type Multiaddr } from '@multiformats/multiaddr'
+import type { Multiaddr } from '@multiformats/multiaddr'
 import { TCP } from '@multiformats/multiaddr-matcher'
 import { pause } from '../timings.ts'
-import { type PunchCause, PunchFailedError } from './errors.ts'
+import { PunchFailedError } from './errors.ts'
 import { type PunchingTransport, type PunchOptions, punchingTransport } from './punch.types.ts'
-import { canonicalHost, connectFromAnyPort, createPunchPort, discard } from './punch-port.ts'
+import { canonicalHost, punchable } from './punch-address.ts'
+import { createPunchEnding, type PunchEnding } from './punch-ending.ts'
+import { connectFromAnyPort, createPunchPort, discard } from './punch-port.ts'
 import { createPunchRaces, type PunchRace } from './punch-race.ts'
 import { SocketConnection } from './socket-connection.ts'
-import { causeOf, isPortConflict, retryMs } from './socket-errors.ts'
+import { isPortConflict, retryMs } from './socket-errors.ts'
 
 /** A punch ends by itself after so long, whatever its signal does. */
 const PUNCH_TIMEOUT_MS = 10_000
@@ -42,6 +44,12 @@ const MAX_ACCEPTED = 16
  * kernel repeats it after a second. A SYN from another port is sooner, and a filter by address alone lets it in.
  */
 const SECOND_SYN_MS = 250
+
+/**
+ * Within it after its connection a client of js-libp2p has spoken; its server is silent until then. Asked only of a socket
+ * from an unknown port of an address where peers of both roles are.
+ */
+const SPEAKS_FIRST_MS = 150
 
 /** After sockets that connected and then led to nothing; doubles. */
 const HANDSHAKE_RETRY_MS = 100
@@ -69,12 +77,16 @@ export interface PunchingTcp extends PunchingTransport {
   stop: () => void
 }
 
+/** One address being punched. */
 interface Target {
+  address: Multiaddr
   host: string
   port: number
   peerId: string
   race: PunchRace
   accepted: number
+  /** By its own first SYN, that is. */
+  isConnected: boolean
   fail: (error: unknown) => void
 }
 
@@ -107,13 +119,15 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
       const own = { ...options, signal: controller.signal }
       if (localPort === undefined) return await inner.dial(address, own)
       try {
-        const connection = await inner.dial(address, { ...own, ...{ localPort } })
+        // `@libp2p/tcp` hands whatever it is given to `net.connect`.
+        const bound: DialTransportOptions & { localPort: number } = { ...own, localPort }
+        const connection = await inner.dial(address, bound)
         fromPunchPort.add(connection)
         return connection
       } catch (error) {
         if (!isPortConflict(error)) throw error
         log('dial to %a repeated from another port', address)
-        return await inner.dial(address, { ...options, signal: controller.signal })
+        return await inner.dial(address, own)
       }
     } finally {
       options.signal.removeEventListener('abort', onAbort)
@@ -155,105 +169,99 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
     const { remoteAddress = '', remotePort = 0 } = socket
     const host = canonicalHost(remoteAddress)
     const here = [...targets].filter(target => target.host === host && target.accepted < MAX_ACCEPTED)
-    // Another port of the same address is a peer-reflexive one. Whose it is among several peers, nobody can know yet.
-    const target = here.find(({ port }) => port === remotePort) ?? here.toSorted((a, b) => a.accepted - b.accepted)[0]
+    const exact = here.find(({ port }) => port === remotePort)
+    // Another port of the same address is a peer-reflexive one, and behind one address there may be several peers.
+    const possible = exact === undefined ? here : [exact]
+    const target = possible.toSorted((a, b) => a.accepted - b.accepted)[0]
     if (target === undefined) {
       discard(socket)
       return
     }
     target.accepted += 1
     const remoteAddr = ipPortToMultiaddr(host, remotePort)
-    const alone = here.every(({ peerId }) => peerId === target.peerId)
-    const expected = alone || target.race.initiator ? remoteAddr.encapsulate(`/p2p/${target.peerId}`) : remoteAddr
-    target.race.offer(socket, expected).catch(target.fail)
+    if (possible.every(({ peerId }) => peerId === target.peerId)) {
+      races.offer([target.race], socket, remoteAddr.encapsulate(`/p2p/${target.peerId}`)).catch(target.fail)
+    } else {
+      offerToAny(possible, socket, remoteAddr).catch(error => log('a socket of %s led to nothing - %e', host, error))
+    }
+  }
+
+  /** The handshake tells whose socket it is; who is client of it must be known before. */
+  async function offerToAny(possible: Target[], socket: Socket, remoteAddr: Multiaddr): Promise<void> {
+    let initiator = possible[0]?.race.initiator
+    if (possible.some(({ race }) => race.initiator !== initiator)) {
+      await pause(SPEAKS_FIRST_MS, stopping.signal)
+      initiator = socket.bytesRead === 0
+    }
+    const wanted = new Set(possible.map(({ race }) => race).filter(race => race.initiator === initiator))
+    await races.offer([...wanted], socket, remoteAddr)
   }
 
   async function punch(address: Multiaddr, options: PunchOptions): Promise<Connection> {
     const text = address.toString()
     const { host, port: remotePort, peerId } = punchable(address)
-    if (options.signal.aborted || stopping.signal.aborted) throw new PunchFailedError('aborted', text)
+    const calledOff = [options.signal, stopping.signal]
+    if (calledOff.some(({ aborted }) => aborted)) throw new PunchFailedError('aborted', text)
     if (targets.size >= MAX_PUNCHES)
-      throw new PunchFailedError('aborted', text, { cause: new Error('too many punches') })
-    const failure: { reason: PunchCause; cause?: unknown } = { reason: 'timeout' }
-    const note = (error: unknown, reason: PunchCause = causeOf(error)) => {
-      Object.assign(failure, { reason, cause: error })
-    }
-
-    const end = new AbortController()
-    const ended = Promise.withResolvers<never>()
-    ended.promise.catch(() => undefined)
-    const fail = () => ended.reject(new PunchFailedError(failure.reason, text, { cause: failure.cause }))
-    const onAbort = () => {
-      const reason: unknown = options.signal.aborted ? options.signal.reason : undefined
-      if (!(reason instanceof Error && reason.name === 'TimeoutError')) note(reason, 'aborted')
-      fail()
-    }
-    const timer = setTimeout(fail, init.punchTimeoutMs ?? PUNCH_TIMEOUT_MS)
-    const calledOff = AbortSignal.any([options.signal, stopping.signal])
-    calledOff.addEventListener('abort', onAbort, { once: true })
-
+      throw new PunchFailedError('aborted', text, { cause: new Error(`${MAX_PUNCHES} punches are under way`) })
+    const ending = createPunchEnding({ address: text, timeoutMs: init.punchTimeoutMs ?? PUNCH_TIMEOUT_MS, calledOff })
     const { race, leave } = races.enter(peerId, options.initiator)
-    const target: Target = {
-      host,
-      port: remotePort,
-      peerId,
-      race,
-      accepted: 0,
-      fail: error => note(error, 'handshake-failed')
+    const fail = (error: unknown) => ending.note(error, 'handshake-failed')
+    const target: Target = { address, host, port: remotePort, peerId, race, accepted: 0, isConnected: false, fail }
+    targets.add(target)
+    try {
+      connect(target, ending).catch(ending.fail)
+      connectAgain(target, ending.signal).catch(() => undefined)
+      return await Promise.race([race.won, ending.failed])
+    } finally {
+      targets.delete(target)
+      ending.clear()
+      leave()
     }
-    let release: (() => void) | undefined
-    let isConnected = false
+  }
 
-    async function connect(): Promise<void> {
+  /** Simultaneous open, again and again; rejects when more tries cannot help. */
+  async function connect(target: Target, { signal, note }: PunchEnding): Promise<void> {
+    let release: (() => void) | undefined
+    try {
       await port.number().catch(error => {
         note(error, 'port-in-use')
         throw error
       })
-      for (let failures = 0; !end.signal.aborted; ) {
-        let socket: Socket
-        try {
-          const connecting = port.connect(host, remotePort, end.signal)
-          release ??= port.hold()
-          socket = await connecting
-          isConnected = true
-        } catch (error) {
-          if (end.signal.aborted) return
+      for (let failures = 0; !signal.aborted; ) {
+        const connecting = port.connect(target.host, target.port, signal)
+        release ??= port.hold()
+        const socket = await connecting.catch(async error => {
+          if (signal.aborted) return undefined
           note(error)
           const again = retryMs(error)
           if (again === undefined) throw error
-          await pause(again, end.signal)
-          continue
-        }
+          await pause(again, signal)
+          return undefined
+        })
+        if (socket === undefined) continue
+        target.isConnected = true
         try {
-          return await race.offer(socket, address)
+          await races.offer([target.race], socket, target.address)
         } catch (error) {
           failures += 1
           note(error, 'handshake-failed')
           if (failures > MAX_HANDSHAKE_FAILURES) throw error
-          await pause(HANDSHAKE_RETRY_MS * 2 ** (failures - 1), end.signal)
+          await pause(HANDSHAKE_RETRY_MS * 2 ** (failures - 1), signal)
+          continue
         }
+        return
       }
-    }
-
-    async function connectAgain(): Promise<void> {
-      await pause(SECOND_SYN_MS, end.signal)
-      if (isConnected || end.signal.aborted) return
-      await race.offer(await connectFromAnyPort(host, remotePort, end.signal), address)
-    }
-
-    targets.add(target)
-    try {
-      connect().catch(fail)
-      connectAgain().catch(() => undefined)
-      return await Promise.race([race.won, ended.promise])
     } finally {
-      clearTimeout(timer)
-      calledOff.removeEventListener('abort', onAbort)
-      targets.delete(target)
-      end.abort()
       release?.()
-      leave()
     }
+  }
+
+  async function connectAgain(target: Target, signal: AbortSignal): Promise<void> {
+    await pause(SECOND_SYN_MS, signal)
+    if (target.isConnected || signal.aborted) return
+    const socket = await connectFromAnyPort(target.host, target.port, signal)
+    await races.offer([target.race], socket, target.address)
   }
 
   return {
@@ -276,14 +284,4 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
       stopping.abort()
     }
   } as PunchingTcp
-}
-
-function punchable(address: Multiaddr): { host: string; port: number; peerId: string } {
-  const peerId = address.getComponents().findLast(({ code }) => code === CODE_P2P)?.value
-  if (!TCP.exactMatch(address) || peerId === undefined) throw new PunchFailedError('no-transport', address.toString())
-  const { type, host, port } = getNetConfig(address)
-  // A name would be looked up by each side in its own time, and could mean somebody else.
-  if (port === undefined || (type !== 'ip4' && type !== 'ip6'))
-    throw new PunchFailedError('no-transport', address.toString())
-  return { host: canonicalHost(host), port, peerId }
 }
