@@ -86,6 +86,7 @@ export { detectNatKind, type NatKindSeen, type ReflectorPlace } from './net/punc
 export { createReflector, type Reflector } from './net/punching/hard/reflector.ts'
 export { createReflectorClient, type ReflectorClient } from './net/punching/hard/reflector-client.ts'
 export { serveReflector } from './net/punching/hard/reflector-protocol.ts'
+export { type PunchingTransport, punchingTransport } from './net/punching/punch.types.ts'
 export { type PunchingQuicInit, punchingQuic } from './net/punching/quic.ts'
 export { punchingTcp } from './net/punching/tcp.ts'
 export { type Connectivity, registerReachability } from './net/reachability/metrics.ts'

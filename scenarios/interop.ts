@@ -18,7 +18,8 @@ const CELL_WITHIN_MS = 45_000
 const LINGERS_MS = 1_500
 const PINGS = 3
 const RUNS = { short: 1, full: 3 }
-const PORT = 4101
+/** Each cell has its own: what the one before it used may close a moment later. */
+const FIRST_PORT = 4101
 
 const topology: Topology = {
   name: 'interop',
@@ -78,7 +79,7 @@ interface Lab {
   testnet: Testnet
   program: string
   relay: Record<Transport, string>
-  keys: Record<Side, { key: string; peerId: string }>
+  nextPort: () => number
 }
 
 async function story(told: StandaloneStory): Promise<void> {
@@ -97,8 +98,8 @@ async function story(told: StandaloneStory): Promise<void> {
     const proof = await proveLab(testnet, signal)
     for (const line of [...proof.nats, ...proof.links]) row({ ...line })
     if (!proof.ok) return invalid('a NAT or a link is not what it claims')
-    const keys = { go: await freshKey(), ours: await freshKey() }
-    const lab: Lab = { testnet, program: go.program, relay: relayOf(testnet), keys }
+    let port = FIRST_PORT
+    const lab: Lab = { testnet, program: go.program, relay: relayOf(testnet), nextPort: () => port++ }
     for (const cell of CELLS) {
       step(cell.name)
       for (let run = 0; run < RUNS[depth]; run += 1) await play(told, lab, cell)
@@ -116,7 +117,7 @@ function relayOf({ plan }: Testnet): Record<Transport, string> {
   return { tcp: of('/tcp/'), quic: of('/quic-v1') }
 }
 
-/** Known before either starts, so that one can dial the other. */
+/** Known before either starts, so that one can dial the other; the relay may still hold the place of who was here before. */
 async function freshKey(): Promise<{ key: string; peerId: string }> {
   const key = await generateKeyPair('Ed25519')
   return { key: Buffer.from(privateKeyToProtobuf(key)).toString('base64'), peerId: `${peerIdFromPrivateKey(key)}` }
@@ -130,22 +131,26 @@ async function play({ check, history, row, signal }: StandaloneStory, lab: Lab, 
   const relay = lab.relay[cell.transport]
   const until = cell.expected === 'direct' && cell.by === 'relay' ? 'direct' : 'connected'
   const common = { punch: cell.punch, pings: PINGS, withinMs: CELL_WITHIN_MS, lingersMs: LINGERS_MS, connect: [] }
-  const at = cell.by === 'address' ? addressesAt(waiter.planned.attachment.address, cell.transport) : anyAddress(cell)
+  const keys = { go: await freshKey(), ours: await freshKey() }
+  const port = lab.nextPort()
+  const listenOn = (host: string) =>
+    cell.transport === 'tcp' ? `/ip4/${host}/tcp/${port}` : `/ip4/${host}/udp/${port}/quic-v1`
+  const at = listenOn(cell.by === 'address' ? waiter.planned.attachment.address : '0.0.0.0')
   const waiting: PeerTask = {
     ...common,
-    key: lab.keys[other].key,
-    listen: at,
+    key: keys[other].key,
+    listen: [at],
     reserve: cell.by === 'relay' ? [relay] : [],
     until: until === 'direct' ? 'direct' : 'never'
   }
-  const target = cell.by === 'address' ? at[0] : `${relay}/p2p-circuit`
+  const target = cell.by === 'address' ? at : `${relay}/p2p-circuit`
   const dialling: PeerTask = {
     ...common,
-    key: lab.keys[cell.from].key,
-    listen: anyAddress(cell),
+    key: keys[cell.from].key,
+    listen: [listenOn('0.0.0.0')],
     reserve: cell.by === 'relay' && cell.from === 'ours' ? [relay] : [],
     connect: cell.by === 'relay' && cell.from === 'go' ? [relay] : [],
-    dial: `${target}/p2p/${lab.keys[other].peerId}`,
+    dial: `${target}/p2p/${keys[other].peerId}`,
     until
   }
   // Whoever waits without a goal is ended when the dialler is done.
@@ -159,7 +164,7 @@ async function play({ check, history, row, signal }: StandaloneStory, lab: Lab, 
   if (waiting.until === 'never') done.abort()
   const seen = { dialler: dialled, waiter: await waited }
   history.event('interop', { cell: cell.name, ...seen })
-  judge({ check, row }, cell, seen.dialler, waiting.until === 'never' ? null : seen.waiter, lab.keys[other].peerId)
+  judge({ check, row }, cell, seen.dialler, waiting.until === 'never' ? null : seen.waiter, keys[other].peerId)
 }
 
 function judge(
@@ -199,12 +204,6 @@ async function run(host: Host, program: string, side: Side, task: PeerTask, sign
   const { stdout } = await host.exec(argv, { signal })
   return parseEvents(stdout)
 }
-
-const addressesAt = (host: string, transport: Transport): string[] => [
-  transport === 'tcp' ? `/ip4/${host}/tcp/${PORT}` : `/ip4/${host}/udp/${PORT}/quic-v1`
-]
-
-const anyAddress = ({ transport }: Cell): string[] => addressesAt('0.0.0.0', transport)
 
 export default scenario({
   about: 'go-libp2p as the other side: ping, our relay, and DCUtR in both roles, over TCP and QUIC',

@@ -279,6 +279,7 @@ export function createNetwork(options: {
         handlers: { ...blobs, health: () => health(facts()) },
         limits: options.limits ?? DEFAULT_LIMITS,
         timings,
+        onUse: liveness.touch,
         log
       })
     },

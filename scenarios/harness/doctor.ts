@@ -27,6 +27,7 @@ const TOOLS = [
   { name: NAT64_PROGRAM, what: 'networks with IPv6 only, on netns', fix: installCommand([NAT64_PROGRAM]) },
   ...CAPTURE_TOOLS.map(name => ({ name, what: 'captures, on netns', fix: installCommand([name]) })),
   { name: EMULATOR.program, what: 'SCENARIO=netem-guest', fix: installCommand([EMULATOR.package]) },
+  { name: 'go', what: 'SCENARIO=interop', fix: 'install Go, 1.26 or newer' },
   { name: 'make', what: 'all commands', fix: 'apt-get install make' },
   { name: 'curl', what: "the README's examples", fix: 'apt-get install curl' },
   { name: 'git', what: 'keeping a clone up to date', fix: 'apt-get install git' }

@@ -79,6 +79,8 @@ function createPunchingQuic(
     ...(upgrade.muxerFactory === undefined ? {} : { muxerFactory: ownStreams(upgrade.muxerFactory, streamOptions) })
   })
   const listeners = new Set<UdpMux>()
+  /** Listeners that are being opened: libp2p opens all at once, and a circuit's listener dials its relay. */
+  const opening = new Set<Promise<number>>()
   /** For hosts that do not listen on this family, opened at the first dial. */
   const dialling = new Map<4 | 6, UdpMux>()
   /** Remote addresses of our connections, by identity: known before anybody can ask about the connection. */
@@ -145,6 +147,7 @@ function createPunchingQuic(
 
   async function dial(address: Multiaddr, dialOptions: DialTransportOptions): Promise<Connection> {
     const { family, remote } = targetOf(address)
+    await Promise.allSettled(opening)
     const mux = routeTo(remote, family)
     if (!mux.hasAdopted(remote) && !fromPunchPort(address)) {
       const { upgrader } = dialOptions
@@ -263,20 +266,27 @@ function createPunchingQuic(
     }
     const inner = native.createListener({ ...listenOptions, upgrader: withUpgrade(upgrader, { upgradeInbound }) })
     let port: number | undefined
+    const bind = async (address: Multiaddr): Promise<number> => {
+      const { host, port: asked } = remoteOf(address)
+      mux = createUdpMux({ host, port: asked, serverPort: () => port, client, limits: limits ?? {} })
+      await mux.bound
+      try {
+        await inner.listen(multiaddr('/ip4/127.0.0.1/udp/0/quic-v1'))
+      } catch (error) {
+        await mux.close()
+        throw error
+      }
+      port = getNetConfig(inner.getAddrs()[0]!).port
+      listeners.add(mux)
+      return mux.port
+    }
     return new SharedListener(inner, {
-      async open(address) {
-        const { host, port: asked } = remoteOf(address)
-        mux = createUdpMux({ host, port: asked, serverPort: () => port, client, limits: limits ?? {} })
-        await mux.bound
-        try {
-          await inner.listen(multiaddr('/ip4/127.0.0.1/udp/0/quic-v1'))
-        } catch (error) {
-          await mux.close()
-          throw error
-        }
-        port = getNetConfig(inner.getAddrs()[0]!).port
-        listeners.add(mux)
-        return mux.port
+      open(address) {
+        const work = bind(address)
+        opening.add(work)
+        const done = () => opening.delete(work)
+        work.then(done, done)
+        return work
       },
       async close() {
         if (mux === undefined) return

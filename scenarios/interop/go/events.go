@@ -56,7 +56,7 @@ func newPunchFilter(name string) (punchFilter, error) {
 	case "quic":
 		return punchFilter{ma.P_QUIC_V1}, nil
 	}
-	return punchFilter{}, fmt.Errorf("-punch is %q: give tcp, quic or any", name)
+	return punchFilter{}, fmt.Errorf("-punch is %q: give tcp, quic, any or none", name)
 }
 
 func (f punchFilter) FilterLocal(_ peer.ID, addresses []ma.Multiaddr) []ma.Multiaddr {

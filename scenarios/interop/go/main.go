@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -63,7 +64,7 @@ func main() {
 	flag.Var(&o.connect, "connect", "peer to be connected to before ready, who also tells how it sees this one; may be repeated")
 	flag.Var(&o.reserve, "reserve", "relay to reserve a place on before ready; may be repeated")
 	flag.StringVar(&o.dial, "dial", "", "peer to dial, through a relay or not, until it answers")
-	flag.StringVar(&o.punch, "punch", "any", "transport that hole punching may use: tcp, quic or any")
+	flag.StringVar(&o.punch, "punch", "any", "transport that hole punching may use: tcp, quic, any, or none for no punching at all")
 	flag.IntVar(&o.pings, "pings", 0, "pings to send over what -until waited for")
 	flag.StringVar(&o.until, "until", "never", "end after: connected (to -dial, by any path), direct (to -dial, or to whoever came through a relay), never")
 	flag.DurationVar(&o.within, "within", time.Minute, "end after so long in any case")
@@ -96,15 +97,24 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("connecting to %s: %w", address, err)
 		}
 	}
-	addresses := h.Addrs()
+	relays := []*peer.AddrInfo{}
 	for _, address := range o.reserve {
 		info, err := dialUntil(ctx, h, address)
 		if err != nil {
 			return fmt.Errorf("connecting to the relay %s: %w", address, err)
 		}
+		relays = append(relays, info)
+	}
+	if o.punch != "none" {
+		if err := canPunch(ctx, h); err != nil {
+			return fmt.Errorf("learning a public address, which punching needs: %w", err)
+		}
+	}
+	addresses := h.Addrs()
+	for _, info := range relays {
 		reservation, err := client.Reserve(ctx, h, *info)
 		if err != nil {
-			return fmt.Errorf("reserving on %s: %w", address, err)
+			return fmt.Errorf("reserving on %s: %w", info.ID, err)
 		}
 		h.ConnManager().Protect(info.ID, "relay")
 		say("reserved", fields{"relay": info.ID, "untilSeconds": int(time.Until(reservation.Expiration).Seconds())})
@@ -141,9 +151,13 @@ func newHost(o options) (host.Host, error) {
 		}
 		identity = libp2p.Identity(key)
 	}
-	filter, err := newPunchFilter(o.punch)
-	if err != nil {
-		return nil, err
+	punching := libp2p.ChainOptions()
+	if o.punch != "none" {
+		filter, err := newPunchFilter(o.punch)
+		if err != nil {
+			return nil, err
+		}
+		punching = libp2p.EnableHolePunching(holepunch.WithTracer(tracer{}), holepunch.WithAddrFilter(filter))
 	}
 	return libp2p.New(
 		identity,
@@ -152,13 +166,26 @@ func newHost(o options) (host.Host, error) {
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Transport(quic.NewTransport),
 		libp2p.EnableRelay(),
-		libp2p.EnableHolePunching(holepunch.WithTracer(tracer{}), holepunch.WithAddrFilter(filter)),
+		punching,
 		// In the lab there is nobody to find out by; without this a peer behind a NAT would ask around first.
 		libp2p.ForceReachabilityPrivate(),
 		// A lab has links that lose everything for a while: that is no reason to give up UDP for good.
 		libp2p.UDPBlackHoleSuccessCounter(nil),
 		libp2p.DisableMetrics(),
 	)
+}
+
+// canPunch waits for go-libp2p's hole puncher, which begins when it knows a public address of its own, some time after
+// a peer told one: whoever came through a relay before that is never punched.
+func canPunch(ctx context.Context, h host.Host) error {
+	for !slices.Contains(h.Mux().Protocols(), holepunch.Protocol) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryEvery):
+		}
+	}
+	return nil
 }
 
 // reach dials -dial, where given, and waits for what -until asks.
