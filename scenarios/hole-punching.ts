@@ -62,7 +62,7 @@ export default scenario({
 
     const load = loadavg().map(each => each.toFixed(1))
     const about = [
-      `${runtime}, seed ${testnet.plan.seed}; ${runs} runs a pair, ${atOnce} at one time on ${cpus().length} cores (load ${load.join(' ')}),`,
+      `${runtime}, seed ${testnet.plan.seed}; ${runs === 1 ? '1 run' : `${runs} runs`} a pair, ${atOnce} at one time on ${cpus().length} cores (load ${load.join(' ')}),`,
       `links of ${linkMs} ms one way${lossPct === 0 ? '' : ` and ${lossPct} % loss`}, ${Math.round((performance.now() - began) / 1000)} s in all.`,
       'A row is where the peer is that dials through the relay, a column where the one is that is dialled.'
     ]

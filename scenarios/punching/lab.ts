@@ -16,8 +16,8 @@ export function hostAt(side: 'a' | 'b', place: Place): string {
 
 /** The network of that host; its router is `<network>-nat`. */
 export function homeAt(side: 'a' | 'b', place: Place): string {
-  // The longest kind leaves room for one letter.
-  return `${side === 'a' ? 'x' : 'y'}-${place}`
+  // The longest kind leaves room for one letter; Compose keeps x- for itself.
+  return `${side === 'a' ? 'p' : 'q'}-${place}`
 }
 
 export function punchingTopology({ pairs, linkMs, lossPct }: PunchingSettings): Topology {

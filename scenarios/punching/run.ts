@@ -67,7 +67,11 @@ export async function runPair(context: RunContext, pair: PairRun, number: number
     const other = otherTransport([...atA.connections, ...atB.connections], pair.transport)
     if (other !== undefined) throw new Error(`it is direct by ${other}`)
     if (directMs === null || pair.stack === 'stock') return { directMs, relayBytesAfter: 0, ...punchesOf([atA, atB]) }
-    await settled(a, { id, peerId: openedB.peerId }, signal)
+    // Closing takes bytes too, which are no traffic: both have to be through with it.
+    await Promise.all([
+      settled(a, { id, peerId: openedB.peerId }, signal),
+      settled(b, { id, peerId: openedA.peerId }, signal)
+    ])
     await Promise.all([a.mark({ id }), b.mark({ id })])
     const transfer = { id, peerId: openedB.peerId, bytes: TRANSFER_BYTES, withinMs: TRANSFER_WITHIN_MS }
     const { isIntact } = await a.transfer(transfer)
