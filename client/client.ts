@@ -6,14 +6,15 @@ import {
   createNetwork,
   createNetworkNode,
   createRegistry,
-  type DcutrInit,
   type DcutrMode,
   ephemeralIdentity,
+  type HardPunchConfig,
   type HealthReport,
   type Identity,
   type Log,
   type Member,
   type NetworkLimits,
+  type NetworkNodeOptions,
   type RegistryState,
   silentLog,
   type Timings
@@ -32,8 +33,10 @@ export interface ClientOptions {
   role?: 'client' | 'gateway'
   /** How relayed connections become direct ones. Default `warren`: by punching. */
   dcutr?: DcutrMode
-  /** Told of every punch. */
-  onPunch?: DcutrInit['onReport']
+  /** Pairs of a cone and a symmetric NAT. Default: tried. */
+  hardPunch?: Partial<HardPunchConfig>
+  /** Told of every punch: `createPunchCounters`. */
+  punching?: NetworkNodeOptions['punching']
   limits?: NetworkLimits
   timings?: Partial<Timings>
   log?: Log
@@ -99,7 +102,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     identity,
     bootstrap: options.bootstrapPeers,
     ...(options.dcutr === undefined ? {} : { dcutr: options.dcutr }),
-    ...(options.onPunch === undefined ? {} : { punching: { onReport: options.onPunch } }),
+    ...(options.hardPunch === undefined ? {} : { hardPunch: options.hardPunch }),
+    ...(options.punching === undefined ? {} : { punching: options.punching }),
     ...limits,
     log
   })

@@ -1,4 +1,5 @@
-/** The door of the client room: the SDK. */
+/** The door of the client room: the SDK, and the parts of it that punch holes in somebody else's libp2p. */
+export { type Dcutr, type DcutrInit, dcutr, type PunchReport, punchingQuic, punchingTcp } from '../node/index.ts'
 export { type Client, type ClientNetwork, type ClientOptions, createClient, type NodeView } from './client.ts'
 export {
   BlobMissingError,

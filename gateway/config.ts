@@ -6,8 +6,10 @@ import {
   addressProblem,
   DCUTR_MODES,
   type DcutrMode,
+  type HardPunchConfig,
   NETWORK_LIMITS,
   type NetworkLimits,
+  readHardPunch,
   readLimits
 } from '../node/index.ts'
 import { DATABASE_MAX_MB_DEFAULT } from './constants.ts'
@@ -49,6 +51,8 @@ export interface GatewayConfig {
   limits: NetworkLimits
   /** How relayed connections become direct ones. */
   dcutr: DcutrMode
+  /** Pairs of a cone and a symmetric NAT, `P2P_HARD_PUNCH` and its like. */
+  hardPunch: HardPunchConfig
   privateKeyFile: string | undefined
   registryAddress: `0x${string}` | undefined
   rpcUrl: string | undefined
@@ -153,6 +157,7 @@ export function readConfig(environment: Record<string, string | undefined>): Gat
     : 'default'
   const apiKeys = parseApiKeys(given.GATEWAY_API_KEYS ?? '', defaultNamespace, problems)
   const limits = readLimits(NETWORK_LIMITS, given, problems)
+  const hardPunch = readHardPunch(given, problems)
   if ((given.VAULT_REGISTRY_ADDRESS === undefined) !== (given.RPC_URL === undefined)) {
     problems.push('VAULT_REGISTRY_ADDRESS and RPC_URL belong together: give both or neither')
   }
@@ -175,6 +180,7 @@ export function readConfig(environment: Record<string, string | undefined>): Gat
     bootstrapPeers: env.GATEWAY_BOOTSTRAP_PEERS,
     limits,
     dcutr: env.P2P_DCUTR,
+    hardPunch,
     privateKeyFile: env.P2P_PRIVATE_KEY_FILE,
     registryAddress: env.VAULT_REGISTRY_ADDRESS,
     rpcUrl: env.RPC_URL,

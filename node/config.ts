@@ -10,6 +10,7 @@ import { LOG_LEVELS, type LogLevel } from './log.ts'
 import { addressProblem } from './net/addresses.ts'
 import { DCUTR_MODES, type DcutrMode } from './net/dcutr-mode.ts'
 import { NETWORK_LIMITS, type NetworkLimits, readLimits } from './net/limits.ts'
+import { type HardPunchConfig, readHardPunch } from './net/punching/hard/hard-limits.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -43,6 +44,7 @@ export interface NodeConfig {
     /** Ask the own router to open the ports we listen on, where no address is announced. */
     portMapping: boolean
     dcutr: DcutrMode
+    hardPunch: HardPunchConfig
     privateKeyFile: string | null
     limits: NetworkLimits
   }
@@ -145,6 +147,9 @@ const schema = z.object({
   LOG_LEVEL: z.enum(LOG_LEVELS, `is to be one of ${LOG_LEVELS.join(', ')}`).default('info')
 })
 
+/** Names of the variables that `readConfig` reads, the limits apart. */
+export const CONFIG_VARIABLES: readonly string[] = Object.keys(schema.shape)
+
 /**
  * Read the environment. Empty values count as absent.
  * @throws ConfigInvalidError with every problem, each beginning with the variable's name
@@ -157,6 +162,7 @@ export function readConfig(env: Environment): NodeConfig {
     if (value !== undefined && value.trim() !== '') given[name] = value
   }
   const limits = readLimits(NETWORK_LIMITS, env, problems)
+  const hardPunch = readHardPunch(env, problems)
   const parsed = schema.safeParse(given)
   if (!parsed.success) {
     for (const issue of parsed.error.issues) problems.push(`${issue.path.join('.')} ${issue.message}`)
@@ -198,6 +204,7 @@ export function readConfig(env: Environment): NodeConfig {
       enableMdns: data.P2P_ENABLE_MDNS,
       portMapping: data.P2P_PORT_MAPPING,
       dcutr: data.P2P_DCUTR,
+      hardPunch,
       privateKeyFile: data.P2P_PRIVATE_KEY_FILE || null,
       limits
     },

@@ -72,7 +72,9 @@ export {
 } from './net/network.ts'
 export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protocols.ts'
 export { createPunchCounters } from './net/punching/counters.ts'
+export { dcutr } from './net/punching/dcutr.ts'
 export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'
+export { type HardPunchConfig, readHardPunch } from './net/punching/hard/hard-limits.ts'
 export {
   createHardPunch,
   type HardPunch,
@@ -84,7 +86,9 @@ export { detectNatKind, type NatKindSeen, type ReflectorPlace } from './net/punc
 export { createReflector, type Reflector } from './net/punching/hard/reflector.ts'
 export { createReflectorClient, type ReflectorClient } from './net/punching/hard/reflector-client.ts'
 export { serveReflector } from './net/punching/hard/reflector-protocol.ts'
+export { type PunchingTransport, punchingTransport } from './net/punching/punch.types.ts'
 export { type PunchingQuicInit, punchingQuic } from './net/punching/quic.ts'
+export { punchingTcp } from './net/punching/tcp.ts'
 export { type Connectivity, registerReachability } from './net/reachability/metrics.ts'
 export type { Reachability, ReachabilityState } from './net/reachability/reachability.types.ts'
 export { type Replayable, replayable } from './net/sources.ts'

@@ -66,7 +66,8 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     enableDht: p2p.enabled && p2p.enableDht,
     enableMdns: p2p.enabled && p2p.enableMdns,
     dcutr: p2p.dcutr,
-    punching: { onReport: createPunchCounters(metrics) },
+    punching: createPunchCounters(metrics),
+    hardPunch: p2p.hardPunch,
     limits: p2p.limits,
     log
   })

@@ -155,11 +155,13 @@ describe('a relay', function () {
       const kind = await detectNatKind({ reflectors: places!, signal })
       assert.equal(kind.allocation, 'preserving')
       assert.match(await (await get(relay, '/metrics')).text(), /warren_reflector_answered\{role="relay"\} [1-9]/)
-      assert.equal(await clients[0]!.addressOf(relay.peerId, one!.peerId, signal), '127.0.0.1')
-      assert.equal(await clients[0]!.addressOf(relay.peerId, other!.peerId, signal), null)
-      await clients[1]!.permit(relay.peerId, one!.peerId, signal)
-      assert.equal(await clients[0]!.addressOf(relay.peerId, other!.peerId, signal), '127.0.0.1')
-      assert.equal(await clients[1]!.addressOf(relay.peerId, one!.peerId, signal), null)
+      const consent = await clients[0]!.consent(relay.peerId, other!.peerId, signal)
+      assert.equal(await consent.address(), null)
+      const others = await clients[1]!.consent(relay.peerId, one!.peerId, signal)
+      assert.equal(await consent.address(), '127.0.0.1')
+      assert.equal(await others.address(), '127.0.0.1')
+      consent.end()
+      others.end()
     } finally {
       await Promise.all([one!.node.stop(), other!.node.stop()])
     }

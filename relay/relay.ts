@@ -41,7 +41,7 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
     announce: config.announce,
     bootstrap: config.bootstrap,
     dcutr: config.dcutr,
-    punching: { onReport: createPunchCounters(metrics) },
+    punching: createPunchCounters(metrics),
     limits: config.limits,
     relayLimits: config.relayLimits,
     log

@@ -36,18 +36,19 @@ const home = (nat: NetworkSpec['nat'], portMapping: PortMappingSpec): NetworkSpe
 })
 const ALL = [...PORT_MAPPING_PROTOCOLS]
 
-const HOMES = ['sound', 'refusing', 'forgetful', 'lying'] as const
+const HOMES = ['sound', 'refusing', 'forgetful', 'lying', 'old'] as const
 type Home = (typeof HOMES)[number]
 
 const topology: Topology = {
   name: 'port-mapping',
-  description: 'Four homes whose routers map ports: soundly, never, not for long, and with a lie about the address.',
+  description: 'Five homes whose routers map ports: soundly, never, not for long, with a lie, and by UPnP alone.',
   networks: {
     internet: {},
     sound: home('symmetric', { protocols: ALL }),
     refusing: home('port-preserving', { protocols: ALL, fault: 'refuse' }),
     forgetful: home('symmetric', { protocols: ALL, fault: 'short-lease', leaseS: SHORT_S }),
-    lying: home('port-preserving', { protocols: ['upnp', 'nat-pmp'], fault: 'lying-address' })
+    lying: home('port-preserving', { protocols: ['upnp', 'nat-pmp'], fault: 'lying-address' }),
+    old: home('symmetric', { protocols: ['upnp'] })
   },
   hosts: {
     outsider: { role: 'client', on: 'internet' },
@@ -216,11 +217,12 @@ const NODES: Record<Home, { state: 'public' | 'private'; problem: RegExp | null 
   sound: { state: 'public', problem: null },
   refusing: { state: 'private', problem: /refuses/ },
   forgetful: { state: 'public', problem: null },
-  lying: { state: 'private', problem: /no peer sees us at/ }
+  lying: { state: 'private', problem: /no peer sees us at/ },
+  old: { state: 'public', problem: null }
 }
 
+/** The part of a node's /info that this is about. */
 interface NodeInfo {
-  peerId: string
   reachability: { state: string; addresses: string[]; why: string; since: string }
   portMapping: { problem: string | null; ports: Array<{ protocol: string; confirmed: boolean }> }
 }
@@ -228,7 +230,8 @@ interface NodeInfo {
 async function infoOf(story: Story, home: Home): Promise<NodeInfo> {
   const signal = AbortSignal.any([story.signal, AbortSignal.timeout(ANSWER_WITHIN_MS)])
   const response = await fetch(`${story.host(`node-${home}`).control}/info`, { signal })
-  return (await response.json()) as NodeInfo
+  const { reachability, portMapping } = (await response.json()) as NodeInfo
+  return { portMapping, reachability }
 }
 
 async function nodeIs(story: Story, home: Home): Promise<void> {
@@ -262,6 +265,7 @@ async function nodeIs(story: Story, home: Home): Promise<void> {
     direct.length > 0 && direct.every(address => address.startsWith(`/ip4/${outside}/`)),
     direct.join(', ')
   )
+  if (home === 'old') check.equal('old: it was asked by UPnP', by, 'upnp')
   // Longer than the leases of the router that forgets.
   if (home === 'forgetful') await new Promise(resolve => setTimeout(resolve, 2 * SHORT_S * SECOND_MS))
   const port = Number(/\/tcp\/(\d+)/.exec(direct.find(address => /\/tcp\/\d+$/.test(address)) ?? '')?.[1])

@@ -9,7 +9,15 @@ import type { NetworkPort, PeerFact } from './port.ts'
 export interface ConnectOptions {
   config: Pick<
     GatewayConfig,
-    'dataDir' | 'nodeId' | 'privateKeyFile' | 'bootstrapPeers' | 'registryAddress' | 'rpcUrl' | 'limits' | 'dcutr'
+    | 'dataDir'
+    | 'nodeId'
+    | 'privateKeyFile'
+    | 'bootstrapPeers'
+    | 'registryAddress'
+    | 'rpcUrl'
+    | 'limits'
+    | 'dcutr'
+    | 'hardPunch'
   >
   /** For the counters of punches; absent: they are not counted. */
   metrics?: Metrics
@@ -36,7 +44,8 @@ export async function connectNetwork({ config, metrics, log }: ConnectOptions): 
     identity,
     role: 'gateway',
     dcutr: config.dcutr,
-    ...(metrics === undefined ? {} : { onPunch: createPunchCounters(metrics) }),
+    hardPunch: config.hardPunch,
+    ...(metrics === undefined ? {} : { punching: createPunchCounters(metrics) }),
     limits,
     log
   })

@@ -27,6 +27,9 @@ import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
 import { dcutr } from './punching/dcutr.ts'
 import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
+import type { HardPunchConfig } from './punching/hard/hard-limits.ts'
+import { createHardPunch, type HardPunch, type HardPunchInit } from './punching/hard/negotiate.ts'
+import type { AdoptingTransport } from './punching/punch.types.ts'
 import { type PunchingQuicInit, punchingQuic } from './punching/quic.ts'
 import { punchingTcp } from './punching/tcp.ts'
 import { autonat } from './reachability/autonat.ts'
@@ -69,8 +72,10 @@ export interface NetworkNodeOptions {
   dialPrivate?: DialPrivate
   /** Default `warren`. */
   dcutr?: DcutrMode
-  /** For `warren`: who hears of punches, which addresses are punched, what hard pairs do. */
-  punching?: Omit<DcutrInit, 'limits'>
+  /** For `warren`: who hears of punches, which addresses are punched. */
+  punching?: Omit<DcutrInit, 'limits' | 'hardPunch' | 'isHard'> & Pick<HardPunchInit, 'onOutcome'>
+  /** For `warren`: pairs of a cone and a symmetric NAT. Default: tried, within the caps of hard-limits.ts. */
+  hardPunch?: Partial<HardPunchConfig>
   limits?: NetworkLimits
   /** Only for the relay. */
   relayLimits?: RelayLimits
@@ -110,6 +115,8 @@ export interface NetworkNode {
   readonly anchors: Anchors
   /** Punches, and what peers observed of us; null unless the mode is `warren`. */
   readonly dcutr: Dcutr | null
+  /** Hard pairs, and the kind of our NAT; null unless the mode is `warren`, and for who is reached directly. */
+  readonly hardPunch: HardPunch | null
   /** Resolves when it listens; relays are dialled in the background. */
   start: () => Promise<void>
   stop: () => Promise<void>
@@ -145,6 +152,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     discovery.push(mdns({ interval: MDNS_INTERVAL_MS, serviceTag: 'warren.local' }))
   }
 
+  let hardPunch: HardPunch | null = null
   libp2p = await createLibp2p<NetworkServices>({
     start: false,
     privateKey: identity.privateKey,
@@ -199,15 +207,26 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     // An address that cannot be had is an error at start, not a node that listens on less than it was told.
     transportManager: { faultTolerance: 0 },
     peerDiscovery: discovery as never,
-    services: services(options, limits) as ServiceFactoryMap<NetworkServices>
+    services: services(options, limits, () => hardPunch) as ServiceFactoryMap<NetworkServices>
   })
   const built = libp2p
+  const adopting = built.services.parts.transportManager.getTransports().find(transport => 'adopt' in transport)
+  if (adopting !== undefined && role !== 'relay' && announce.length === 0) {
+    hardPunch = createHardPunch({
+      libp2p: built,
+      transport: adopting as AdoptingTransport,
+      ...options.hardPunch,
+      ...(options.punching?.onOutcome === undefined ? {} : { onOutcome: options.punching.onOutcome })
+    })
+  }
   return {
     libp2p: built,
     parts: built.services.parts,
     anchors,
     dcutr: dcutrMode === 'warren' ? (built.services.dcutr ?? null) : null,
+    hardPunch,
     async start() {
+      await hardPunch?.start()
       await built.start()
       for (const topic of Object.values(TOPICS)) built.services.pubsub.subscribe(topic)
       anchors.start(built)
@@ -215,6 +234,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     async stop() {
       // Dials and reservations under way end with libp2p; waiting for them first could take their timeouts.
       const stopped = anchors.stop()
+      await hardPunch?.stop()
       await built.stop()
       await stopped
     }
@@ -253,11 +273,16 @@ function quicInit(
     listen: isReachedDirectly ? 'native' : 'shared',
     fromPunchPort: address => !isReachedDirectly && observers.has(peerOf(address)),
     maxConcurrentStreamLimit: limits.maxStreamsPerConnection,
-    limits: { maxFlows: limits.maxConnections * 2 }
+    limits: { maxFlows: limits.maxConnections * 2 },
+    streamOptions: {
+      inactivityTimeout: limits.streamInactivityMs,
+      maxReadBufferLength: limits.readBufferBytes,
+      maxWriteBufferLength: limits.writeBufferBytes
+    }
   }
 }
 
-function services(options: NetworkNodeOptions, limits: NetworkLimits) {
+function services(options: NetworkNodeOptions, limits: NetworkLimits, hardPunch: () => HardPunch | null) {
   const { role, announce = [], relays = [] } = options
   // Whoever cannot be dialled is no DHT server: every look-up that meets it would build a circuit for nothing.
   const dhtServer = role === 'relay' || (role === 'node' && (announce.length > 0 || relays.length === 0))
@@ -304,7 +329,14 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits) {
   }
   if (role !== 'client') all.autonat = autonat()
   const mode = options.dcutr ?? 'warren'
-  if (mode === 'warren') all.dcutr = dcutr({ ...options.punching, limits })
+  if (mode === 'warren') {
+    all.dcutr = dcutr({
+      ...options.punching,
+      hardPunch: async context => (await hardPunch()?.punch(context)) ?? null,
+      isHard: () => hardPunch()?.isHard() ?? false,
+      limits
+    })
+  }
   if (mode === 'stock') all.dcutr = stockDcutr()
   if (role === 'relay') {
     const relay = options.relayLimits ?? DEFAULT_RELAY_LIMITS

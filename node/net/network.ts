@@ -130,7 +130,7 @@ export function createNetwork(options: {
   announced?: readonly string[]
   /** Ask the own router to open the ports we listen on. Default false. */
   portMapping?: boolean
-  /** Asks reflectors for the NAT's kind. */
+  /** Asks reflectors for the NAT's kind. Default: those of the relays, where this role has a NAT at all. */
   detectKind?: DetectKind
   log: Log
 }): Network {
@@ -162,7 +162,10 @@ export function createNetwork(options: {
     anchors,
     liveness,
     connect: paths.connect,
-    onNetworkChange: () => reachability.networkChanged(),
+    onNetworkChange() {
+      node.hardPunch?.networkChanged()
+      reachability.networkChanged()
+    },
     ...(options.life ? { limits: options.life } : {}),
     log
   })
@@ -171,7 +174,7 @@ export function createNetwork(options: {
     parts: node.parts,
     announced: options.announced ?? [],
     portMapping: options.portMapping ?? false,
-    detectKind: options.detectKind,
+    detectKind: options.detectKind ?? node.hardPunch?.detect,
     isOwnPort: connection => node.parts.transportManager.getTransports().some(leftFromPunchPort(connection)),
     log
   })
@@ -276,6 +279,7 @@ export function createNetwork(options: {
         handlers: { ...blobs, health: () => health(facts()) },
         limits: options.limits ?? DEFAULT_LIMITS,
         timings,
+        onUse: liveness.touch,
         log
       })
     },

@@ -61,6 +61,7 @@ export function createPaths(options: {
 }): Paths {
   const { libp2p, parts, anchors, connectTimeoutMs, use } = options
   const failedAtMs = new Map<string, number>()
+  const dialling = new Map<string, Promise<Connection>>()
   /** Peer id → when a connection of it was used last; in that order. */
   const usedAtMs = new Map<string, number>()
 
@@ -123,10 +124,8 @@ export function createPaths(options: {
     const peer = parsePeer(peerId)
     const open = existing(peer)
     if (open !== undefined) return open
-    // The signal of a dial stays with the connection it made: it is only aborted while the dial runs.
-    const limit = deadline(connectTimeoutMs, given.signal)
     try {
-      const connection = await dial(peer, limit.signal)
+      const connection = await withSignal(dialOnce(peerId, peer), given.signal)
       failedAtMs.delete(peerId)
       return connection
     } catch (cause) {
@@ -136,9 +135,23 @@ export function createPaths(options: {
       if (!withdrawn) failedAtMs.set(peerId, performance.now())
       signal?.throwIfAborted()
       throw new PeerUnreachableError(peerId, { cause })
-    } finally {
-      limit.clear()
     }
+  }
+
+  /** All who want a peer at one time share one dial: each would build a circuit of its own. */
+  function dialOnce(peerId: string, peer: PeerId): Promise<Connection> {
+    const running = dialling.get(peerId)
+    if (running !== undefined) return running
+    // The signal of a dial stays with the connection it made: it is only aborted while the dial runs.
+    const limit = deadline(connectTimeoutMs)
+    const begun = dial(peer, limit.signal).finally(() => {
+      limit.clear()
+      dialling.delete(peerId)
+    })
+    // Whoever asked may have left.
+    begun.catch(() => undefined)
+    dialling.set(peerId, begun)
+    return begun
   }
 
   function remember(peerId: string): void {
@@ -191,6 +204,20 @@ export function createPaths(options: {
       return false
     },
     all: () => libp2p.getConnections().map(describe)
+  }
+}
+
+/** The promise, or the signal's reason if that aborts first. */
+async function withSignal<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await promise
+  signal.throwIfAborted()
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const onAbort = () => reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
   }
 }
 

@@ -44,6 +44,8 @@ export async function serveProtocols(options: {
   handlers: Handlers
   limits: NetworkLimits
   timings: Timings
+  /** Told of every connection a request comes by. */
+  onUse?: (connection: Connection) => void
   log: Log
 }): Promise<{ active: () => number; stop: () => Promise<void> }> {
   const { libp2p, handlers, limits, timings, log } = options
@@ -172,6 +174,7 @@ export async function serveProtocols(options: {
   async function handle(protocol: string, stream: Stream, connection: Connection): Promise<void> {
     const reader = frameReader(stream)
     const from = connection.remotePeer.toString()
+    options.onUse?.(connection)
     active++
     try {
       if (stopping.signal.aborted) throw new StoppedError()

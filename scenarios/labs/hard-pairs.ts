@@ -34,7 +34,9 @@ const PAIRS: Pair[] = [
   { name: 'full-sym', listener: 'full-cone', dialler: 'symmetric' }
 ]
 
-const ROUND_MS = 40_000
+const ROUND_MS = 50_000
+/** A call into a host ends after four minutes. */
+const RUNS_A_CALL = 4
 const PEER = join(import.meta.dirname, 'hard-peer.ts')
 const NOISE_PORT = 46_999
 
@@ -67,15 +69,10 @@ function noise(address: string, port: number, perSecond: number): void {
 async function play(testnet: Testnet, pair: Pair, runs: number, signal: AbortSignal): Promise<void> {
   const ending = new AbortController()
   const relays = relayAddresses(testnet.plan).filter(address => !address.includes('/ws'))
-  const peer = async (part: HardPeerConfig['part']): Promise<HardPeerRound[]> => {
-    const config: HardPeerConfig = {
-      seed: `${testnet.plan.seed} ${pair.name} ${Date.now()}`,
-      part,
-      relays,
-      runs,
-      roundMs: ROUND_MS
-    }
-    config.seed = `${testnet.plan.seed} ${pair.name}`
+  const peer = async (part: HardPeerConfig['part'], first: number): Promise<HardPeerRound[]> => {
+    const count = Math.min(RUNS_A_CALL, runs - first)
+    const seed = `${testnet.plan.seed} ${pair.name}`
+    const config: HardPeerConfig = { seed, part, relays, first, runs: count, roundMs: ROUND_MS }
     const host = testnet.host(`${part === 'listener' ? 'l' : 'd'}-${pair.name}`)
     const { stdout, stderr } = await host.exec(
       ['node', '--disable-warning=ExperimentalWarning', PEER, JSON.stringify(config)],
@@ -92,7 +89,14 @@ async function play(testnet: Testnet, pair: Pair, runs: number, signal: AbortSig
   const unrelated = stranger
     ?.exec(nodeProgram(noise, address, NOISE_PORT, pair.flowsPerSecond ?? 0), { signal: ending.signal })
     .catch(() => undefined)
-  const [listener, dialler] = await Promise.all([peer('listener'), peer('dialler')])
+  const listener: HardPeerRound[] = []
+  const dialler: HardPeerRound[] = []
+  for (let first = 0; first < runs; first += RUNS_A_CALL) {
+    const [own, other] = await Promise.all([peer('listener', first), peer('dialler', first)])
+    listener.push(...own)
+    dialler.push(...other)
+    process.stderr.write(`${pair.name}: ${listener.length} of ${runs}\n`)
+  }
   ending.abort()
   await unrelated
   const packets = listener.map((round, nth) => round.packets + (dialler[nth]?.packets ?? 0))
@@ -115,7 +119,7 @@ async function play(testnet: Testnet, pair: Pair, runs: number, signal: AbortSig
   }
   process.stdout.write(`${JSON.stringify(line)}\n`)
   for (const [nth, round] of listener.entries()) {
-    if (round.result === 'direct' && dialler[nth]?.result === 'direct') continue
+    if (direct.includes(round)) continue
     process.stderr.write(`${pair.name} ${JSON.stringify(round)} ${JSON.stringify(dialler[nth])}\n`)
   }
 }

@@ -9,7 +9,7 @@ import { identify } from '@libp2p/identify'
 import type { Connection } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
-import { type Ping, ping } from '@libp2p/ping'
+import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -22,6 +22,8 @@ export interface HardPeerConfig {
   part: 'listener' | 'dialler'
   /** With peer ids; the first carries the circuits. */
   relays: string[]
+  /** Number of the first round, and how many. */
+  first: number
   runs: number
   /** For one round, the wait for the other side included. */
   roundMs: number
@@ -37,6 +39,9 @@ export interface HardPeerRound extends Pick<HardPunchOutcome, 'result' | 'method
 
 const RETRY_MS = 300
 const PING_MS = 5000
+const LEAVE_AFTER_MS = 1500
+const PING_PROTOCOL = '/ipfs/ping/1.0.0'
+const PING_BYTES = 32
 
 const keyOf = async (seed: string, part: string, run: number) =>
   await generateKeyPairFromSeed('Ed25519', createHash('sha256').update(`${seed} ${part} ${run}`).digest())
@@ -64,7 +69,7 @@ async function round(config: HardPeerConfig, run: number): Promise<HardPeerRound
     streamMuxers: [yamux()],
     services: { identify: identify({ runOnLimitedConnection: true }), ping: ping() },
     start: false
-  })) as unknown as Libp2p<{ ping: Ping }>
+  })) as unknown as Libp2p
   const ended = Promise.withResolvers<HardPunchOutcome>()
   signal.addEventListener('abort', () => ended.reject(new Error('nobody came in time')), { once: true })
   ended.promise.catch(() => undefined)
@@ -79,14 +84,19 @@ async function round(config: HardPeerConfig, run: number): Promise<HardPeerRound
     await Promise.all(relays.map(each => node.dial(multiaddr(each), { signal })))
     const relayed = part === 'dialler' ? await dialled(node, config, run, signal) : await cameIn(node, signal)
     if (part === 'listener') void hard.punch({ connection: relayed, role: 'responder', signal })
-    const { result, method, side, packets, tookMs, cause } = await ended.promise
+    const { result, method, side, packets, tookMs, cause: failure } = await ended.promise
     const direct = node.getConnections(relayed.remotePeer).find(connection => connection.direct)
+    let unheard: unknown
     const pingMs =
       direct === undefined
         ? null
-        : await node.services.ping.ping(direct.remotePeer, { signal: AbortSignal.timeout(PING_MS) }).catch(() => null)
+        : await echo(direct).catch(error => {
+            unheard = new Error(`no echo over ${direct.remoteAddr}, ${direct.status}: ${textOf(error)}`)
+            return null
+          })
     // The other side measures too before either leaves.
-    await new Promise(resolve => setTimeout(resolve, RETRY_MS))
+    await new Promise(resolve => setTimeout(resolve, LEAVE_AFTER_MS))
+    const cause = failure ?? unheard
     return {
       run,
       result,
@@ -103,6 +113,21 @@ async function round(config: HardPeerConfig, run: number): Promise<HardPeerRound
     await hard.stop()
     await node.stop()
   }
+}
+
+/** Round trip over this very connection, ms. */
+async function echo(connection: Connection): Promise<number> {
+  const signal = AbortSignal.timeout(PING_MS)
+  const stream = await connection.newStream(PING_PROTOCOL, { signal })
+  const beganMs = performance.now()
+  const heard = new Promise<void>((resolve, reject) => {
+    stream.addEventListener('message', () => resolve(), { once: true })
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+  stream.send(new Uint8Array(PING_BYTES))
+  await heard
+  await stream.close({ signal })
+  return performance.now() - beganMs
 }
 
 function textOf(error: unknown): string {
@@ -137,5 +162,7 @@ function cameIn(node: Libp2p, signal: AbortSignal): Promise<Connection> {
 }
 
 const config = JSON.parse(process.argv[2] ?? '{}') as HardPeerConfig
-for (let run = 0; run < config.runs; run++) process.stdout.write(`${JSON.stringify(await round(config, run))}\n`)
+for (let nth = 0; nth < config.runs; nth++) {
+  process.stdout.write(`${JSON.stringify(await round(config, config.first + nth))}\n`)
+}
 process.exit(0)

@@ -104,12 +104,7 @@ export function gridCellOf(row: CellRow): GridCell {
     why: `control ${row.control ?? 'not asked'}; ${successes} of ${runs}, ${row.ci.join(' to ')}; ${why}`,
     ok: wrong === null,
     ms: p50Ms,
-    shown:
-      p50Ms === null
-        ? successes === runs
-          ? '–'
-          : `– ${successes}/${runs}`
-        : `${Math.round(p50Ms)}${successes === runs ? '' : ` ${successes}/${runs}`}`,
+    shown: p50Ms === null ? '–' : `${Math.round(p50Ms)}${successes === runs ? '' : ` ${successes}/${runs}`}`,
     isKnownFailure: row.expected === 'relayed' && expected(a, b, transport, row.stack).knownFailure !== undefined
   }
 }

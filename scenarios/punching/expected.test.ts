@@ -33,8 +33,10 @@ describe('what peers are expected to come to', () => {
     equal(how('symmetric', 'port-restricted', 'tcp'), 'relayed')
   })
 
-  it('is the relay where ports are hashed, or both sides draw them', () => {
-    equal(how('symmetric-hash', 'port-restricted'), 'relayed')
+  it('is a birthday where the flow is hashed, for each socket is another flow', () =>
+    equal(how('symmetric-hash', 'port-restricted'), 'birthday'))
+
+  it('is the relay where both sides draw ports', () => {
     equal(how('symmetric', 'symmetric'), 'relayed')
     equal(how('symmetric-sequential', 'symmetric'), 'relayed')
   })

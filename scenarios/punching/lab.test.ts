@@ -15,7 +15,7 @@ describe('the punching lab', () => {
 
   it('has no link where none is asked for', () => {
     const { networks } = punchingTopology(readSettings({ LINK: '0', PAIRS: 'full-cone:symmetric' }, { depth: 'short' }))
-    equal(networks['x-full-cone']?.link, undefined)
+    equal(networks['p-full-cone']?.link, undefined)
   })
 
   it('reaches relays by the transport that is punched, and by a WebSocket where UDP is blocked', () => {

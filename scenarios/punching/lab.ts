@@ -1,7 +1,7 @@
 /** The lab of the punching scenarios: a NAT and a peer for every side of every pair, two relays, and one of stock js-libp2p. */
 import { relayAddresses } from '../../compose/index.ts'
 import type { Link, Plan, Topology } from '../../netem/index.ts'
-import type { Place, PunchTransport } from './expected.ts'
+import { behaviourAt, type Place, type PunchTransport } from './expected.ts'
 import type { PunchingSettings } from './settings.ts'
 
 export const STOCK_RELAY = 'stock-relay'
@@ -16,8 +16,8 @@ export function hostAt(side: 'a' | 'b', place: Place): string {
 
 /** The network of that host; its router is `<network>-nat`. */
 export function homeAt(side: 'a' | 'b', place: Place): string {
-  // The longest kind leaves room for one letter.
-  return `${side === 'a' ? 'x' : 'y'}-${place}`
+  // The longest kind leaves room for one letter; Compose keeps x- for itself.
+  return `${side === 'a' ? 'p' : 'q'}-${place}`
 }
 
 export function punchingTopology({ pairs, linkMs, lossPct }: PunchingSettings): Topology {
@@ -36,7 +36,8 @@ export function punchingTopology({ pairs, linkMs, lossPct }: PunchingSettings): 
       if (place === 'public') hosts[host] = { role: 'client', on: 'internet', env: PUNCHER, ...access }
       else {
         const home = homeAt(side, place)
-        networks[home] = { behind: 'internet', nat: place, ...access }
+        // Links are proved by UDP: one that lets none through could not be, so it is left perfect.
+        networks[home] = { behind: 'internet', nat: place, ...(behaviourAt(place).udpBlocked ? {} : access) }
         hosts[host] = { role: 'client', on: home, env: PUNCHER }
       }
     }

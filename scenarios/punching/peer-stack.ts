@@ -12,7 +12,11 @@ export interface LabPeer {
   facts: (peerId: string) => Pick<PeerFacts, 'attempts' | 'failures'>
   /** Reachable through a relay, or announced, and connected to one. */
   isReady: () => boolean
+  /** Whether a punch is under way; null where the stack does not tell. */
+  isPunching: () => boolean | null
   start: () => Promise<void>
+  /** What a peer that has run for a while knows: what kind its NAT is of. After it is ready. */
+  settle: () => Promise<void>
   stop: () => Promise<void>
 }
 

@@ -1,10 +1,12 @@
 /** The product's own node, composed by its own door, with blobs that are computed instead of stored. */
 import { createHash } from 'node:crypto'
+import { isPrivate } from '@libp2p/utils'
 import {
   createNetwork,
   createNetworkNode,
   ephemeralIdentity,
   GENEROUS_LIMITS,
+  type HardPunchOutcome,
   type NetworkHandlers,
   type PunchReport,
   silentLog
@@ -14,6 +16,10 @@ import { ANY, type LabPeer, ownAddresses } from './peer-stack.ts'
 import { watchConnections } from './watch.ts'
 
 const BLOCK_BYTES = 64 * 1024
+/** A peer listens and punches by its transports alone, though it dials relays by others too. */
+const PROTOCOL = { tcp: /\/tcp\/\d+(\/p2p\/[^/]+)?$/, quic: /\/quic-v1(\/p2p\/[^/]+)?$/ } as const
+/** For the reflectors' answers; a peer that does not know its NAT's kind begins as if it were an ordinary one. */
+const KIND_WITHIN_MS = 8000
 /** Of one run; a punch ends after some attempts. */
 const MAX_REPORTS = 256
 /** Outcomes of attempts that left the two directly connected. */
@@ -22,26 +28,43 @@ const WON: Array<PunchReport['outcome']> = ['direct', 'overtaken', 'unilateral',
 export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
   const { family, relays, publicAddress } = options
   const own = (address: string): string[] => ownAddresses(options, address)
+  const announce = publicAddress === undefined ? [] : own(publicAddress)
   const identity = await ephemeralIdentity()
   const log = silentLog()
   const reports: PunchReport[] = []
+  const outcomes: HardPunchOutcome[] = []
   const node = await createNetworkNode({
     role: 'node',
     identity,
     listen: own(ANY[family]),
-    announce: publicAddress === undefined ? [] : own(publicAddress),
+    announce,
     relays,
     enableDht: false,
     punching: {
+      isUsable: address =>
+        !isPrivate(address) && options.transports.some(transport => PROTOCOL[transport].test(`${address}`)),
       onReport: report => {
         if (reports.length < MAX_REPORTS) reports.push(report)
+      },
+      onOutcome: outcome => {
+        if (outcomes.length < MAX_REPORTS) outcomes.push(outcome)
       }
     },
+    // By UDP: what it opened would be no answer to what TCP can do.
+    hardPunch: { enabled: options.transports.includes('quic') && options.hardPunch !== false },
     limits: GENEROUS_LIMITS,
     log
   })
   const { libp2p, anchors } = node
-  const network = createNetwork({ node, identity, own: null, members: null, limits: GENEROUS_LIMITS, log })
+  const network = createNetwork({
+    node,
+    identity,
+    own: null,
+    members: null,
+    limits: GENEROUS_LIMITS,
+    announced: announce,
+    log
+  })
   const watch = watchConnections(libp2p)
   return {
     libp2p,
@@ -52,18 +75,28 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
       return {
         // Only who opened the stream counts attempts; the other side has one each time.
         attempts: about.length === 0 ? null : Math.max(...about.map(({ attempt }) => attempt)),
-        failures: about
-          .filter(({ outcome }) => !WON.includes(outcome))
-          .map(({ outcome, transport }) => `${outcome} (${transport})`)
+        failures: [
+          ...about
+            .filter(({ outcome }) => !WON.includes(outcome))
+            .map(({ outcome, transport }) => `${outcome} (${transport})`),
+          ...outcomes
+            .filter(({ peerId: of, result }) => of === peerId && result !== 'direct')
+            .map(({ result, method }) => `${result} (hard, ${method ?? 'undecided'})`)
+        ]
       }
     },
     isReady: () =>
       anchors
         .states()
         .some(({ relay, connected, reserved }) => relay && connected && (reserved || publicAddress !== undefined)),
+    isPunching: () => (node.dcutr?.active() ?? 0) > 0,
     async start() {
       await network.serve(patterns)
       await network.start()
+    },
+    async settle() {
+      if (options.transports.includes('quic'))
+        await node.hardPunch?.detect(AbortSignal.timeout(KIND_WITHIN_MS)).catch(() => null)
     },
     stop: async () => await network.stop()
   }

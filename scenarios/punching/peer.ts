@@ -25,6 +25,8 @@ import { clockMs } from './watch.ts'
 /** First descriptor systemd hands over. */
 const FIRST_SOCKET = 3
 const LOOK_EVERY_MS = 5
+/** Between two attempts of one punch there is less. */
+const QUIET_MS = 4000
 const DIAL_WITHIN_MS = 15_000
 const BODY_BYTES_MAX = 64 * 1024
 /** Peers at one time, and requests remembered of one stream. */
@@ -57,6 +59,7 @@ async function open(request: OpenRequest): Promise<Opened> {
       if (clockMs() > deadline) throw new Error(`not ready within ${request.withinMs} ms: ${connectionsOf(created)}`)
       await delay(LOOK_EVERY_MS)
     }
+    await created.settle()
   } catch (error) {
     await close({ id: request.id })
     throw error
@@ -86,8 +89,24 @@ async function meet({ id, peerId, via, withinMs }: MeetRequest): Promise<PeerFac
   } finally {
     clearTimeout(timer)
   }
-  await watch.direct(peerId, AbortSignal.timeout(withinMs))
+  const waiting = new AbortController()
+  const given = givenUp(peer(id), withinMs, waiting)
+  await watch.direct(peerId, waiting.signal)
+  waiting.abort()
+  await given
   return facts({ id, peerId })
+}
+
+/** Aborts the waiting when its time is over, or when nothing has been punched for a while where the stack tells. */
+async function givenUp({ isPunching }: LabPeer, withinMs: number, waiting: AbortController): Promise<void> {
+  const deadline = clockMs() + withinMs
+  let busyAt = clockMs()
+  while (!waiting.signal.aborted && clockMs() < deadline) {
+    if (isPunching() !== false) busyAt = clockMs()
+    if (clockMs() - busyAt > QUIET_MS) break
+    await delay(LOOK_EVERY_MS * 10)
+  }
+  waiting.abort()
 }
 
 /** The other side of `meet`: answers when it is direct as well, or no longer waited for. */

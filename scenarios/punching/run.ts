@@ -64,8 +64,14 @@ export async function runPair(context: RunContext, pair: PairRun, number: number
     const withinMs = isDirect(atA) ? BOTH_WITHIN_MS : 0
     const atB = await b.direct({ id, peerId: openedA.peerId, withinMs })
     const directMs = timeToDirect(atA, atB)
+    const other = otherTransport([...atA.connections, ...atB.connections], pair.transport)
+    if (other !== undefined) throw new Error(`it is direct by ${other}`)
     if (directMs === null || pair.stack === 'stock') return { directMs, relayBytesAfter: 0, ...punchesOf([atA, atB]) }
-    await settled(a, { id, peerId: openedB.peerId }, signal)
+    // Closing takes bytes too, which are no traffic: both have to be through with it.
+    await Promise.all([
+      settled(a, { id, peerId: openedB.peerId }, signal),
+      settled(b, { id, peerId: openedA.peerId }, signal)
+    ])
     await Promise.all([a.mark({ id }), b.mark({ id })])
     const transfer = { id, peerId: openedB.peerId, bytes: TRANSFER_BYTES, withinMs: TRANSFER_WITHIN_MS }
     const { isIntact } = await a.transfer(transfer)
@@ -116,6 +122,12 @@ async function settled(peer: PeerClient, about: { id: string; peerId: string }, 
 }
 
 const isDirect = ({ connections }: PeerFacts): boolean => connections.some(each => each.isDirect)
+
+/** The address of a direct connection by another transport than the cell is about. */
+function otherTransport(connections: readonly SeenConnection[], transport: PunchTransport): string | undefined {
+  const own = transport === 'tcp' ? /\/tcp\/\d+(\/p2p\/|$)/ : /\/quic-v1(\/|$)/
+  return connections.find(({ isDirect, address }) => isDirect && !own.test(address))?.address
+}
 
 /** From A's first relayed connection to the later of both sides' first direct one; the clock is the machine's. */
 export function timeToDirect(a: PeerFacts, b: PeerFacts): number | null {

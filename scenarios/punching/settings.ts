@@ -68,8 +68,8 @@ export const STOCK_PAIRS: Pair[] = [
 ]
 
 const DEFAULTS: Record<Depth, { runs: number; atOnce: number }> = {
-  short: { runs: 1, atOnce: 3 },
-  full: { runs: 3, atOnce: 4 }
+  short: { runs: 1, atOnce: 4 },
+  full: { runs: 3, atOnce: 8 }
 }
 const LINK_MS = 15
 const LINKS_MS = [0, 15, 50]

@@ -160,6 +160,9 @@ describe("the connections' life", function () {
     assert.ok(bytes.equals(behind.blobs.get(cid)!), 'stored bytes differ')
     const { fellBack, silenced, directLost } = open.network.counters()
     assert.deepEqual([fellBack, silenced, directLost], [1, 1, 1])
+    // Who only answers notices too, and does not close the new relayed connection beside the dead one.
+    await eventually(() => directTo(behind, open) === undefined, 'the far side ended it as well')
+    assert.deepEqual(pathsTo(behind, open), ['relayed'])
   })
 
   it('reserves on two relays, and loses no request when one of them goes', async () => {

@@ -24,7 +24,7 @@ export interface LifeLimits {
   againMs: readonly number[]
 }
 
-export const LIFE: LifeLimits = { relayedIdleMs: 1500, wantedMs: 60_000, againMs: [0, 1000, 3000] }
+export const LIFE: LifeLimits = { relayedIdleMs: 1500, wantedMs: 60_000, againMs: [0, 1000, 2000, 4000, 8000] }
 
 /** Peers remembered as wanted; the longest unused is forgotten. */
 const MAX_WANTED = 1000
@@ -110,6 +110,10 @@ export function createConnectionLife(options: {
       const known = wanted.get(peerId)
       if (known !== undefined) known.wasDirect = true
     }
+    // A peer comes again when it lost the connection we still believe in; a relay would send others into that.
+    for (const other of connectionsTo(peerId)) {
+      if (other !== connection && other.direct) void liveness.probe(other, true)
+    }
     if (directTo(peerId) === undefined && !connection.direct) return
     if (!connectionsTo(peerId).some(({ direct }) => !direct)) return
     if (connection.direct) void move(connection)
@@ -126,18 +130,24 @@ export function createConnectionLife(options: {
     if (closing.has(peerId) || stopping.signal.aborted) return
     const timer = setTimeout(() => {
       closing.delete(peerId)
-      const direct = directTo(peerId)
-      const relayed = connectionsTo(peerId).filter(connection => !connection.direct)
-      if (direct === undefined || relayed.length === 0) return
-      void move(direct)
-      for (const connection of relayed.filter(isIdle)) {
-        counters.relayedClosed++
-        connection.close().catch((error: Error) => endConnection(connection, error))
-      }
-      if (!relayed.every(isIdle)) closeRelayedSoon(peerId)
+      void closeRelayed(peerId)
     }, relayedIdleMs)
     timer.unref()
     closing.set(peerId, timer)
+  }
+
+  async function closeRelayed(peerId: string): Promise<void> {
+    const direct = directTo(peerId)
+    const relayed = connectionsTo(peerId).filter(connection => !connection.direct)
+    if (direct === undefined || relayed.length === 0) return
+    // Only beside one that lives: the far end may be back on the relay because it does not.
+    if (!(await liveness.probe(direct)) || stopping.signal.aborted) return
+    void move(direct)
+    for (const connection of relayed.filter(({ status }) => status === 'open').filter(isIdle)) {
+      counters.relayedClosed++
+      connection.close().catch((error: Error) => endConnection(connection, error))
+    }
+    if (!relayed.every(isIdle)) closeRelayedSoon(peerId)
   }
 
   function onClose({ detail: connection }: CustomEvent<Connection>): void {

@@ -18,10 +18,13 @@ export interface LivenessLimits {
   wantedMs: number
 }
 
-export const LIVENESS: LivenessLimits = { intervalMs: 500, timeoutMs: 1500, wantedMs: 10_000 }
+export const LIVENESS: LivenessLimits = { intervalMs: 300, timeoutMs: 1200, wantedMs: 10_000 }
 
 /** A slow connection has so many of its round trips (the question needs two, and one packet may be lost). */
 const ROUND_TRIPS = 6
+/** A peer that has made another connection is not lost with this one: so many ms, and round trips, are enough then. */
+const REPLACED_TIMEOUT_MS = 600
+const REPLACED_ROUND_TRIPS = 4
 /** No connection has longer than this. */
 const LONGEST_TIMEOUT_MS = 5000
 /** Part of the timeout after which a silent connection is no longer the first choice. */
@@ -47,8 +50,8 @@ export interface Liveness {
   touch: (connection: Connection) => void
   /** Whether it is silent for so long that another path should be preferred. */
   isSuspect: (connection: Connection) => boolean
-  /** Ask now, whoever uses it. Resolves with whether it lives; a dead one is ended. */
-  probe: (connection: Connection) => Promise<boolean>
+  /** Ask now, whoever uses it. Resolves with whether it lives; a dead one is ended. `hasOther`: with less patience. */
+  probe: (connection: Connection, hasOther?: boolean) => Promise<boolean>
   /** Connections that were ended because they were silent. */
   readonly ended: () => number
   start: () => void
@@ -98,22 +101,24 @@ export function createLiveness(options: {
     }
   }
 
-  function probe(connection: Connection): Promise<boolean> {
+  function probe(connection: Connection, hasOther = false): Promise<boolean> {
     const running = probing.get(connection)
     if (running !== undefined) return running
-    const begun = ask(connection).finally(() => probing.delete(connection))
+    const begun = ask(connection, hasOther).finally(() => probing.delete(connection))
     probing.set(connection, begun)
     return begun
   }
 
-  async function ask(connection: Connection): Promise<boolean> {
+  async function ask(connection: Connection, hasOther: boolean): Promise<boolean> {
     const ear = earOf(connection)
     const askedAtMs = performance.now()
     const hear = () => {
       ear.heardAtMs = performance.now()
       suspects.delete(connection)
     }
-    const waitMs = Math.min(LONGEST_TIMEOUT_MS, Math.max(timeoutMs, ROUND_TRIPS * (connection.rtt ?? 0)))
+    const leastMs = hasOther ? Math.min(REPLACED_TIMEOUT_MS, timeoutMs) : timeoutMs
+    const roundTrips = hasOther ? REPLACED_ROUND_TRIPS : ROUND_TRIPS
+    const waitMs = Math.min(LONGEST_TIMEOUT_MS, Math.max(leastMs, roundTrips * (connection.rtt ?? 0)))
     const controller = new AbortController()
     const question = ping(connection, controller.signal).then(rttMs => {
       if (rttMs !== null) connection.rtt = rttMs

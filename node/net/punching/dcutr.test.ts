@@ -7,7 +7,9 @@ import { DCUTR_PROTOCOL, encodeMessage, messageReader, sendMessage } from './dcu
 import { PunchFailedError } from './errors.ts'
 import { type Puncher, type PuncherOptions, startPuncher } from './testing.ts'
 
-const QUICK = { punchTimeoutMs: 300, punchUnilateralMs: 300 }
+/** Longer than a test waits: what ends earlier was ended for another reason. */
+const PATIENT = { punchTimeoutMs: 60_000 }
+const QUICK = { punchTimeoutMs: 1500, punchUnilateralMs: 1500 }
 const outcomes = ({ reports }: Puncher) =>
   reports.map(({ transport, role, outcome }) => `${transport} ${role} ${outcome}`)
 const { signal } = new AbortController()
@@ -284,7 +286,7 @@ describe('DCUtR', () => {
     ]
     for (const [when, outcome, die] of deaths) {
       it(`outlives one that dies ${when}`, async () => {
-        const limits = outcome.endsWith('timeout') ? QUICK : {}
+        const limits = outcome.endsWith('timeout') ? QUICK : PATIENT
         const victim = await start({ punch: 'wait', init: { limits } })
         const { open, relayed } = await attack(victim)
         await die(await open(), relayed)
@@ -328,7 +330,7 @@ describe('DCUtR', () => {
     ]
     for (const [what, outcome, act] of answers) {
       it(`outlives one that ${what} when it is asked`, async () => {
-        const limits = { punchAttempts: 1, ...(outcome.endsWith('timeout') ? QUICK : {}) }
+        const limits = { punchAttempts: 1, ...(outcome.endsWith('timeout') ? QUICK : PATIENT) }
         const victim = await start({ punch: 'wait', init: { limits } })
         const hostile = await start({ service: 'none' })
         await hostile.libp2p.handle(DCUTR_PROTOCOL, act, { runOnLimitedConnection: true })

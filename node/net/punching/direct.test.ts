@@ -102,7 +102,7 @@ function paths(of: TestPeer, to: TestPeer): string[] {
 describe('the counters of punches', () => {
   it('count each outcome by transport and role', async () => {
     const metrics = createMetrics('node')
-    const count = createPunchCounters(metrics)
+    const { onReport: count } = createPunchCounters(metrics)
     const report: PunchReport = {
       peerId: 'x',
       role: 'initiator',

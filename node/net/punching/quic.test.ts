@@ -77,9 +77,13 @@ async function udpSockets(): Promise<number> {
   return links.filter(link => inodes.has(/^socket:\[(\d+)\]$/.exec(link)?.[1] ?? 'none')).length
 }
 
+/** Not `onDrain`, which resolves for ever after the first drain. */
+const drained = (stream: Stream): Promise<void> =>
+  new Promise(resolve => stream.addEventListener('drain', () => resolve(), { once: true }))
+
 async function send(stream: Stream, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length; at += 65_536) {
-    if (!stream.send(bytes.subarray(at, at + 65_536))) await stream.onDrain()
+    if (!stream.send(bytes.subarray(at, at + 65_536))) await drained(stream)
   }
   await stream.close()
 }
@@ -286,6 +290,52 @@ describe('QUIC that can be punched', () => {
     await a.libp2p.hangUp(b.libp2p.peerId)
     await eventually(async () => (await udpSockets()) <= before, 'the adopted sockets closed')
   }).timeout(60_000)
+
+  it('holds the sender back while a reader pauses, and loses nothing', async () => {
+    const [a, b] = await Promise.all([startPeer(listenOn('127.0.0.1')), startPeer(listenOn('127.0.0.2'))])
+    const bytes = randomBytes(48 * MIB)
+    const incoming = new Promise<Stream>(resolve => void b.libp2p.handle(PROTOCOL, stream => resolve(stream)))
+    const out = await (await a.libp2p.dial(b.full)).newStream(PROTOCOL)
+    let sent = 0
+    const sending = (async () => {
+      for (; sent < bytes.length; sent += MIB) {
+        if (!out.send(bytes.subarray(sent, sent + MIB))) await drained(out)
+      }
+      await out.close()
+    })()
+    const stream = await incoming
+    const hash = createHash('sha256')
+    const ended = new Promise<void>(resolve => stream.addEventListener('remoteCloseWrite', () => resolve()))
+    stream.addEventListener('message', ({ data }) => void hash.update(data.subarray()))
+    stream.pause()
+    let before = -1
+    await eventually(async () => {
+      const isStill = sent === before
+      before = sent
+      await new Promise(resolve => setTimeout(resolve, 100))
+      return isStill
+    }, 'the sender waits')
+    assert.ok(sent < bytes.length, `${sent} bytes went out to a reader that reads nothing`)
+    assert.equal(stream.status, 'open')
+    stream.resume()
+    await Promise.all([sending, ended])
+    assert.equal(hash.digest('hex'), hashOf(bytes))
+  }).timeout(60_000)
+
+  it('tells a stream that was reset from one that ended', async () => {
+    const [a, b] = await Promise.all([startPeer(listenOn('127.0.0.1')), startPeer(listenOn('127.0.0.2'))])
+    const incoming = new Promise<Stream>(resolve => void b.libp2p.handle(PROTOCOL, stream => resolve(stream)))
+    const out = await (await a.libp2p.dial(b.full)).newStream(PROTOCOL)
+    out.send(randomBytes(1000))
+    const stream = await incoming
+    let received = 0
+    stream.addEventListener('message', ({ data }) => {
+      received += data.byteLength
+    })
+    await eventually(() => received === 1000, 'all received')
+    out.abort(new Error('Given up'))
+    await eventually(() => stream.status === 'reset', 'reset')
+  })
 
   it('gives dials that need no punch port, and listeners that need none, to the package itself', async () => {
     const [a, b] = await Promise.all([

@@ -18,6 +18,7 @@ import type {
   ListenerEvents,
   MultiaddrConnection,
   Startable,
+  StreamOptions,
   Transport,
   TypedEventTarget,
   Upgrader,
@@ -31,9 +32,13 @@ import { PunchFailedError } from './errors.ts'
 import { type AdoptingTransport, type PunchOptions, punchingTransport } from './punch.types.ts'
 import { ownStreams } from './quic-streams.ts'
 import { createUdpMux, type Hold, type Remote, type UdpMux, type UdpMuxLimits } from './udp-mux.ts'
+import { untilAborted } from './until-aborted.ts'
 
 /** Ports of the peer's address that its datagrams may come from beside the one it told. */
 const MAX_REFLEXIVE = 4
+
+/** Of the package's UDP sockets: a burst that a busy machine reads late is not lost. The kernel caps them. */
+const NATIVE_BUFFERS = { receiveBufferSize: 4 * 1024 * 1024, sendBufferSize: 4 * 1024 * 1024 } as const
 
 export interface PunchingQuicInit extends Partial<QuicOptions> {
   /**
@@ -47,6 +52,8 @@ export interface PunchingQuicInit extends Partial<QuicOptions> {
    */
   fromPunchPort?: (address: Multiaddr) => boolean
   limits?: Partial<UdpMuxLimits>
+  /** As of the other muxers. */
+  streamOptions?: StreamOptions
 }
 
 export interface PunchingQuicComponents extends QuicComponents {
@@ -63,11 +70,17 @@ export function punchingQuic(
 
 function createPunchingQuic(
   components: PunchingQuicComponents,
-  { listen = 'shared', fromPunchPort = () => true, limits, ...options }: PunchingQuicInit
+  { listen = 'shared', fromPunchPort = () => true, limits, streamOptions = {}, ...options }: PunchingQuicInit
 ): AdoptingTransport & Startable {
-  const native = quic(options)(components) as Transport & Startable
+  const native = quic({ ...NATIVE_BUFFERS, ...options })(components) as Transport & Startable
   const client: { port: number | undefined } = { port: undefined }
+  const withOwnStreams = (upgrade: UpgraderWithoutEncryptionOptions): UpgraderWithoutEncryptionOptions => ({
+    ...upgrade,
+    ...(upgrade.muxerFactory === undefined ? {} : { muxerFactory: ownStreams(upgrade.muxerFactory, streamOptions) })
+  })
   const listeners = new Set<UdpMux>()
+  /** Listeners that are being opened: libp2p opens all at once, and a circuit's listener dials its relay. */
+  const opening = new Set<Promise<number>>()
   /** For hosts that do not listen on this family, opened at the first dial. */
   const dialling = new Map<4 | 6, UdpMux>()
   /** Remote addresses of our connections, by identity: known before anybody can ask about the connection. */
@@ -122,6 +135,7 @@ function createPunchingQuic(
     }
     try {
       const target = multiaddr(`/ip4/127.0.0.1/udp/${way.legPort}/quic-v1${peer === undefined ? '' : `/p2p/${peer}`}`)
+      // The native dial does not hear the signal: it is left to its own time-out, its leg is closed under it.
       return await untilAborted(
         native.dial(target, { ...dial, upgrader: withUpgrade(upgrader, { upgradeOutbound }) }),
         signal
@@ -133,6 +147,7 @@ function createPunchingQuic(
 
   async function dial(address: Multiaddr, dialOptions: DialTransportOptions): Promise<Connection> {
     const { family, remote } = targetOf(address)
+    await Promise.allSettled(opening)
     const mux = routeTo(remote, family)
     if (!mux.hasAdopted(remote) && !fromPunchPort(address)) {
       const { upgrader } = dialOptions
@@ -251,20 +266,27 @@ function createPunchingQuic(
     }
     const inner = native.createListener({ ...listenOptions, upgrader: withUpgrade(upgrader, { upgradeInbound }) })
     let port: number | undefined
+    const bind = async (address: Multiaddr): Promise<number> => {
+      const { host, port: asked } = remoteOf(address)
+      mux = createUdpMux({ host, port: asked, serverPort: () => port, client, limits: limits ?? {} })
+      await mux.bound
+      try {
+        await inner.listen(multiaddr('/ip4/127.0.0.1/udp/0/quic-v1'))
+      } catch (error) {
+        await mux.close()
+        throw error
+      }
+      port = getNetConfig(inner.getAddrs()[0]!).port
+      listeners.add(mux)
+      return mux.port
+    }
     return new SharedListener(inner, {
-      async open(address) {
-        const { host, port: asked } = remoteOf(address)
-        mux = createUdpMux({ host, port: asked, serverPort: () => port, client, limits: limits ?? {} })
-        await mux.bound
-        try {
-          await inner.listen(multiaddr('/ip4/127.0.0.1/udp/0/quic-v1'))
-        } catch (error) {
-          await mux.close()
-          throw error
-        }
-        port = getNetConfig(inner.getAddrs()[0]!).port
-        listeners.add(mux)
-        return mux.port
+      open(address) {
+        const work = bind(address)
+        opening.add(work)
+        const done = () => opening.delete(work)
+        work.then(done, done)
+        return work
       },
       async close() {
         if (mux === undefined) return
@@ -374,11 +396,6 @@ function showRemote(maConn: MultiaddrConnection, remote: Remote): void {
 
 type Upgrade<T> = (maConn: MultiaddrConnection, options: UpgraderWithoutEncryptionOptions) => Promise<T>
 
-const withOwnStreams = (upgrade: UpgraderWithoutEncryptionOptions): UpgraderWithoutEncryptionOptions => ({
-  ...upgrade,
-  ...(upgrade.muxerFactory === undefined ? {} : { muxerFactory: ownStreams(upgrade.muxerFactory) })
-})
-
 function withUpgrade(
   upgrader: Upgrader,
   own: Partial<Record<'upgradeInbound' | 'upgradeOutbound', unknown>>
@@ -391,21 +408,6 @@ function withUpgrade(
     getStreamMuxers: () => upgrader.getStreamMuxers(),
     ...own
   } as Upgrader
-}
-
-/** The native dial does not hear the signal: it is left to its own time-out, its leg is closed under it. */
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  work.catch(() => {})
-  let onAbort = () => {}
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }
 
 function asPunchFailure(error: unknown, address: Multiaddr, signal: AbortSignal): PunchFailedError {

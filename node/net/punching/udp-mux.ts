@@ -13,6 +13,7 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
 import { destinationId, isFirstInitial, isLongHeader, sourceId } from './datagrams.ts'
+import { drain, fdOf, write } from './udp-fd.ts'
 
 const LOOPBACK = '127.0.0.1'
 /** Kernel buffers of every socket, bytes; the kernel caps them (`net.core.rmem_max`). */
@@ -73,7 +74,7 @@ export interface Hold {
   readonly remote: Remote
   /** Whether the flow passes by an adopted socket. */
   readonly isAdopted: boolean
-  /** `now`: the flow ends at once unless others hold it. */
+  /** `now`: the flow ends at once unless others hold it, or an answer came that wants a farewell. */
   release: (now?: boolean) => void
 }
 
@@ -134,6 +135,10 @@ interface Leg {
   /** Of the native side; undefined until it is known. */
   nativePort: number | undefined
   isOpen: boolean
+  /** The remote has sent something for this leg. */
+  hasHeard: boolean
+  /** Once connected, where the system tells. */
+  fd: number | undefined
   waiting: Uint8Array[]
   ids: Set<string>
   idLength: number
@@ -149,6 +154,8 @@ interface Flow {
   /** Towards the network. */
   send: (datagram: Uint8Array) => void
   adopted: Socket | undefined
+  /** Of a flow with a connection: the external port once more, connected to the remote, which the kernel prefers. */
+  outer: { socket: Socket; fd: number | undefined } | undefined
   server: Leg | undefined
   client: Leg | undefined
   holds: number
@@ -170,8 +177,9 @@ function sourceOf(host: string): string {
 }
 
 /** Addresses are numbers already; asking the resolver costs a turn of the event loop for each datagram. */
-const openSocket = (family: 4 | 6): Socket =>
+const openSocket = (family: 4 | 6, reusePort = false): Socket =>
   createSocket({
+    reusePort,
     type: family === 4 ? 'udp4' : 'udp6',
     ipv6Only: family === 6,
     recvBufferSize: SOCKET_BUFFER_BYTES,
@@ -190,9 +198,9 @@ const bind = (socket: Socket, port: number, address: string): Promise<void> =>
     })
   })
 
-const connect = (socket: Socket, port: number): Promise<void> =>
+const connect = (socket: Socket, port: number, host: string = LOOPBACK): Promise<void> =>
   new Promise((resolve, reject) =>
-    socket.connect(port, LOOPBACK, (error?: Error) => (error === undefined ? resolve() : reject(error)))
+    socket.connect(port, host, (error?: Error) => (error === undefined ? resolve() : reject(error)))
   )
 
 /** Opens the external socket; nothing else listens on an address that others can reach. */
@@ -207,7 +215,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     ...init.limits
   }
   const family = isIPv6(init.host) ? 6 : 4
-  const external = openSocket(family)
+  const external = openSocket(family, true)
   const flows = new Map<string, Flow>()
   const byServerLeg = new Map<number, Flow>()
   /** Oldest first. */
@@ -240,6 +248,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
       source: sourceOf(remote.host),
       send: datagram => sendBy(external, datagram, remote.port, remote.host),
       adopted: undefined,
+      outer: undefined,
       server: undefined,
       client: undefined,
       holds: 0,
@@ -286,6 +295,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     if (leg === undefined) return
     stopRepeating(leg)
     leg.waiting.length = 0
+    leg.fd = undefined
     closeSocket(leg.socket)
   }
 
@@ -295,7 +305,55 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     if (flow.server !== undefined) byServerLeg.delete(flow.server.port)
     closeLeg(flow.server)
     closeLeg(flow.client)
+    closeOuter(flow)
     if (flow.adopted !== undefined) closeSocket(flow.adopted)
+  }
+
+  function closeOuter(flow: Flow): void {
+    const { outer } = flow
+    flow.outer = undefined
+    if (outer !== undefined) closeSocket(outer.socket)
+  }
+
+  /** A flow with a connection gets an external socket of its own, so that both its ends are connected ones. */
+  async function connectFlow(flow: Flow): Promise<void> {
+    if (flow.adopted !== undefined || isClosed) return
+    if (flow.outer === undefined) {
+      const { host, port } = flow.remote
+      const socket = openSocket(family, true)
+      flow.outer = { socket, fd: undefined }
+      // Before it is connected it hears what the external one would have heard.
+      socket.on('message', (datagram, from) => {
+        onDatagram(datagram, from)
+        const outer = flow.outer
+        if (outer?.fd !== undefined) {
+          drain(outer.fd, more => {
+            deliver(flow, more)
+            return flow.outer === outer
+          })
+        }
+      })
+      try {
+        await bind(socket, external.address().port, init.host)
+        await connect(socket, port, host)
+      } catch {
+        // The flow goes on by the external socket.
+        if (flow.outer?.socket === socket) closeOuter(flow)
+        return
+      }
+      if (flow.outer?.socket !== socket) return
+      flow.outer.fd = fdOf(socket)
+      flow.send = datagram => sendOuter(flow, datagram)
+    }
+    if (flow.outer.fd === undefined) return
+    for (const leg of [flow.server, flow.client]) if (leg?.isOpen) leg.fd ??= fdOf(leg.socket)
+  }
+
+  function sendOuter({ outer }: Flow, datagram: Uint8Array): void {
+    if (outer?.fd !== undefined) {
+      if (!write(outer.fd, datagram)) dropped++
+    } else if (outer === undefined || outer.socket.getSendQueueSize() > MAX_QUEUED_BYTES) dropped++
+    else outer.socket.send(datagram)
   }
 
   function openLeg(flow: Flow, nativePort: number | undefined): Leg {
@@ -305,6 +363,8 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
       port: 0,
       nativePort,
       isOpen: false,
+      hasHeard: false,
+      fd: undefined,
       waiting: [],
       ids: new Set(),
       idLength: 0,
@@ -319,13 +379,13 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
           () => {}
         )
       } else if (leg.nativePort !== from.port) return
-      if (isLongHeader(datagram)) {
-        remember(leg, datagram)
-        if (leg.flight !== undefined && leg.flight.datagrams.length < REPEAT.datagrams) {
-          leg.flight.datagrams.push(datagram)
-        }
-      }
-      flow.send(datagram)
+      fromNative(flow, leg, datagram)
+      const { fd } = leg
+      if (fd === undefined || flow.outer?.fd === undefined) return
+      drain(fd, more => {
+        fromNative(flow, leg, more)
+        return leg.fd === fd && flow.outer?.fd !== undefined
+      })
     })
     leg.opened = bind(socket, 0, LOOPBACK).then(async () => {
       leg.port = socket.address().port
@@ -335,6 +395,15 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     })
     leg.opened.catch(() => {})
     return leg
+  }
+
+  function fromNative(flow: Flow, leg: Leg, datagram: Uint8Array): void {
+    if (isLongHeader(datagram)) {
+      remember(leg, datagram)
+      const flight = leg.flight?.datagrams
+      if (flight !== undefined && flight.length < REPEAT.datagrams) flight.push(Buffer.from(datagram))
+    }
+    flow.send(datagram)
   }
 
   function startRepeating(flow: Flow, leg: Leg): void {
@@ -366,8 +435,12 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
   }
 
   function toNative(leg: Leg, datagram: Uint8Array): void {
-    if (leg.isOpen && leg.socket.getSendQueueSize() <= MAX_QUEUED_BYTES) leg.socket.send(datagram)
-    else if (!leg.isOpen && leg.waiting.length < MAX_WAITING) leg.waiting.push(datagram)
+    leg.hasHeard = true
+    if (leg.fd !== undefined) {
+      if (!write(leg.fd, datagram)) dropped++
+    } else if (!leg.isOpen && leg.waiting.length < MAX_WAITING) leg.waiting.push(Buffer.from(datagram))
+    // A copy: what was drained is overwritten by the next, and this may have to wait for the kernel.
+    else if (leg.isOpen && leg.socket.getSendQueueSize() <= MAX_QUEUED_BYTES) leg.socket.send(Buffer.from(datagram))
     else dropped++
   }
 
@@ -449,7 +522,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
         isHeld = false
         flow.holds--
         if (flow.holds > 0 || flows.get(flow.key) !== flow) return
-        if (now && flow.adopted === undefined) {
+        if (now && flow.adopted === undefined && flow.client?.hasHeard !== true) {
           endFlow(flow)
           return
         }
@@ -478,8 +551,17 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
   sweep.unref()
 
   external.on('message', onDatagram)
-  const bound = bind(external, init.port, init.host)
+  const bound = bindShared()
   bound.catch(() => {})
+
+  /** Sockets that share a port would share it with another program of the same user too: that is found out before. */
+  async function bindShared(): Promise<void> {
+    const probe = openSocket(family)
+    await bind(probe, init.port, init.host)
+    const { port } = probe.address()
+    await new Promise<void>(resolve => probe.close(() => resolve()))
+    await bind(external, port, init.host)
+  }
 
   return {
     bound,
@@ -500,7 +582,9 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     hasAdopted: ({ host, port }) => flows.get(keyOf(host, port))?.adopted !== undefined,
     hold({ host, port }) {
       const flow = flows.get(keyOf(host, port))
-      return flow === undefined ? undefined : hold(flow)
+      if (flow === undefined) return undefined
+      void connectFlow(flow)
+      return hold(flow)
     },
     async dial(remote, repeat = false) {
       let flow = flows.get(keyOf(remote.host, remote.port))
@@ -528,7 +612,9 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     },
     accept(legPort) {
       const flow = byServerLeg.get(legPort)
-      return flow === undefined ? undefined : hold(flow)
+      if (flow === undefined) return undefined
+      void connectFlow(flow)
+      return hold(flow)
     },
     send: (datagram, { host, port }) => sendBy(external, datagram, port, host),
     onStray(listener) {
@@ -542,6 +628,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
         flow = newFlow(remote, 'adopted')
       }
       dropNewcomer(flow)
+      closeOuter(flow)
       const { adopted: before } = flow
       flow.adopted = socket
       if (before !== undefined && before !== socket) closeSocket(before)

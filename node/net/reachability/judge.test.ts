@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import type { NatKindSeen } from '../punching/hard/kinds.ts'
 import { judgeReachability } from './judge.ts'
-import type { Judgement, NatKindSeen, ReachabilityFacts, Sighting } from './reachability.types.ts'
+import type { Judgement, ReachabilityFacts, Sighting } from './reachability.types.ts'
 
 const NOTHING: ReachabilityFacts = {
   announced: [],
@@ -18,6 +19,7 @@ const random: NatKindSeen = {
   allocation: 'random',
   filtering: 'address-and-port-dependent'
 }
+const plain: NatKindSeen = { mapping: 'endpoint-independent', allocation: 'preserving', filtering: 'unknown' }
 const unseen: NatKindSeen = { mapping: 'unknown', allocation: 'unknown', filtering: 'unknown' }
 const OUTER = '/ip4/11.0.1.1/tcp/7001'
 const PUBLIC_HOST = { ownHosts: ['11.0.0.9'], listening: ['/ip4/11.0.0.9/tcp/5011'] }
@@ -72,6 +74,7 @@ const cases: Array<
     'private',
     unseen
   ],
+  ['reflectors see no NAT', { natKind: plain }, 'unknown', null],
   ['reflectors told the kind', { natKind: random }, 'private', random],
   ['reflectors over peers', { natKind: random, sightings: [seen(OUTER, 'a'), seen(OUTER, 'b')] }, 'private', random],
   [

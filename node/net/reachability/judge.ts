@@ -1,7 +1,8 @@
 /** From what is known to whether and where others can dial us. Pure; its table of cases is its test. */
 import { isPrivateIp } from '@libp2p/utils'
+import type { NatKindSeen } from '../punching/hard/kinds.ts'
 import { hostOf, portOf } from './address-parts.ts'
-import type { Judgement, NatKindSeen, ReachabilityFacts, Sighting } from './reachability.types.ts'
+import type { Judgement, ReachabilityFacts, Sighting } from './reachability.types.ts'
 
 /** The strongest evidence decides: configuration, then what was proved from outside, then what peers see. */
 export function judgeReachability(facts: ReachabilityFacts): Judgement {
@@ -33,7 +34,10 @@ export function judgeReachability(facts: ReachabilityFacts): Judgement {
   if (translated.length > 0) {
     return { ...PRIVATE, kind: kind ?? UNSEEN, addresses: [...relayed], why: 'peers see an address that is not ours' }
   }
-  if (kind !== null) return { ...PRIVATE, kind, addresses: [...relayed], why: 'reflectors see a NAT' }
+  // Endpoint-independent mapping alone is also what a host without any NAT has.
+  if (kind !== null && !['unknown', 'endpoint-independent'].includes(kind.mapping)) {
+    return { ...PRIVATE, kind, addresses: [...relayed], why: 'reflectors see a NAT' }
+  }
   return { state: 'unknown', kind: null, addresses: [...relayed], why: 'no peer told yet how it sees us' }
 }
 

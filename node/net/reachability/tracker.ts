@@ -8,20 +8,21 @@ import { CODE_P2P, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import type { Log } from '../../log.ts'
 import type { NetworkParts } from '../libp2p.ts'
 import { ownAddresses } from '../life/interfaces.ts'
+import type { NatKindSeen } from '../punching/hard/kinds.ts'
 import { pause } from '../timings.ts'
 import { hostOf, portOf, transportOf } from './address-parts.ts'
 import { judgeReachability } from './judge.ts'
 import type { Gateway } from './mapping/gateway.ts'
 import type { MappingClient } from './mapping/mapping.types.ts'
 import { createPortMapper, type InnerPort, type MappedPort, type PortMapper } from './mapping/port-mapper.ts'
-import type { NatKindSeen, Reachability, ReachabilityFacts, Sighting } from './reachability.types.ts'
+import type { Reachability, ReachabilityFacts, Sighting } from './reachability.types.ts'
 
 /** Sightings kept, one a connection we dialled; the oldest goes. */
 const MAX_SIGHTINGS = 64
 /** Between two questions to reflectors: NATs seldom change their kind, and a change of network asks at once. */
 const KIND_INTERVAL_MS = 30 * 60_000
-/** After a question that told nothing: relays may not be connected yet. */
-const KIND_RETRY_MS = 15_000
+/** After a question that told nothing: relays may not be connected yet. Doubles. */
+const KIND_RETRY_MS = 1000
 const KIND_TIMEOUT_MS = 10_000
 
 /** Asks reflectors for the NAT's kind; null when there is no reflector. */
@@ -147,6 +148,7 @@ export function createReachability(options: {
   }
 
   async function detect(ask: DetectKind): Promise<void> {
+    let retryMs = KIND_RETRY_MS
     while (!stopping.signal.aborted) {
       const woken = asking.signal
       try {
@@ -157,7 +159,8 @@ export function createReachability(options: {
         log.debug({ why: (error as Error).message }, "the NAT's kind is not known")
       }
       const isKnown = natKind !== null && natKind.mapping !== 'unknown'
-      await pause(isKnown ? KIND_INTERVAL_MS : KIND_RETRY_MS, AbortSignal.any([stopping.signal, woken]))
+      await pause(isKnown ? KIND_INTERVAL_MS : retryMs, AbortSignal.any([stopping.signal, woken]))
+      retryMs = woken.aborted ? KIND_RETRY_MS : Math.min(2 * retryMs, KIND_INTERVAL_MS)
     }
   }
 

@@ -88,7 +88,8 @@ async function probed(
   context: SideContext
 ): Promise<Met | null> {
   const { talk, limits, signal } = context
-  const follower = follow(socket, { ...context, budget })
+  const host = await context.host()
+  const follower = follow(socket, { ...context, host, budget })
   const ports = randomPorts(probe, Math.min(probe.probes, portCount(probe)))
   const times = ports.length <= SMALL_WINDOW_PORTS && !probe.coneFirst ? SMALL_WINDOW_TIMES : 1
   const ended = new AbortController()
@@ -97,7 +98,7 @@ async function probed(
     const perSecond = Math.max(1, limits.packetsPerSecond * PROBE_SHARE)
     for (let time = 0; time < times && !follower.hasChosen(); time++) {
       if (time > 0) await pause(AGAIN_MS, stop)
-      await probePorts(socket, ports, { ...context, budget, perSecond, signal: stop, isOver: follower.hasChosen })
+      await probePorts(socket, ports, { ...context, host, budget, perSecond, signal: stop, isOver: follower.hasChosen })
     }
     if (probe.coneFirst && !follower.hasChosen()) await talk.say({ type: 'ready', port })
     await pause(PATIENCE_MS + (probe.coneFirst ? openersTakeMs(limits) : 0), stop)

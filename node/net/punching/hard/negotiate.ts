@@ -6,7 +6,7 @@
  * private ones, and within the caps of hard-limits.ts.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import type { Connection, Libp2p, Stream } from '@libp2p/interface'
+import type { Connection, IdentifyResult, Libp2p, Stream } from '@libp2p/interface'
 import { isPrivateIp } from '@libp2p/utils'
 import { multiaddr } from '@multiformats/multiaddr'
 import { deadline } from '../../timings.ts'
@@ -21,6 +21,7 @@ import { endpointsOf, type NatSeen, observeNat, type ReflectorPlace } from './ob
 import { decodePunch, PUNCH_TOKEN_BYTES } from './packets.ts'
 import { HardPunchError, type HardPunchReason } from './reasons.ts'
 import { createReflectorClient, relayOf } from './reflector-client.ts'
+import { REFLECTOR_PROTOCOL } from './reflector-protocol.ts'
 import type { SideContext } from './side.types.ts'
 import { closeUdp } from './sockets.ts'
 import { symmetricSide } from './symmetric-side.ts'
@@ -46,7 +47,10 @@ export interface HardPunchOutcome {
 }
 
 export interface HardPunchInit {
-  libp2p: Pick<Libp2p, 'peerId' | 'getConnections' | 'peerStore' | 'handle' | 'unhandle'>
+  libp2p: Pick<
+    Libp2p,
+    'getConnections' | 'peerStore' | 'handle' | 'unhandle' | 'addEventListener' | 'removeEventListener'
+  >
   /** What the met sockets are handed to. */
   transport: AdoptingTransport
   /** `P2P_HARD_PUNCH`. Default true. */
@@ -72,12 +76,16 @@ export interface HardPunch {
    * Whether our NAT is known to be one that an ordinary punch does not get through, so that this had better come first.
    */
   isHard: () => boolean
+  /** The kind of our NAT by the reflectors of the relays we are connected to; null when none of them has one. */
+  detect: (signal: AbortSignal) => Promise<NatSeen['kind'] | null>
   /** The network changed: what was seen of the NAT is forgotten. */
   networkChanged: () => void
 }
 
-/** What was seen of the own NAT is believed so long. */
-const NAT_TTL_MS = 60_000
+/** What was seen of the own NAT is believed so long, or until the network changes. */
+const NAT_TTL_MS = 600_000
+/** After a relay made itself known: others of the same moment are asked together with it. */
+const LOOK_AFTER_MS = 300
 /** Longest silence of the peer; longer than any step takes. */
 const STEP_TIMEOUT_MS = 5000
 /** Questions that wait while one attempt is under way are refused; so many streams of one peer are heard at all. */
@@ -94,6 +102,8 @@ interface Negotiation {
   takePlace: () => LedgerPlace
   signal: AbortSignal
   outcome: HardPunchOutcome
+  /** Do this when it is over, whatever came of it. */
+  onEnd: (end: () => void) => void
 }
 
 export function createHardPunch(init: HardPunchInit): HardPunch {
@@ -103,15 +113,24 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
   const ledger = createLedger({ perPairPerHour: limits.perPairPerHour })
   const client = createReflectorClient(libp2p)
   const stopping = new AbortController()
-  let nat: { seen: Promise<NatSeen>; untilMs: number } | undefined
+  let nat: { seen: Promise<NatSeen>; untilMs: number; places: number } | undefined
   let known: NatSeen['kind'] | undefined
   const running = new Set<Promise<Connection | null>>()
 
-  /** One observation for all who ask at the same time; `signal` ends the waiting, not the observation. */
-  async function ownNat(places: readonly ReflectorPlace[], signal: AbortSignal): Promise<NatSeen> {
-    if (nat === undefined || nat.untilMs < performance.now()) {
+  /**
+   * What is before us, by all reflectors we know. One observation for all who ask at the same time; `signal` ends the
+   * waiting, not the observation.
+   */
+  async function seeOwnNat(
+    relay: string | undefined,
+    signal: AbortSignal
+  ): Promise<NatSeen & { places: readonly ReflectorPlace[] }> {
+    const places = await client.places({ signal, ...(relay === undefined ? {} : { first: relay }) })
+    if (places.length === 0) throw new HardPunchError('no-reflector')
+    // Another reflector may tell what the ones before could not.
+    if (nat === undefined || nat.untilMs < performance.now() || nat.places < places.length) {
       const seen = observeNat({ reflectors: places, signal: stopping.signal })
-      const fresh = { seen, untilMs: performance.now() + NAT_TTL_MS }
+      const fresh = { seen, untilMs: performance.now() + NAT_TTL_MS, places: places.length }
       nat = fresh
       const forget = (): void => {
         if (nat === fresh) nat = undefined
@@ -122,7 +141,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
         if (facts.mappings === 0) forget()
       }, forget)
     }
-    return await abortable(nat.seen, signal)
+    return { ...(await abortable(nat.seen, signal)), places }
   }
 
   /**
@@ -134,37 +153,46 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
   ): Promise<{ method: HardMethod; role: HardPunchRole; context: SideContext }> {
     const { talk, asks, peerId, relay, takePlace, signal, outcome } = negotiation
     const own = randomBytes(PUNCH_TOKEN_BYTES).toString('hex')
-    const consent = async (role: HardPunchRole): Promise<void> => {
-      // Before the peer hears us the relay may not, and from now on it may, say where it sees us.
-      await client.permit(relay, peerId, signal).catch((cause: unknown) => {
-        signal.throwIfAborted()
-        throw new HardPunchError('no-relay', { cause })
-      })
-      await talk.say({ type: 'hello', token: own, role })
+    // Everything that takes a round trip begins at once; the kind is told when the relay may tell the peer of us.
+    const consenting = client.consent(relay, peerId, signal).catch((cause: unknown) => {
+      signal.throwIfAborted()
+      throw new HardPunchError('no-relay', { cause })
+    })
+    const seeing = seeOwnNat(relay, signal)
+    for (const each of [consenting, seeing]) each.catch(() => undefined)
+    negotiation.onEnd(() => void consenting.then(({ end }) => end()).catch(() => undefined))
+    if (asks !== null) await talk.say({ type: 'hello', token: own, role: asks })
+    const tellKind = async (): Promise<NatSeen & { places: readonly ReflectorPlace[] }> => {
+      const [seen] = await Promise.all([seeing, consenting])
+      await talk.say({ type: 'kind', kind: seen.kind, host: seen.facts.hosts[0] ?? null })
+      return seen
     }
-    if (asks !== null) await consent(asks)
+    // Whoever asks tells its kind at once, not to wait for the answer; whoever is asked first hears who asks.
+    const told = asks === null ? undefined : tellKind()
+    told?.catch(() => undefined)
     const hello = await talk.hear('hello')
     const role = opposite(hello.role)
     if (asks !== null && asks !== role) throw new HardPunchError('protocol')
     const place = takePlace()
-    if (asks === null) await consent(role)
+    if (asks === null) await talk.say({ type: 'hello', token: own, role })
 
-    const places = await client.places({ signal, first: relay })
-    if (places.length === 0) throw new HardPunchError('no-reflector')
-    const { kind, facts } = await ownNat(places, signal)
-    await talk.say({ type: 'kind', kind, host: facts.hosts[0] ?? null })
+    const { kind, facts, places } = await (told ?? tellKind())
     const other = await talk.hear('kind')
     const decision = decide(kind, other.kind)
     outcome.method = decision.method
     if ('reason' in decision) throw new HardPunchError(decision.reason)
     outcome.side = decision.symmetric === 'own' ? 'symmetric' : 'cone'
 
-    const host = await client.addressOf(relay, peerId, signal)
-    if (host === null) throw new HardPunchError('address-unknown')
-    if (host !== other.host) throw new HardPunchError('address-differs')
-    if (!mayProbe(host)) throw new HardPunchError('private-address')
+    const { address } = await consenting
+    const host = onlyOnce(async () => {
+      const seen = await address()
+      if (seen === null) throw new HardPunchError('address-unknown')
+      if (seen !== other.host) throw new HardPunchError('address-differs')
+      if (!mayProbe(seen)) throw new HardPunchError('private-address')
+      return seen
+    })
     const countAgain = (): void => {
-      const refused = place.count(`${facts.hosts[0]} ${host}`)
+      const refused = place.count(`${facts.hosts[0]} ${other.host}`)
       if (refused !== null) throw new HardPunchError(refused)
     }
     countAgain()
@@ -237,7 +265,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       if (place === null) throw new HardPunchError('busy')
       return place
     }
-    const endPlace = (): void => place?.end()
+    const ends: Array<() => void> = [() => place?.end()]
     let direct: Connection | null = null
     try {
       const relay = relayOf(connection.remoteAddr)
@@ -248,7 +276,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       talk = createTalk(stream, { signal, idleTimeoutMs: STEP_TIMEOUT_MS })
       const refused = asks === null ? ledger.asked(peerId) : null
       if (refused !== null) throw new HardPunchError(refused)
-      direct = await attempt({ peerId, asks, relay, talk, takePlace, signal, outcome })
+      direct = await attempt({ peerId, asks, relay, talk, takePlace, signal, outcome, onEnd: end => ends.push(end) })
       outcome.result = 'direct'
     } catch (error) {
       outcome.result = reasonOf(error, signal)
@@ -256,12 +284,22 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       if (talk === undefined && typeof options.stream !== 'function') options.stream.abort(error as Error)
     }
     // The next attempt may begin while this one says good-bye.
-    endPlace()
+    for (const end of ends) end()
     limit.clear()
     void talk?.end(outcome.result === 'direct' ? undefined : outcome.result)
     outcome.tookMs = performance.now() - startedAtMs
     onOutcome(outcome)
     return direct
+  }
+
+  let looking: NodeJS.Timeout | undefined
+  /** The own NAT is seen before somebody waits for it: as soon as there is a reflector. */
+  function onIdentify({ detail }: CustomEvent<IdentifyResult>): void {
+    if (!detail.connection.direct || !detail.protocols.includes(REFLECTOR_PROTOCOL)) return
+    clearTimeout(looking)
+    const look = (): void => void seeOwnNat(undefined, stopping.signal).catch(() => undefined)
+    looking = setTimeout(look, LOOK_AFTER_MS)
+    looking.unref()
   }
 
   function tracked(work: Promise<Connection | null>): Promise<Connection | null> {
@@ -273,6 +311,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
   return {
     async start() {
       if (!enabled) return
+      libp2p.addEventListener('peer:identify', onIdentify)
       await libp2p.handle(
         HARD_PUNCH_PROTOCOL,
         (stream, connection) => {
@@ -283,11 +322,21 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     },
     async stop() {
       stopping.abort(new HardPunchError('aborted'))
+      clearTimeout(looking)
+      libp2p.removeEventListener('peer:identify', onIdentify)
       if (enabled) await libp2p.unhandle(HARD_PUNCH_PROTOCOL)
       await Promise.all(running)
     },
     punch: ({ connection, role, signal }) =>
       tracked(run({ connection, asks: role, signal, stream: opening(connection) })),
+    async detect(signal) {
+      try {
+        return (await seeOwnNat(undefined, signal)).kind
+      } catch (error) {
+        if (error instanceof HardPunchError && error.reason === 'no-reflector') return null
+        throw error
+      }
+    },
     isHard: () => known !== undefined && isSymmetric(known),
     networkChanged() {
       nat = undefined
@@ -329,4 +378,12 @@ async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   } finally {
     signal.removeEventListener('abort', onAbort)
   }
+}
+
+/** The same promise for everybody who asks. */
+function onlyOnce<T>(work: () => Promise<T>): () => Promise<T> {
+  const done = work()
+  // Whoever asks for it hears of its failure.
+  done.catch(() => undefined)
+  return () => done
 }

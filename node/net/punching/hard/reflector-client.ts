@@ -4,11 +4,11 @@ import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multia
 import type { ReflectorPlace } from './observe.ts'
 import {
   addressReply,
-  askRelay,
   ipv4Of,
   permitReply,
   REFLECTOR_PROTOCOL,
-  reflectorReply
+  reflectorReply,
+  talkToRelay
 } from './reflector-protocol.ts'
 
 export interface ReflectorClient {
@@ -17,10 +17,18 @@ export interface ReflectorClient {
    * are left out. Never rejects but with the signal's reason.
    */
   places: (options: { signal: AbortSignal; first?: string }) => Promise<ReflectorPlace[]>
-  /** Let `peerId` learn from this relay where it sees us. */
-  permit: (relay: string, peerId: string, signal: AbortSignal) => Promise<void>
-  /** Where this relay sees a peer that permitted it, or ourselves; null when it does not say. */
-  addressOf: (relay: string, peerId: string, signal: AbortSignal) => Promise<string | null>
+  /**
+   * Let `peerId` learn from this relay where it sees us, and learn where it sees the peer.
+   * @throws when the relay cannot be asked, or the signal's reason
+   */
+  consent: (relay: string, peerId: string, signal: AbortSignal) => Promise<Consent>
+}
+
+/** A relay that told the peer may learn of us. */
+export interface Consent {
+  /** Where the relay sees the peer, once that permitted it too; null when it does not say. */
+  address: () => Promise<string | null>
+  end: () => void
 }
 
 /** Relays asked at most. */
@@ -56,12 +64,10 @@ export function createReflectorClient(libp2p: Pick<Libp2p, 'getConnections' | 'p
     if (cached !== undefined && cached.untilMs > performance.now()) return cached.places
     const { protocols } = await libp2p.peerStore.get(connection.remotePeer, { signal })
     if (!protocols.includes(REFLECTOR_PROTOCOL)) return []
-    const { ports, hosts, hasOtherAddress, token, ttlMs } = await askRelay(
-      connection,
-      { ask: 'reflector' },
-      reflectorReply,
-      signal
-    )
+    const talk = await talkToRelay(connection, signal)
+    const { ports, hosts, hasOtherAddress, token, ttlMs } = await talk
+      .ask({ ask: 'reflector' }, reflectorReply, signal)
+      .finally(talk.end)
     const all = hosts.length > 0 ? hosts : [ipv4Of(connection.remoteAddr)!]
     const places = all.map((host, nth) => ({
       host,
@@ -83,15 +89,24 @@ export function createReflectorClient(libp2p: Pick<Libp2p, 'getConnections' | 'p
       for (const answer of asked) if (answer.status === 'fulfilled') answers.push(...answer.value)
       return answers.slice(0, MAX_RELAYS)
     },
-    async permit(relay, peerId, signal) {
-      await askRelay(to(relay), { ask: 'permit', peer: peerId }, permitReply, signal)
-    },
-    async addressOf(relay, peerId, signal) {
+    async consent(relay, peerId, signal) {
+      const talk = await talkToRelay(to(relay), signal)
       try {
-        return (await askRelay(to(relay), { ask: 'address', peer: peerId }, addressReply, signal)).host
-      } catch {
-        signal.throwIfAborted()
-        return null
+        await talk.ask({ ask: 'permit', peer: peerId }, permitReply, signal)
+      } catch (error) {
+        talk.end()
+        throw error
+      }
+      return {
+        async address() {
+          try {
+            return (await talk.ask({ ask: 'address', peer: peerId }, addressReply, signal)).host
+          } catch {
+            signal.throwIfAborted()
+            return null
+          }
+        },
+        end: talk.end
       }
     }
   }

@@ -1,6 +1,6 @@
 /**
- * `/warren/reflector/1.0.0`: what a relay tells its peers over their authenticated connections; one JSON question and
- * one JSON answer a stream (frames.ts).
+ * `/warren/reflector/1.0.0`: what a relay tells its peers over their authenticated connections; JSON questions and
+ * answers (frames.ts), a few of them on one stream.
  *
  * - `{ ask: 'reflector' }` → `{ ports, hosts, hasOtherAddress, token, ttlMs }`
  * - `{ ask: 'permit', peer }` → `{ permitted: true }`: that peer may learn where the relay sees the asker, for a minute
@@ -14,6 +14,7 @@ import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import { CODE_IP4, type Multiaddr } from '@multiformats/multiaddr'
 import { z } from 'zod'
 import { frameReader, sendHeader } from '../../frames.ts'
+import { deadline } from '../../timings.ts'
 import { TOKEN_BYTES } from './datagrams.ts'
 import type { Reflector } from './reflector.ts'
 
@@ -46,6 +47,10 @@ const errorReply = z.object({ error: z.string().max(MAX_CODE_CHARS) })
 
 /** Streams of it on one connection. */
 const MAX_STREAMS = 8
+const MAX_QUESTIONS = 4
+/** A stream ends after this, whatever was asked. */
+const STREAM_TTL_MS = 20_000
+/** For one answer. */
 const TIMEOUT_MS = 5000
 const PERMIT_TTL_MS = 60_000
 /** Permits kept; beyond it the oldest goes. */
@@ -114,15 +119,14 @@ export async function serveReflector(options: {
 
   async function serve(stream: Stream, connection: Connection): Promise<void> {
     const reader = frameReader(stream)
-    const frame = { idleTimeoutMs: TIMEOUT_MS, signal: AbortSignal.timeout(TIMEOUT_MS) }
+    const frame = { idleTimeoutMs: STREAM_TTL_MS, signal: AbortSignal.timeout(STREAM_TTL_MS) }
+    const asker = String(connection.remotePeer)
     try {
-      // Through another relay the address would be that relay's.
-      const header = await reader.header(frame)
-      await sendHeader(
-        stream,
-        connection.direct ? answer(String(connection.remotePeer), header) : { error: 'NOT_DIRECT' },
-        frame
-      )
+      for (let nth = 0; nth < MAX_QUESTIONS; nth++) {
+        const header = await reader.header(frame)
+        // Through another relay the address would be that relay's.
+        await sendHeader(stream, connection.direct ? answer(asker, header) : { error: 'NOT_DIRECT' }, frame)
+      }
       await stream.close(frame)
     } catch (error) {
       stream.abort(error as Error)
@@ -154,31 +158,31 @@ export class ReflectorRefusedError extends Error {
   }
 }
 
-/**
- * One question to a relay.
- * @throws ReflectorRefusedError, ZodError for an answer that is none, what streams throw, or the signal's reason
- */
-export async function askRelay<T>(
-  connection: Connection,
-  asked: z.input<typeof question>,
-  reply: z.ZodType<T>,
-  signal: AbortSignal
-): Promise<T> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)])
-  const stream = await connection.newStream(REFLECTOR_PROTOCOL, { signal: limit })
+/** Questions to one relay, each as soon as the one before is answered. */
+export interface RelayTalk {
+  /** @throws ReflectorRefusedError, ZodError for an answer that is none, what streams throw, or the signal's reason */
+  ask: <T>(asked: z.input<typeof question>, reply: z.ZodType<T>, signal: AbortSignal) => Promise<T>
+  end: () => void
+}
+
+/** @throws what opening a stream throws, or the signal's reason */
+export async function talkToRelay(connection: Connection, signal: AbortSignal): Promise<RelayTalk> {
+  const opening = deadline(TIMEOUT_MS, signal)
+  const stream = await connection.newStream(REFLECTOR_PROTOCOL, { signal: opening.signal }).finally(opening.clear)
   const reader = frameReader(stream)
-  try {
-    const frame = { idleTimeoutMs: TIMEOUT_MS, signal: limit }
-    await sendHeader(stream, asked, frame)
-    const header = await reader.header(frame)
-    await stream.close(frame)
-    const refused = errorReply.safeParse(header)
-    if (refused.success) throw new ReflectorRefusedError(refused.data.error)
-    return reply.parse(header)
-  } catch (error) {
-    stream.abort(error as Error)
-    throw error
-  } finally {
-    reader.release()
+  return {
+    async ask(asked, reply, signal) {
+      const frame = { idleTimeoutMs: TIMEOUT_MS, signal }
+      await sendHeader(stream, asked, frame)
+      const header = await reader.header(frame)
+      const refused = errorReply.safeParse(header)
+      if (refused.success) throw new ReflectorRefusedError(refused.data.error)
+      return reply.parse(header)
+    },
+    end() {
+      // The relay's side ends with it: nothing of it is worth a farewell.
+      stream.abort(new Error('nothing more is asked'))
+      reader.release()
+    }
   }
 }

@@ -10,8 +10,8 @@ export interface SideContext {
   signal: AbortSignal
   /** Both ends', mixed. */
   token: Uint8Array
-  /** The peer's address as the relay observed it, and never another. */
-  host: string
+  /** The peer's address as the relay observed it, and never another. @throws HardPunchError when it may not be sent to */
+  host: () => Promise<string>
   endpoints: readonly ObservedBy[]
   /** What was seen of the own NAT. */
   facts: NatFacts

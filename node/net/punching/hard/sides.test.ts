@@ -55,7 +55,7 @@ class Pair {
       talk,
       signal: this.ending.signal,
       token: TOKEN,
-      host: HOST,
+      host: async () => HOST,
       endpoints,
       facts: this.#facts,
       limits: LIMITS,

@@ -23,7 +23,7 @@ const PORTS_AHEAD = 32
  */
 export async function symmetricSide(method: HardMethod, context: SideContext): Promise<Met> {
   const { talk, limits } = context
-  const { port } = await talk.hear('ready')
+  const [{ port }] = await Promise.all([talk.hear('ready'), context.host()])
   const budget = createBudget(limits.maxPackets)
   try {
     const outcome = method === 'sandwich' ? await slices(port, budget, context) : await birthday(port, budget, context)
@@ -47,6 +47,7 @@ async function birthday(port: number, budget: Budget, context: SideContext): Pro
   return await withChooser(await bindMany(plan.sockets), budget, context, async chooser => {
     await openMappings(chooser.sockets, port, {
       ...context,
+      host: chooser.host,
       budget,
       perSecond: limits.packetsPerSecond,
       isOver: chooser.hasChosen
@@ -65,6 +66,7 @@ async function birthdayAhead(budget: Budget, context: SideContext): Promise<Met>
   const met = await withChooser(await bindMany(plan.sockets), budget, context, async chooser => {
     await openMappings(chooser.sockets, port, {
       ...context,
+      host: chooser.host,
       budget,
       perSecond: limits.packetsPerSecond,
       isOver: chooser.hasChosen
@@ -111,7 +113,14 @@ async function slice(
   const { talk, facts, endpoints, signal } = context
   let isWrong = false
   const met = await withChooser([socket], budget, context, async chooser => {
-    const window = await openBetween(socket, port, { ...context, budget, endpoints, step: facts.step, signal })
+    const window = await openBetween(socket, port, {
+      ...context,
+      host: chooser.host,
+      budget,
+      endpoints,
+      step: facts.step,
+      signal
+    })
     if (window === null) {
       isWrong = true
       chooser.giveUp()
@@ -136,7 +145,13 @@ async function sliceAhead(budget: Budget, context: SideContext): Promise<Met> {
     await talk.say({ type: 'probe', ...range, probes: portCount(range), coneFirst: true })
     const { port } = await talk.hear('ready')
     const met = await withChooser([socket], budget, context, async chooser => {
-      await openMappings([socket, socket], port, { ...context, budget, perSecond: 1000, isOver: chooser.hasChosen })
+      await openMappings([socket, socket], port, {
+        ...context,
+        host: chooser.host,
+        budget,
+        perSecond: 1000,
+        isOver: chooser.hasChosen
+      })
     })
     if (met === 'moved') throw new HardPunchError('port-moved')
     return met
@@ -154,10 +169,11 @@ async function withChooser(
   sockets: Met['socket'][],
   budget: Budget,
   context: SideContext,
-  open: (chooser: Chooser & { sockets: Met['socket'][]; giveUp: () => void }) => Promise<void>
+  open: (chooser: Chooser & { sockets: Met['socket'][]; host: string; giveUp: () => void }) => Promise<void>
 ): Promise<Met | 'moved'> {
   const { talk, signal } = context
-  const chooser = chooseFrom(sockets, { ...context, budget })
+  const host = await context.host()
+  const chooser = chooseFrom(sockets, { ...context, host, budget })
   const over = Promise.withResolvers<never>()
   over.promise.catch(() => undefined)
   const onAbort = (): void => over.reject(signal.reason)
@@ -165,7 +181,7 @@ async function withChooser(
   try {
     signal.throwIfAborted()
     const giveUp = (): void => over.reject(new HardPunchError('no-meeting'))
-    await Promise.race([open({ ...chooser, sockets, giveUp }), over.promise])
+    await Promise.race([open({ ...chooser, sockets, host, giveUp }), over.promise])
     const met = await Promise.race([chooser.met, talk.spoken(), over.promise])
     if (met !== undefined) return met
     const { moved } = await talk.hear('missed')

@@ -6,18 +6,19 @@ const FIRST_RESEND_MS = 250
 const TRIES = 3
 
 /**
- * The first datagram for which `isAnswer` holds, and who sent it; null when none came. Nobody but the router is heard
+ * The first datagram for which `isAnswer` holds; null when none came. Nobody but the router is heard
  * unless `anyone` is set, as SSDP needs, whose question goes to a group.
  */
 export async function exchange(options: {
   to: { host: string; port: number }
   from: string
   message: Uint8Array
-  isAnswer: (datagram: Buffer, sender: string) => boolean
+  isAnswer: (datagram: Buffer) => boolean
   anyone?: boolean
+  tries?: number
   signal: AbortSignal
 }): Promise<Buffer | null> {
-  const { to, from, message, isAnswer, anyone = false, signal } = options
+  const { to, from, message, isAnswer, anyone = false, tries = TRIES, signal } = options
   signal.throwIfAborted()
   const socket = createSocket('udp4')
   let timer: NodeJS.Timeout | undefined
@@ -26,7 +27,7 @@ export async function exchange(options: {
     return await new Promise<Buffer | null>((resolve, reject) => {
       let tried = 0
       const send = () => {
-        if (tried === TRIES) return resolve(null)
+        if (tried === tries) return resolve(null)
         // What cannot be sent (no route, no such neighbour) is as good as unanswered.
         socket.send(message, to.port, to.host, () => undefined)
         timer = setTimeout(send, FIRST_RESEND_MS * 2 ** tried++)
@@ -35,7 +36,7 @@ export async function exchange(options: {
       signal.addEventListener('abort', onAbort, { once: true })
       socket.on('error', () => resolve(null))
       socket.on('message', (datagram, { address }) => {
-        if ((anyone || address === to.host) && isAnswer(datagram, address)) resolve(datagram)
+        if ((anyone || address === to.host) && isAnswer(datagram)) resolve(datagram)
       })
       socket.bind({ address: from, port: 0 }, send)
     })

@@ -22,8 +22,9 @@ const LIFETIME_S = 3600
 /** Renewals, at half of the lease: not oftener and not seldomer than this. Some routers forget early. */
 const RENEW_MIN_MS = 1000
 const RENEW_MAX_MS = 10 * 60_000
-/** A router that has nothing for us is asked again after so long: its owner may change its mind. */
-const RETRY_MS = 10 * 60_000
+/** A router that has nothing for us is asked again: it may have been busy, or its owner changes its mind. Doubles. */
+const FIRST_RETRY_MS = 5000
+const LONGEST_RETRY_MS = 10 * 60_000
 /** For one round of all protocols and ports. */
 const ROUND_TIMEOUT_MS = 20_000
 /** For giving the mappings back at the end. */
@@ -96,32 +97,34 @@ export function createPortMapper(options: {
   let running: Promise<void> = Promise.resolve()
 
   async function run(): Promise<void> {
+    let retryMs = FIRST_RETRY_MS
     while (!stopping.signal.aborted) {
       const limit = AbortSignal.any([stopping.signal, AbortSignal.timeout(ROUND_TIMEOUT_MS)])
       const woken = waking.signal
       const nextMs = await round(limit).catch((error: Error) => {
         problem = error.message
-        return RETRY_MS
+        return null
       })
       if (stopping.signal.aborted) return
       onChange?.()
-      await pause(nextMs, AbortSignal.any([stopping.signal, woken]))
+      await pause(nextMs ?? retryMs, AbortSignal.any([stopping.signal, woken]))
+      retryMs = nextMs !== null || woken.aborted ? FIRST_RETRY_MS : Math.min(2 * retryMs, LONGEST_RETRY_MS)
     }
   }
 
-  /** Maps or renews every port. Resolves with the ms until the next round. */
-  async function round(signal: AbortSignal): Promise<number> {
+  /** Maps or renews every port. Resolves with the ms until the next round; null when nothing is mapped. */
+  async function round(signal: AbortSignal): Promise<number | null> {
     const at = gateway()
     const wanted = at === null || isPrivateIp(at.own) !== true ? [] : listening().slice(0, MAX_PORTS)
     for (const old of held.filter(each => !wanted.some(port => isSame(each, port)) || each.innerHost !== at?.own))
       drop(old)
     if (at === null || wanted.length === 0) {
       problem = at === null ? 'there is no default gateway' : 'there is no private address to map to'
-      return RETRY_MS
+      return null
     }
     for (const port of wanted) await mapOne(at, port, signal)
     check()
-    if (held.length === 0) return RETRY_MS
+    if (held.length === 0) return null
     const leastMs = Math.min(...held.map(({ endsAtMs }) => (endsAtMs - performance.now()) / 2))
     return Math.min(RENEW_MAX_MS, Math.max(RENEW_MIN_MS, leastMs))
   }

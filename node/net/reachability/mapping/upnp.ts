@@ -7,7 +7,9 @@ import { type MappingClient, MappingRefusedError, type MappingRequest, MappingSi
 
 const SSDP = { host: '239.255.255.250', port: 1900 } as const
 const SERVICE = /<serviceType>(urn:schemas-upnp-org:service:WAN(?:IP|PPP)Connection:\d)<\/serviceType>/
-const HTTP_TIMEOUT_MS = 3000
+const HTTP_TIMEOUT_MS = 5000
+/** Devices answer within a second of their own choice (MX), and datagrams to a group are lost more easily. */
+const SEARCHES = 4
 /** Descriptions of home routers have 3 to 20 KiB. */
 const MAX_DOCUMENT_BYTES = 128 * 1024
 /** WANIPConnection: only mappings without an end are supported. */
@@ -93,8 +95,10 @@ async function findService(router: string, from: string, signal: AbortSignal): P
     to: SSDP,
     from,
     message: Buffer.from(search.join('\r\n')),
-    isAnswer: (data, sender) => sender === router && locationIn(data, router) !== null,
+    // Routers may answer from another of their addresses; what counts is where they send us.
+    isAnswer: data => locationIn(data, router) !== null,
     anyone: true,
+    tries: SEARCHES,
     signal
   })
   const location = answer === null ? null : locationIn(answer, router)

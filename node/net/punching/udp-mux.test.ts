@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict'
+import { randomFillSync } from 'node:crypto'
+import { createSocket, type Socket } from 'node:dgram'
+import { eventually } from '../testing.ts'
+import { punchDatagram } from './datagrams.ts'
+import { createUdpMux, FlowsFullError, type UdpMux, type UdpMuxLimits } from './udp-mux.ts'
+
+const INITIAL_BYTES = 1200
+
+async function boundSocket(host = '127.0.0.1'): Promise<Socket> {
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
+  await new Promise<void>(resolve => socket.bind(0, host, resolve))
+  return socket
+}
+
+/** What an Initial of QUIC version 1 looks like from outside. */
+function initial(destination = 'destin01', source = 'source01'): Buffer {
+  const datagram = randomFillSync(Buffer.alloc(INITIAL_BYTES))
+  datagram[0] = 0xc0
+  datagram.writeUInt32BE(1, 1)
+  datagram[5] = 8
+  datagram.write(destination, 6, 'latin1')
+  datagram[14] = 8
+  datagram.write(source, 15, 'latin1')
+  return datagram
+}
+
+/** One with a short header, and the fixed bit clear as RFC 9287 allows. */
+const short = (destination: string): Buffer =>
+  Buffer.concat([Buffer.of(0x01), Buffer.from(destination, 'latin1'), Buffer.alloc(30)])
+
+describe('the UDP multiplexer', () => {
+  let mux: UdpMux
+  let server: Socket
+  const opened: Socket[] = []
+  const muxes: UdpMux[] = []
+
+  const open = async (host?: string): Promise<Socket> => {
+    const socket = await boundSocket(host)
+    opened.push(socket)
+    return socket
+  }
+  const make = async (limits: Partial<UdpMuxLimits> = {}, host = '127.0.0.1'): Promise<UdpMux> => {
+    const made = createUdpMux({
+      host,
+      port: 0,
+      serverPort: () => server.address().port,
+      client: { port: undefined },
+      limits
+    })
+    muxes.push(made)
+    await made.bound
+    return made
+  }
+  const sendTo = (socket: Socket, datagram: Uint8Array) => socket.send(datagram, mux.port, mux.host)
+  const heardBy = (socket: Socket): Buffer[] => {
+    const heard: Buffer[] = []
+    socket.on('message', datagram => heard.push(datagram))
+    return heard
+  }
+
+  beforeEach(async () => {
+    server = await open()
+    mux = await make()
+  })
+
+  afterEach(async () => {
+    await Promise.all(muxes.splice(0).map(each => each.close()))
+    for (const socket of opened.splice(0)) socket.close()
+  })
+
+  for (const host of ['127.0.0.1', '::1']) {
+    it(`brings a stranger’s Initial to the server, and the answer back from the port it was sent to (${host})`, async () => {
+      mux = await make({}, host)
+      const peer = await open(host)
+      const answers = new Promise<number>(resolve => peer.once('message', (_, from) => resolve(from.port)))
+      server.once('message', (_, from) => server.send(Buffer.from('answer'), from.port, from.address))
+      sendTo(peer, initial())
+      assert.equal(await answers, mux.port)
+      assert.equal(mux.newcomerCount, 1)
+    })
+  }
+
+  it('makes no flow of anything that is not a full Initial of version 1', async () => {
+    const peer = await open()
+    const strays: number[] = []
+    mux.onStray(({ port }) => strays.push(port))
+    const old = initial()
+    old.writeUInt32BE(0x6b3343cf, 1)
+    const bogus = [
+      Buffer.alloc(0),
+      Buffer.of(0xc0),
+      punchDatagram(),
+      initial().subarray(0, 1199),
+      old,
+      short('destin01')
+    ]
+    for (const datagram of bogus) sendTo(peer, datagram)
+    await eventually(() => strays.length === bogus.length, 'all heard')
+    assert.deepEqual([mux.flowCount, new Set(strays).size], [0, 1])
+  })
+
+  it('keeps the table bounded under a flood, for one source and for all', async () => {
+    mux = await make({ maxNewcomers: 12, maxNewcomersPerSource: 4, maxFlows: 100 })
+    const flood = async (host: string, count: number) => {
+      for (const socket of await Promise.all(Array.from({ length: count }, () => open(host)))) sendTo(socket, initial())
+    }
+    await flood('127.0.0.1', 20)
+    await eventually(() => mux.dropped === 16, 'all but four from one source dropped')
+    assert.equal(mux.flowCount, 4)
+    for (let last = 2; last < 8; last++) await flood(`127.0.0.${last}`, 4)
+    // The newest pushed the oldest out.
+    await eventually(() => mux.newcomerCount === 12, 'as many newcomers as may be')
+    assert.equal(mux.flowCount, 12)
+    const late = await open('127.0.0.9')
+    const heard = heardBy(server)
+    const mark = initial('latecome')
+    sendTo(late, mark)
+    await eventually(() => heard.some(datagram => datagram.equals(mark)), 'the last one let in all the same')
+    assert.equal(mux.flowCount, 12)
+  })
+
+  it('refuses dials when all flows are in use', async () => {
+    mux = await make({ maxFlows: 2 })
+    await mux.dial({ host: '127.0.0.1', port: 1 })
+    await mux.dial({ host: '127.0.0.1', port: 2 })
+    await assert.rejects(mux.dial({ host: '127.0.0.1', port: 3 }), FlowsFullError)
+    const again = await mux.dial({ host: '127.0.0.1', port: 2 })
+    assert.equal(mux.flowCount, 2)
+    again.release()
+  })
+
+  it('ends flows that finish no handshake, that nobody holds any more, and adopted ones that nobody dials', async () => {
+    mux = await make({ handshakeMs: 50, lingerMs: 50, adoptedIdleMs: 50 })
+    const [peer, adopted] = [await open(), await boundSocket()]
+    sendTo(peer, initial())
+    const way = await mux.dial({ host: '127.0.0.1', port: 9 })
+    const closed = new Promise<void>(resolve => adopted.once('close', () => resolve()))
+    mux.adopt(adopted, { host: '127.0.0.1', port: 10 }, () => false)
+    await closed
+    await eventually(() => mux.newcomerCount === 0, 'the newcomer gone')
+    assert.equal(mux.flowCount, 1)
+    way.release()
+    await eventually(() => mux.flowCount === 0, 'the dialled one gone')
+  })
+
+  it('takes on a leg only what its native side sends', async () => {
+    const [peer, stranger] = [await open(), await open()]
+    const heard = heardBy(peer)
+    const leg = new Promise<number>(resolve => server.once('message', (_, from) => resolve(from.port)))
+    sendTo(peer, initial())
+    const port = await leg
+    stranger.send(Buffer.from('from a stranger'), port, '127.0.0.1')
+    server.send(Buffer.from('from the server'), port, '127.0.0.1')
+    await eventually(() => heard.length > 0, 'heard the server')
+    assert.deepEqual(heard.map(String), ['from the server'])
+  })
+
+  it('tells the flows of two peers that dialled each other apart by their connection ids', async () => {
+    const [peer, client] = [await open(), await open()]
+    const [toServer, toClient] = [heardBy(server), heardBy(client)]
+    const way = await mux.dial({ host: '127.0.0.1', port: peer.address().port })
+    const arrived = new Promise(resolve => peer.once('message', resolve))
+    client.send(initial('theirs01', 'ours0001'), way.legPort, '127.0.0.1')
+    await arrived
+    const theirInitial = initial('unknown1', 'theirs02')
+    sendTo(peer, theirInitial)
+    await eventually(() => toServer.length === 1, 'their Initial at the server')
+    for (const datagram of [initial('ours0001', 'theirs01'), short('ours0001')]) sendTo(peer, datagram)
+    await eventually(() => toClient.length === 2, 'their answers at the client')
+    assert.equal(toServer.length, 1)
+    sendTo(peer, short('nobodys1'))
+    await eventually(() => toClient.length === 3 && toServer.length === 2, 'what nobody knows at both')
+  })
+
+  it('goes on over a socket of its own once a connection holds the flow, and loses nothing in between', async () => {
+    const peer = await open()
+    const heard = heardBy(server)
+    let leg = 0
+    server.on('message', (_, from) => {
+      leg = from.port
+    })
+    sendTo(peer, initial())
+    await eventually(() => leg > 0, 'let in')
+    const held = mux.accept(leg)!
+    const answers = heardBy(peer)
+    for (let round = 1; round <= 50; round++) {
+      const before = answers.length
+      sendTo(peer, short('anything'))
+      await eventually(() => heard.length === round + 1, 'heard')
+      server.send(Buffer.from('back'), leg, '127.0.0.1')
+      await eventually(() => answers.length === before + 1, 'answered')
+    }
+    // Others still reach the external socket.
+    const other = await open()
+    sendTo(other, initial())
+    await eventually(() => mux.newcomerCount === 1, 'another one let in')
+    held.release(true)
+  })
+
+  it('repeats the first flight of a punch until an answer comes', async () => {
+    const [peer, client] = [await open(), await open()]
+    const heard = heardBy(peer)
+    const way = await mux.dial({ host: '127.0.0.1', port: peer.address().port }, true)
+    client.send(initial(), way.legPort, '127.0.0.1')
+    await eventually(() => heard.length >= 3, 'sent again')
+    assert.ok(heard.every(datagram => datagram.equals(heard[0]!)))
+    const answered = new Promise(resolve => client.once('message', resolve))
+    sendTo(peer, initial('source01', 'theirs01'))
+    await answered
+    const after = heard.length
+    // Another one that nobody answers is the clock.
+    const silent = await open()
+    const repeated = heardBy(silent)
+    const other = await mux.dial({ host: '127.0.0.1', port: silent.address().port }, true)
+    client.send(initial(), other.legPort, '127.0.0.1')
+    await eventually(() => repeated.length >= 4, 'the other one sent again')
+    assert.ok(heard.length <= after + 1)
+  })
+
+  it('does not share its port with another program', async () => {
+    const second = createUdpMux({ host: '127.0.0.1', port: mux.port, client: { port: undefined } })
+    muxes.push(second)
+    await assert.rejects(second.bound, { code: 'EADDRINUSE' })
+  })
+})

@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { CONFIG_VARIABLES } from './config.ts'
+import { NETWORK_LIMITS } from './net/limits.ts'
+
+const read = (path: string) => readFile(new URL(path, import.meta.url), 'utf8')
+
+describe('the READMEs of the node', () => {
+  it('have every variable of the configuration, and no other', async () => {
+    const rows = (await read('./README.md')).matchAll(/^\| (`[A-Z0-9_]+`(?:, `[A-Z0-9_]+`)*) +\|/gm)
+    const written = [...rows].flatMap(([, names]) => [...names!.matchAll(/`([A-Z0-9_]+)`/g)].map(([, name]) => name!))
+    const others = written.filter(name => !CONFIG_VARIABLES.includes(name))
+    assert.deepEqual(
+      CONFIG_VARIABLES.filter(name => !written.includes(name)),
+      []
+    )
+    // Variables that another file reads are described beside these; limits are in net/README.md.
+    assert.deepEqual(
+      others.filter(name => !name.startsWith('P2P_')),
+      []
+    )
+  })
+
+  it('have every limit with its values', async () => {
+    const text = await read('./net/README.md')
+    const missing = Object.values(NETWORK_LIMITS).filter(({ env, default: usual, generous }) => {
+      const [, first, second] = new RegExp(`^\\| \`${env}\` +\\| ([\\d_.]+) +\\| ([\\d_.]+) +\\|`, 'm').exec(text) ?? []
+      return Number(first) !== usual || Number(second) !== generous
+    })
+    assert.deepEqual(
+      missing.map(({ env }) => env),
+      []
+    )
+  })
+})
