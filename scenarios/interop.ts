@@ -180,8 +180,8 @@ function judge(
   const direct = ways.find(way => way.direct)
   const isOf = { tcp: /\/tcp\/\d+/, quic: /\/quic-v1/ }[cell.transport]
   const observed = direct !== undefined ? 'direct' : ways.length > 0 ? 'relayed' : 'none'
-  const elapsed = direct !== undefined && ways[0] !== undefined ? direct.atMs - ways[0].atMs : null
-  row({ cell: cell.name, expected: cell.expected, observed, pings, directAfterMs: elapsed })
+  const directAfterMs = cell.by === 'relay' && direct !== undefined ? direct.atMs - (ways[0]?.atMs ?? 0) : null
+  row({ cell: cell.name, expected: cell.expected, observed, pings, directAfterMs })
   const held =
     observed === cell.expected &&
     (cell.by === 'address' || ways[0]?.direct === false) &&
@@ -189,7 +189,8 @@ function judge(
     pings === PINGS &&
     reached(dialler) &&
     (waiter === null || reached(waiter))
-  check.that(cell.name, held, held ? '' : tellOf({ dialler, waiter }))
+  const after = directAfterMs === null ? '' : ` after ${directAfterMs} ms`
+  check.that(cell.name, held, held ? `${observed}${after}, ${pings} pings` : tellOf({ dialler, waiter }))
 }
 
 /** The last words of both, for whoever looks why. */
