@@ -68,7 +68,7 @@ export const STOCK_PAIRS: Pair[] = [
 ]
 
 const DEFAULTS: Record<Depth, { runs: number; atOnce: number }> = {
-  short: { runs: 1, atOnce: 4 },
+  short: { runs: 1, atOnce: 6 },
   full: { runs: 3, atOnce: 8 }
 }
 const LINK_MS = 15
