@@ -118,6 +118,13 @@ export class PunchSupersededError extends DcutrError {
   }
 }
 
+/** Thrown when the method for hard pairs was faster. */
+export class PunchOvertakenError extends DcutrError {
+  constructor() {
+    super('DCUTR_OVERTAKEN', 'overtaken', 'Another way made the direct connection.')
+  }
+}
+
 /** Thrown when the peer did not answer in time. */
 export class DcutrTimeoutError extends DcutrError {
   constructor(what: string, timeoutMs: number) {

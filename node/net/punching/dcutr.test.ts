@@ -146,6 +146,24 @@ describe('DCUtR', () => {
     }
   })
 
+  it('does not keep the method for hard pairs waiting while an attempt takes its time', async () => {
+    const a = await start({ punch: 'wait' })
+    const b = await start({
+      punch: 'wait',
+      init: {
+        hardAfterMs: 0,
+        async hardPunch() {
+          await eventually(() => b.door.running === 1, 'an ordinary attempt is under way')
+          return b.libp2p.getConnections(relay.node.libp2p.peerId)[0] ?? null
+        }
+      }
+    })
+    await a.libp2p.dial(b.circuit)
+    await eventually(() => b.direct.length === 1 && isQuiet(b), 'the hard method won, and the attempt ended')
+    assert.deepEqual(outcomes(b).toSorted(), ['none responder overtaken', 'other responder hard'])
+    await eventually(() => isQuiet(a), 'the other side noticed', 10_000)
+  })
+
   it('stops in the middle without a trace', async () => {
     const [a, b] = [await start({ punch: 'wait' }), await start({ punch: 'wait' })]
     await a.libp2p.dial(b.circuit)

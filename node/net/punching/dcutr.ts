@@ -28,6 +28,7 @@ import {
   NotRelayedError,
   PeerGoneError,
   type PunchOutcome,
+  PunchOvertakenError,
   PunchSupersededError
 } from './dcutr-errors.ts'
 import { DCUTR_PROTOCOL, messageReader } from './dcutr-wire.ts'
@@ -38,6 +39,8 @@ import { createObservers, type Observers } from './observers.ts'
 const MAX_STREAMS = 2
 /** An attempt that failed early is not followed before so long after its beginning. */
 const ATTEMPT_SPACING_MS = 1000
+/** An ordinary punch that succeeds takes less, on all but the longest lines. */
+const HARD_AFTER_MS = 1000
 /** After these another attempt with the same peer would end the same way. */
 const FINAL: ReadonlySet<PunchOutcome> = new Set(['unsupported', 'protocol', 'stopped', 'superseded', 'rate-limited'])
 /** A punch under way with one peer. */
@@ -143,12 +146,48 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
   async function askUntilDirect(relayed: Connection, entry: Active, isRequested: boolean): Promise<Connection> {
     const { signal } = entry.end
     const known = directIds(relayed)
-    const hardContext: HardPunchContext = { connection: relayed, role: 'responder', signal }
-    const hardFirst = init.hardPunch !== undefined && init.isHard?.(hardContext) === true
-    if (hardFirst) {
-      const connection = await hard(hardContext)
-      if (connection !== null) return won(relayed, connection)
+    const context: HardPunchContext = { connection: relayed, role: 'responder', signal }
+    if (init.hardPunch === undefined) return won(relayed, await attempts(relayed, entry, isRequested, known, signal))
+    if (init.isHard?.(context) === true) {
+      const connection = (await hard(context)) ?? (await attempts(relayed, entry, isRequested, known, signal))
+      return won(relayed, connection)
     }
+    return won(relayed, await besideAttempts(context, stop => attempts(relayed, entry, isRequested, known, stop)))
+  }
+
+  /** Whoever is behind a cone cannot tell that the peer is not: the method for hard pairs does not wait for failures. */
+  async function besideAttempts(
+    given: HardPunchContext,
+    ordinary: (signal: AbortSignal) => Promise<Connection>
+  ): Promise<Connection> {
+    const over = new AbortController()
+    const attempted = new AbortController()
+    const signal = AbortSignal.any([given.signal, over.signal])
+    const trying = ordinary(signal)
+    const failing = () => attempted.abort()
+    trying.catch(failing)
+    const hardly = async (): Promise<Connection> => {
+      await pause(init.hardAfterMs ?? HARD_AFTER_MS, AbortSignal.any([signal, attempted.signal]))
+      const isOver = signal.aborted || given.connection.status !== 'open'
+      const connection = isOver ? null : await hard({ ...given, signal })
+      return connection ?? (await trying)
+    }
+    try {
+      return await Promise.any([trying, hardly()])
+    } catch {
+      return await trying
+    } finally {
+      over.abort(new PunchOvertakenError())
+    }
+  }
+
+  async function attempts(
+    relayed: Connection,
+    entry: Active,
+    isRequested: boolean,
+    known: ReadonlySet<string>,
+    signal: AbortSignal
+  ): Promise<Connection> {
     let failure: unknown
     for (let number = 1; number <= limits.punchAttempts; number++) {
       const attempt = startAttempt(relayed, 'responder', signal, number, known)
@@ -157,7 +196,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
         const met = directTo(components, relayed.remotePeer).find(({ id }) => !known.has(id))
         if (met !== undefined) {
           report(context, attempt, 'other', 'met')
-          return won(relayed, met)
+          return met
         }
         if (relayed.status !== 'open') throw new PeerGoneError('before the attempt')
         if (!isRequested) allowance.take(attempt.peerId)
@@ -167,7 +206,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
         const onAnswered = () => {
           entry.phase = 'under way'
         }
-        return won(relayed, await ask(context, attempt, { isNew: !isRequested && number === 1, onAnswered }))
+        return await ask(context, attempt, { isNew: !isRequested && number === 1, onAnswered })
       } catch (error) {
         failure = signal.aborted ? signal.reason : error
         failed(attempt, failure)
@@ -179,10 +218,6 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
         await pause(Math.max(0, attempt.startedAtMs + ATTEMPT_SPACING_MS - performance.now()), signal)
         if (signal.aborted) throw signal.reason
       }
-    }
-    if (init.hardPunch !== undefined && !hardFirst && !signal.aborted && relayed.status === 'open') {
-      const connection = await hard(hardContext)
-      if (connection !== null) return won(relayed, connection)
     }
     throw failure
   }

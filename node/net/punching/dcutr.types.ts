@@ -69,10 +69,13 @@ export interface DcutrInit {
   onDirect?: (peerId: PeerId, connection: Connection) => void
   onReport?: (report: PunchReport) => void
   /**
-   * Called on the side that opened the stream after its last ordinary attempt failed, with role `responder`. Resolves
-   * with null when the pair is none of its kind.
+   * Called on the side that opened the stream, with role `responder`, beside the ordinary attempts: `hardAfterMs` after
+   * they began, or once they failed. The first connection ends the others. Resolves with null when the pair is none of
+   * its kind.
    */
   hardPunch?: (context: HardPunchContext) => Promise<Connection | null>
+  /** Default 1000. */
+  hardAfterMs?: number
   /** Whether `hardPunch` goes first and the ordinary attempts follow when it gave null. Default: never. */
   isHard?: (context: HardPunchContext) => boolean
 }
