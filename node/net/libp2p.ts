@@ -215,6 +215,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     hardPunch = createHardPunch({
       libp2p: built,
       transport: adopting as AdoptingTransport,
+      busyRetries: HARD_PUNCH_BUSY_RETRIES,
       ...options.hardPunch,
       ...(options.punching?.onOutcome === undefined ? {} : { onOutcome: options.punching.onOutcome })
     })
@@ -254,6 +255,9 @@ function withoutLoopback(addresses: Multiaddr[]): Multiaddr[] {
   const routable = addresses.filter(address => !/^\/(ip4\/127\.|ip6\/::1\/)/.test(address.toString()))
   return routable.length > 0 ? routable : addresses
 }
+
+/** A peer may have several others to punch to, one after another, some seconds each. */
+const HARD_PUNCH_BUSY_RETRIES = 6
 
 /** Anchors that are dialled from the punch port: enough that their observations can be compared. */
 const MAX_OBSERVERS = 4

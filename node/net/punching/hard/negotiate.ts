@@ -9,7 +9,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { Connection, IdentifyResult, Libp2p, Stream } from '@libp2p/interface'
 import { isPrivateIp } from '@libp2p/utils'
 import { multiaddr } from '@multiformats/multiaddr'
-import { deadline } from '../../timings.ts'
+import { deadline, pause } from '../../timings.ts'
 import type { AdoptingTransport } from '../punch.types.ts'
 import { coneSide } from './cone-side.ts'
 import { decide, type HardMethod, isSymmetric } from './decide.ts'
@@ -57,6 +57,8 @@ export interface HardPunchInit {
   enabled?: boolean
   limits?: HardPunchLimits
   onOutcome?: (outcome: HardPunchOutcome) => void
+  /** How often a peer is asked again that is busy with another, as we may be. Default 0. */
+  busyRetries?: number
   /** Whether an address the relay named may be sent to. Default: every public one. */
   mayProbe?: (host: string) => boolean
 }
@@ -86,6 +88,8 @@ export interface HardPunch {
 const NAT_TTL_MS = 600_000
 /** After a relay made itself known: others of the same moment are asked together with it. */
 const LOOK_AFTER_MS = 300
+/** Between two questions to a peer that is busy, and half of it more or less, so that two do not keep step. */
+const BUSY_RETRY_MS = 1500
 /** Longest silence of the peer; longer than any step takes. */
 const STEP_TIMEOUT_MS = 5000
 /** Questions that wait while one attempt is under way are refused; so many streams of one peer are heard at all. */
@@ -107,7 +111,7 @@ interface Negotiation {
 }
 
 export function createHardPunch(init: HardPunchInit): HardPunch {
-  const { libp2p, transport, enabled = true, onOutcome = () => undefined } = init
+  const { libp2p, transport, enabled = true, busyRetries = 0, onOutcome = () => undefined } = init
   const mayProbe = init.mayProbe ?? (host => isPrivateIp(host) === false)
   const limits = withinCeilings(init.limits ?? DEFAULT_HARD_PUNCH_LIMITS)
   const ledger = createLedger({ perPairPerHour: limits.perPairPerHour })
@@ -243,7 +247,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     asks: HardPunchRole | null
     signal: AbortSignal
     stream: Stream | ((signal: AbortSignal) => Promise<Stream>)
-  }): Promise<Connection | null> {
+  }): Promise<{ direct: Connection | null; result: HardPunchOutcome['result'] }> {
     const { connection, asks } = options
     const peerId = String(connection.remotePeer)
     const startedAtMs = performance.now()
@@ -289,7 +293,20 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     void talk?.end(outcome.result === 'direct' ? undefined : outcome.result)
     outcome.tookMs = performance.now() - startedAtMs
     onOutcome(outcome)
-    return direct
+    return { direct, result: outcome.result }
+  }
+
+  /** One attempt at a time in a process: whoever comes at a bad moment comes again. */
+  async function ask(connection: Connection, role: HardPunchRole, signal: AbortSignal): Promise<Connection | null> {
+    const either = AbortSignal.any([signal, stopping.signal])
+    for (let left = busyRetries; ; left--) {
+      const { direct, result } = await run({ connection, asks: role, signal, stream: opening(connection) })
+      if (direct !== null || left <= 0 || (result !== 'busy' && result !== 'peer-busy')) return direct
+      await pause(BUSY_RETRY_MS * (0.5 + Math.random()), either)
+      const met = libp2p.getConnections(connection.remotePeer).find(each => each.direct && each.status === 'open')
+      if (met !== undefined) return met
+      if (either.aborted || connection.status !== 'open') return null
+    }
   }
 
   let looking: NodeJS.Timeout | undefined
@@ -315,7 +332,8 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       await libp2p.handle(
         HARD_PUNCH_PROTOCOL,
         (stream, connection) => {
-          void tracked(run({ connection, asks: null, signal: stopping.signal, stream }))
+          const answering = run({ connection, asks: null, signal: stopping.signal, stream })
+          void tracked(answering.then(({ direct }) => direct))
         },
         { runOnLimitedConnection: true, maxInboundStreams: MAX_STREAMS, maxOutboundStreams: MAX_STREAMS }
       )
@@ -327,8 +345,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       if (enabled) await libp2p.unhandle(HARD_PUNCH_PROTOCOL)
       await Promise.all(running)
     },
-    punch: ({ connection, role, signal }) =>
-      tracked(run({ connection, asks: role, signal, stream: opening(connection) })),
+    punch: ({ connection, role, signal }) => tracked(ask(connection, role, signal)),
     async detect(signal) {
       try {
         return (await seeOwnNat(undefined, signal)).kind

@@ -19,6 +19,8 @@ export type HardPunchReason =
   /** The peer does not speak the protocol, or has it switched off. */
   | 'peer-without'
   | 'peer-refused'
+  /** The peer has another hard punch under way. */
+  | 'peer-busy'
   | 'peer-gone'
   | 'protocol'
   | 'busy'
@@ -39,6 +41,7 @@ const ADVICE: Partial<Record<HardPunchReason, string>> = {
   'switched-off': 'set P2P_HARD_PUNCH=true to try',
   'no-reflector': 'give the relay P2P_REFLECTOR_PORTS',
   'no-relay': 'connect to the peer’s relay first',
+  'peer-busy': 'the peer has another hard punch under way; try again in some seconds',
   busy: 'another hard punch is under way; try again in some seconds',
   system: 'look at the limit of open files'
 }

@@ -9,7 +9,7 @@ export interface Talk {
   say: (message: Message) => Promise<void>
   /**
    * The next message, which must be one of these.
-   * @throws HardPunchError `peer-refused` when the peer gave up, `peer-gone`, `protocol`; or the signal's reason
+   * @throws HardPunchError `peer-refused` or `peer-busy` when the peer gave up, `peer-gone`, `protocol`; or the signal's reason
    */
   hear: <T extends MessageType>(...types: T[]) => Promise<Message<T>>
   /** Resolves as soon as there is something to hear; it is not taken. */
@@ -58,7 +58,10 @@ export function createTalk(stream: Stream, options: { signal: AbortSignal; idleT
     async hear<T extends MessageType>(...types: T[]) {
       const message = await peek()
       next = undefined
-      if (message.type === 'failed') throw new HardPunchError('peer-refused', { cause: new Error(message.reason) })
+      if (message.type === 'failed') {
+        const reason = message.reason === 'busy' ? 'peer-busy' : 'peer-refused'
+        throw new HardPunchError(reason, { cause: new Error(message.reason) })
+      }
       if (!types.includes(message.type as T)) throw new HardPunchError('protocol')
       return message as Message<T>
     },
