@@ -33,6 +33,12 @@ describe('what peers are expected to come to', () => {
     equal(how('symmetric', 'port-restricted', 'tcp'), 'relayed')
   })
 
+  it('is a second port by TCP where the mapping differs by address and the filter does too', () => {
+    equal(how('port-restricted', 'address-dependent', 'tcp'), 'second-port')
+    equal(how('address-dependent', 'carrier-strict', 'tcp'), 'second-port')
+    equal(how('address-dependent', 'symmetric', 'tcp'), 'ordinary')
+  })
+
   it('is a birthday where the flow is hashed, for each socket is another flow', () =>
     equal(how('symmetric-hash', 'port-restricted'), 'birthday'))
 
@@ -67,7 +73,8 @@ describe('what peers are expected to come to', () => {
           const { path, method } = expected(a, b, transport)
           const name = `${a} × ${b} by ${transport}`
           if (control === 'direct') equal(path, 'direct', name)
-          if (control === 'none' && path === 'direct') equal(['sandwich', 'birthday'].includes(method!), true, name)
+          if (control === 'none' && path === 'direct')
+            equal(['second-port', 'sandwich', 'birthday'].includes(method!), true, name)
         }
       }
     }

@@ -1,7 +1,7 @@
 /**
  * What two Warren peers are expected to come to, by what is between them and by transport: the one table that results
  * are held against. It stands on `harness/expected-punches.ts`, which says what any puncher with one port a side can do,
- * and adds what the product does beyond: hard pairs over UDP. Pure.
+ * and adds what the product does beyond: hard pairs over UDP, a second port over TCP. Pure.
  */
 import { behaviourOf, type NatBehaviour, type NatKind } from '../../netem/index.ts'
 import { expectedPunch } from '../harness/expected-punches.ts'
@@ -15,7 +15,7 @@ export type PunchTransport = 'tcp' | 'quic'
 export type Stack = 'warren' | 'stock'
 
 /** How a direct connection comes about. RFC 5128 section 3.3 (ordinary) and 3.2 (unilateral); the hard pairs: node/net/punching. */
-export type Method = 'ordinary' | 'unilateral' | 'sandwich' | 'birthday'
+export type Method = 'ordinary' | 'second-port' | 'unilateral' | 'sandwich' | 'birthday'
 
 export interface Expected {
   path: 'direct' | 'relayed'
@@ -52,7 +52,7 @@ export function expected(a: Place, b: Place, transport: PunchTransport, stack: S
   if (stack === 'stock') return relayed('nothing is punched', STOCK_FAILURE[transport])
   const punch = expectedPunch(sideA, sideB, transport === 'tcp' ? 'tcp' : 'udp')
   if (punch.path === 'direct') return { path: 'direct', method: 'ordinary', why: punch.why }
-  if (transport === 'tcp') return relayed(punch.why)
+  if (transport === 'tcp') return secondPort(sideA, sideB) ?? relayed(punch.why)
   return hard(sideA, sideB) ?? relayed(punch.why)
 }
 
@@ -85,6 +85,16 @@ const STOCK_FAILURE: Record<PunchTransport, string> = {
 
 function relayed(why: string, knownFailure?: string): Expected {
   return { path: 'relayed', method: null, why, ...(knownFailure === undefined ? {} : { knownFailure }) }
+}
+
+/**
+ * The control puncher's own SYN stands in its way: it left by another mapping than the known one. A SYN from a port that
+ * has sent nothing yet gets in, where any port of an address may that was sent to.
+ */
+function secondPort(a: NatBehaviour, b: NatBehaviour): Expected | null {
+  const [keeping, other] = keeps(a) ? [a, b] : [b, a]
+  if (!keeps(keeping) || keeps(other) || other.filtering === 'address-and-port-dependent') return null
+  return { path: 'direct', method: 'second-port', why: 'a SYN from another port gets in where the first one clashed' }
 }
 
 /** One port for all destinations, one that differs for each: by UDP the ports can be foretold, or many be tried. */

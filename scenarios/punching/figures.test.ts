@@ -32,8 +32,12 @@ describe('the figures', () => {
     equal(figureChecks([row(times(300), 2)], 15)[1]?.holds, false)
   })
 
-  it('are not asked of few runs, nor of hard pairs', () => {
-    deepEqual(figureChecks([row(times(9999, 19))], 15), [])
-    deepEqual(figureChecks([row(times(9999), 1, { a: 'symmetric' })], 15), [])
+  it('give hard pairs 10 s in all', () => {
+    deepEqual(
+      [9999, 10_001].map(ms => figureChecks([row(times(ms), 1, { a: 'symmetric' })], 15).map(({ holds }) => holds)),
+      [[true], [false]]
+    )
   })
+
+  it('are not asked of few runs', () => deepEqual(figureChecks([row(times(9999, 19))], 15), []))
 })

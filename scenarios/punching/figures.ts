@@ -11,6 +11,8 @@ const LINKS_OF_ROUND_TRIP = 4
 const ROUND_TRIPS = { quic: 4, tcp: 6.5 }
 const SLACK_MS = 100
 const P95_OVER_MEDIAN = 2
+/** Hard pairs have this long, with whatever ordinary attempts came before. */
+const HARD_WITHIN_MS = 10_000
 
 export interface FigureCheck {
   name: string
@@ -23,8 +25,25 @@ export function medianLimitMs(transport: 'tcp' | 'quic', linkMs: number): number
   return ROUND_TRIPS[transport] * LINKS_OF_ROUND_TRIP * linkMs + SLACK_MS
 }
 
-/** Of ordinary punches: hard pairs have deadlines of their own. */
+/** Of ordinary punches by round trips, of hard pairs by their deadline. */
 export function figureChecks(rows: readonly CellRow[], linkMs: number): FigureCheck[] {
+  return [...ordinaryChecks(rows, linkMs), ...hardChecks(rows)]
+}
+
+function hardChecks(rows: readonly CellRow[]): FigureCheck[] {
+  const many = rows.filter(({ runs, method }) => runs >= MANY_RUNS && (method === 'sandwich' || method === 'birthday'))
+  if (many.length === 0) return []
+  const late = many.filter(({ p95Ms }) => p95Ms === null || p95Ms > HARD_WITHIN_MS)
+  return [
+    {
+      name: `${many.length} hard pairs are direct within ${HARD_WITHIN_MS} ms at p95`,
+      holds: late.length === 0,
+      detail: late.map(({ a, b, p95Ms }) => `${a} × ${b}: ${p95Ms} ms`).join('; ')
+    }
+  ]
+}
+
+function ordinaryChecks(rows: readonly CellRow[], linkMs: number): FigureCheck[] {
   const many = rows.filter(({ runs, method }) => runs >= MANY_RUNS && method === 'ordinary')
   if (many.length === 0) return []
   const checks = (['tcp', 'quic'] as const).flatMap((transport): FigureCheck[] => {
