@@ -296,13 +296,16 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     return { direct, result: outcome.result }
   }
 
-  /** One attempt at a time in a process: whoever comes at a bad moment comes again. */
+  /** One attempt at a time in a process: whoever comes at a bad moment comes again. Who had no luck tries once more. */
   async function ask(connection: Connection, role: HardPunchRole, signal: AbortSignal): Promise<Connection | null> {
     const either = AbortSignal.any([signal, stopping.signal])
-    for (let left = busyRetries; ; left--) {
+    let isUnlucky = false
+    for (let left = busyRetries; ; ) {
       const { direct, result } = await run({ connection, asks: role, signal, stream: opening(connection) })
-      if (direct !== null || left <= 0 || (result !== 'busy' && result !== 'peer-busy')) return direct
-      await pause(BUSY_RETRY_MS * (0.5 + Math.random()), either)
+      const isBusy = result === 'busy' || result === 'peer-busy'
+      if (direct !== null || !(isBusy ? left-- > 0 : result === 'no-meeting' && !isUnlucky)) return direct
+      if (isBusy) await pause(BUSY_RETRY_MS * (0.5 + Math.random()), either)
+      else isUnlucky = true
       const met = libp2p.getConnections(connection.remotePeer).find(each => each.direct && each.status === 'open')
       if (met !== undefined) return met
       if (either.aborted || connection.status !== 'open') return null

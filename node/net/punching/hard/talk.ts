@@ -3,13 +3,13 @@ import type { Stream } from '@libp2p/interface'
 import { ProtocolViolationError } from '../../../errors.ts'
 import { frameReader, sendHeader } from '../../frames.ts'
 import { type Message, type MessageType, parseMessage } from './messages.ts'
-import { HardPunchError } from './reasons.ts'
+import { HardPunchError, type HardPunchReason } from './reasons.ts'
 
 export interface Talk {
   say: (message: Message) => Promise<void>
   /**
    * The next message, which must be one of these.
-   * @throws HardPunchError `peer-refused` or `peer-busy` when the peer gave up, `peer-gone`, `protocol`; or the signal's reason
+   * @throws HardPunchError `peer-refused`, or what the peer said where that is worth another attempt, `peer-gone`, `protocol`; or the signal's reason
    */
   hear: <T extends MessageType>(...types: T[]) => Promise<Message<T>>
   /** Resolves as soon as there is something to hear; it is not taken. */
@@ -19,6 +19,8 @@ export interface Talk {
 }
 
 const GOODBYE_MS = 1000
+/** What of a peer's reasons is worth another attempt. */
+const TOLD: Record<string, HardPunchReason> = { busy: 'peer-busy', 'no-meeting': 'no-meeting' }
 
 /** Attach before the first await after the stream was got. */
 export function createTalk(stream: Stream, options: { signal: AbortSignal; idleTimeoutMs: number }): Talk {
@@ -59,8 +61,7 @@ export function createTalk(stream: Stream, options: { signal: AbortSignal; idleT
       const message = await peek()
       next = undefined
       if (message.type === 'failed') {
-        const reason = message.reason === 'busy' ? 'peer-busy' : 'peer-refused'
-        throw new HardPunchError(reason, { cause: new Error(message.reason) })
+        throw new HardPunchError(TOLD[message.reason] ?? 'peer-refused', { cause: new Error(message.reason) })
       }
       if (!types.includes(message.type as T)) throw new HardPunchError('protocol')
       return message as Message<T>
