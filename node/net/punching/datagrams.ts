@@ -24,12 +24,11 @@ export function isFirstInitial(datagram: Uint8Array): boolean {
 const versionOf = (datagram: Uint8Array): number =>
   ((datagram[1]! << 24) | (datagram[2]! << 16) | (datagram[3]! << 8) | datagram[4]!) >>> 0
 
-const textOf = (datagram: Uint8Array, from: number, length: number): string =>
-  Buffer.from(
-    datagram.buffer,
-    datagram.byteOffset + from,
-    Math.max(0, Math.min(length, datagram.length - from))
-  ).toString('latin1')
+/** Empty where the datagram ends before: whoever sends it chooses its length and its bytes. */
+function textOf(datagram: Uint8Array, from: number, length: number): string {
+  const within = Math.min(length, datagram.length - from)
+  return within > 0 ? Buffer.from(datagram.buffer, datagram.byteOffset + from, within).toString('latin1') : ''
+}
 
 /** Connection id that the sender of a long header chose for itself; empty when there is none. */
 export function sourceId(datagram: Uint8Array): string {

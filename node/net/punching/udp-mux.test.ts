@@ -100,6 +100,19 @@ describe('the UDP multiplexer', () => {
     assert.deepEqual([mux.flowCount, new Set(strays).size], [0, 1])
   })
 
+  it('outlives datagrams too short for a header, with both legs open', async () => {
+    const peer = await open()
+    mux = await make()
+    await mux.dial({ host: '127.0.0.1', port: peer.address().port })
+    const heard = heardBy(server)
+    sendTo(peer, initial())
+    await eventually(() => heard.length === 1, 'the leg of the server is open')
+    for (let length = 0; length < 8; length++) sendTo(peer, Buffer.alloc(length, 0x80))
+    const mark = initial('lastword')
+    sendTo(peer, mark)
+    await eventually(() => heard.some(datagram => datagram.equals(mark)), 'what comes after them is heard')
+  })
+
   it('keeps the table bounded under a flood, for one source and for all', async () => {
     mux = await make({ maxNewcomers: 12, maxNewcomersPerSource: 4, maxFlows: 100 })
     const flood = async (host: string, count: number) => {

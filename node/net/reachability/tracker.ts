@@ -4,7 +4,7 @@
  */
 import type { Connection, IdentifyResult, Libp2p } from '@libp2p/interface'
 import { isPrivate } from '@libp2p/utils'
-import { CODE_P2P, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { CODE_IP4, CODE_IP6, CODE_P2P, CODE_TCP, CODE_UDP, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import type { Log } from '../../log.ts'
 import type { NetworkParts } from '../libp2p.ts'
 import { ownAddresses } from '../life/interfaces.ts'
@@ -131,6 +131,8 @@ export function createReachability(options: {
     const { connection, observedAddr } = detail
     // What a relay sees of a circuit is the relay; what somebody sees who dialled us is where it dialled.
     if (observedAddr === undefined || connection.direction !== 'outbound' || !connection.direct) return
+    // It is the peer's word: bytes that are no address, or a name, tell nothing and may not even be readable as text.
+    if (!isEndpoint(observedAddr)) return
     sightings.delete(connection.id)
     sightings.set(connection.id, {
       address: withoutPeer(observedAddr),
@@ -235,6 +237,16 @@ function mappedAddresses(told: readonly string[], ports: readonly MappedPort[]):
         transportOf(address) === transport
     )
   )
+}
+
+/** An IP address with a TCP or UDP port first. */
+function isEndpoint(address: Multiaddr): boolean {
+  try {
+    const [host, port] = address.getComponents().map(({ code }) => code)
+    return (host === CODE_IP4 || host === CODE_IP6) && (port === CODE_TCP || port === CODE_UDP)
+  } catch {
+    return false
+  }
 }
 
 /** A relayed address ends with the relay's part; the own peer id at the end is cut off everywhere. */

@@ -18,15 +18,15 @@ const REQUEST = {
 } as const
 
 /** A gateway on loopback that says where it describes itself, and in how many bytes, as it is told. */
-async function startDevice(manners: { describedAt?: string; controlledAt?: string; bytes?: number }) {
-  const { describedAt = ROUTER, controlledAt = ROUTER, bytes = 0 } = manners
+async function startDevice(manners: { describedAt?: string; controlledAt?: string; bytes?: number; blanks?: number }) {
+  const { describedAt = ROUTER, controlledAt = ROUTER, bytes = 0, blanks = 0 } = manners
   const calls: string[] = []
   const server = createServer((request, response) => {
     const { port } = server.address() as AddressInfo
     calls.push(request.url!)
     if (request.url === '/control') response.end('<NewExternalIPAddress>11.0.7.1</NewExternalIPAddress>')
     else {
-      const control = `http://${controlledAt}:${port}/control`
+      const control = `${' '.repeat(blanks)}http://${controlledAt}:${port}/control`
       response.end(
         `<service><serviceType>${TYPE}</serviceType><controlURL>${control}</controlURL></service>${' '.repeat(bytes)}`
       )
@@ -72,6 +72,12 @@ describe('a port mapped by UPnP', () => {
     await using other = await startDevice({ describedAt: '127.0.0.2' })
     await assert.rejects(map(), MappingSilentError)
     assert.deepEqual(other.calls, [])
+  })
+
+  it('is found in a description that is blank for long, at once', async () => {
+    await using device = await startDevice({ blanks: 100_000 })
+    assert.equal((await map()).outerPort, 20_011)
+    assert.equal(device.calls.length, 3)
   })
 
   it('is not looked for in a description without end', async () => {

@@ -106,8 +106,9 @@ async function findService(router: string, from: string, signal: AbortSignal): P
   const description = await document(location, { method: 'GET' }, signal)
   for (const part of description.text.split('<service>').slice(1)) {
     const type = SERVICE.exec(part)?.[1]
-    const path = /<controlURL>\s*([^<]+?)\s*<\/controlURL>/.exec(part)?.[1]
-    if (type === undefined || path === undefined || !URL.canParse(path, location.href)) continue
+    // No blanks in the pattern: beside what it takes they would be tried in every split, for hours in a long text.
+    const path = /<controlURL>([^<]*)<\/controlURL>/.exec(part)?.[1]?.trim()
+    if (type === undefined || path === undefined || path === '' || !URL.canParse(path, location.href)) continue
     const control = new URL(path, location)
     if (control.protocol === 'http:' && control.hostname === router) return { type, control }
   }
