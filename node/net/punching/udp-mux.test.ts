@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomFillSync } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
+import { Worker } from 'node:worker_threads'
 import { eventually } from '../testing.ts'
 import { punchDatagram } from './datagrams.ts'
 import { createUdpMux, FlowsFullError, type UdpMux, type UdpMuxLimits } from './udp-mux.ts'
@@ -98,6 +99,48 @@ describe('the UDP multiplexer', () => {
     for (const datagram of bogus) sendTo(peer, datagram)
     await eventually(() => strays.length === bogus.length, 'all heard')
     assert.deepEqual([mux.flowCount, new Set(strays).size], [0, 1])
+  })
+
+  it('keeps the flows of two peers apart while one of them gets a socket of its own', async () => {
+    mux = await make()
+    const heardOn = new Map<number, Set<string>>()
+    const counts = new Map<number, number>()
+    server.on('message', (datagram, { port }) => {
+      heardOn.set(port, (heardOn.get(port) ?? new Set()).add(datagram.toString('latin1', 6, 14)))
+      counts.set(port, (counts.get(port) ?? 0) + 1)
+    })
+    const legOf = (id: string) => [...heardOn].find(([, ids]) => ids.has(id))?.[0]
+    // Others send all the time, from a thread of their own: also in the moment when the socket is bound and not connected yet.
+    const others = new Worker(
+      `const { workerData: { port, datagram, sockets } } = require('node:worker_threads')
+       const { createSocket } = require('node:dgram')
+       const all = Array.from({ length: sockets }, () => createSocket('udp4'))
+       const send = () => { for (const one of all) one.send(datagram, port, '127.0.0.1'); setImmediate(send) }
+       send()`,
+      { eval: true, workerData: { port: mux.port, datagram: initial('theother'), sockets: 16 } }
+    )
+    try {
+      await eventually(() => legOf('theother') !== undefined, 'the others are let in')
+      for (let round = 10; round < 40; round++) {
+        const id = `round-${round}`
+        const near = await open()
+        const ask = () => {
+          sendTo(near, initial(id))
+          return legOf(id) !== undefined
+        }
+        await eventually(ask, 'another is let in')
+        const leg = legOf(id)!
+        mux.accept(leg)
+        const before = counts.get(leg)!
+        for (let n = 0; n < 200 && counts.get(leg)! < before + 20; n++) {
+          sendTo(near, initial(id))
+          await new Promise(setImmediate)
+        }
+        assert.deepEqual([...heardOn.get(leg)!], [id])
+      }
+    } finally {
+      await others.terminate()
+    }
   })
 
   it('outlives datagrams too short for a header, with both legs open', async () => {

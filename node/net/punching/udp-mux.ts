@@ -22,6 +22,8 @@ const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
 const MAX_WAITING = 16
 /** Bytes that may wait in one socket's queue for the kernel. */
 const MAX_QUEUED_BYTES = 4 * 1024 * 1024
+/** Datagrams that libuv takes from a socket in one turn at most, and less than that when none is left. */
+const MAX_TURN = 32
 /** Connection ids kept of one leg: its newest handshakes. */
 const MAX_IDS = 16
 /** Flows of one external socket. */
@@ -147,6 +149,13 @@ interface Leg {
   flight: { datagrams: Uint8Array[]; timer: NodeJS.Timeout } | undefined
 }
 
+interface OuterSocket {
+  socket: Socket
+  fd: number | undefined
+  /** Nothing waits in it any more from before it was connected. */
+  isOwn: boolean
+}
+
 interface Flow {
   key: string
   remote: Remote
@@ -155,7 +164,7 @@ interface Flow {
   send: (datagram: Uint8Array) => void
   adopted: Socket | undefined
   /** Of a flow with a connection: the external port once more, connected to the remote, which the kernel prefers. */
-  outer: { socket: Socket; fd: number | undefined } | undefined
+  outer: OuterSocket | undefined
   server: Leg | undefined
   client: Leg | undefined
   holds: number
@@ -321,12 +330,14 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     if (flow.outer === undefined) {
       const { host, port } = flow.remote
       const socket = openSocket(family, true)
-      flow.outer = { socket, fd: undefined }
-      // Before it is connected it hears what the external one would have heard.
+      flow.outer = { socket, fd: undefined, isOwn: false }
+      let heard = 0
+      // Before it is connected it hears what the external one would have heard, from anybody.
       socket.on('message', (datagram, from) => {
+        heard++
         onDatagram(datagram, from)
         const outer = flow.outer
-        if (outer?.fd !== undefined) {
+        if (outer?.fd !== undefined && outer.isOwn) {
           drain(outer.fd, more => {
             deliver(flow, more)
             return flow.outer === outer
@@ -344,6 +355,18 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
       if (flow.outer?.socket !== socket) return
       flow.outer.fd = fdOf(socket)
       flow.send = datagram => sendOuter(flow, datagram)
+      const { outer } = flow
+      // What waits in it from before is told apart by its sender; a turn of the event loop that found less than it may
+      // take at once has emptied it.
+      const settle = () => {
+        outer.isOwn = heard < MAX_TURN
+        heard = 0
+        if (!outer.isOwn && flow.outer === outer) setImmediate(settle)
+      }
+      setImmediate(() => {
+        heard = 0
+        setImmediate(settle)
+      })
     }
     if (flow.outer.fd === undefined) return
     for (const leg of [flow.server, flow.client]) if (leg?.isOpen) leg.fd ??= fdOf(leg.socket)
