@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { Connection, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { eventually, startRelay } from '../testing.ts'
+import { MAX_PORTS_PER_HOST } from './candidates.ts'
 import { NotRelayedError } from './dcutr-errors.ts'
 import { DCUTR_PROTOCOL, encodeMessage, messageReader, sendMessage } from './dcutr-wire.ts'
 import { PunchFailedError } from './errors.ts'
@@ -175,7 +176,7 @@ describe('DCUtR', () => {
   })
 
   describe('against a hostile peer', () => {
-    const address = multiaddr('/ip4/11.0.0.1/tcp/9').bytes
+    const address = multiaddr('/ip4/11.0.0.1/tcp/4009').bytes
     /** One that speaks the protocol by hand, over a relayed connection to its victim. */
     async function attack(
       victim: Puncher
@@ -216,20 +217,20 @@ describe('DCUtR', () => {
       assert.deepEqual(victim.door.punches, [])
     })
 
-    it('sends to no more addresses than the cap, however many are named', async () => {
+    it('sends to no more hosts and ports than the caps, however many are named', async () => {
       const victim = await start({ punch: 'wait', init: { limits: QUICK } })
       const { open } = await attack(victim)
       const stream = await open()
       const reader = messageReader(stream)
       const many = Array.from(
         { length: 300 },
-        (_, at) => multiaddr(`/ip4/11.0.0.${(at % 250) + 1}/tcp/${at + 1}`).bytes
+        (_, at) => multiaddr(`/ip4/11.0.0.${(at % 3) + 1}/tcp/${at + 2001}`).bytes
       )
       sendMessage(stream, { type: 'CONNECT', addresses: many })
       await reader.next('CONNECT', { signal })
       sendMessage(stream, { type: 'SYNC', addresses: [] })
       await eventually(() => victim.reports.length === 1 && isQuiet(victim), 'the punch is over')
-      assert.equal(victim.door.punches.length, 8)
+      assert.equal(victim.door.punches.length, 2 * MAX_PORTS_PER_HOST)
       assert.deepEqual(outcomes(victim), ['tcp initiator timeout'])
     })
 
