@@ -247,6 +247,27 @@ describe('DCUtR', () => {
       assert.equal(outcomes(victim).filter(outcome => outcome === 'none initiator rate-limited').length, 37)
     })
 
+    it('punches at one host so many times a minute, however many peers name it', async () => {
+      const refused = new PunchFailedError('refused', 'there')
+      const victim = await start({ punch: refused, init: { limits: { punchesPerHost: 2 } } })
+      const punched: number[] = []
+      for (let peer = 0; peer < 3; peer++) {
+        const { open } = await attack(victim)
+        const stream = await open()
+        const reader = messageReader(stream)
+        sendMessage(stream, { type: 'CONNECT', addresses: [address] })
+        await reader.next('CONNECT', { signal })
+        // The last one is refused before its SYNC is due.
+        if (peer < 2) sendMessage(stream, { type: 'SYNC', addresses: [] })
+        await eventually(() => victim.reports.length === 1 && isQuiet(victim), 'the attempt is over')
+        assert.deepEqual(outcomes(victim), [peer < 2 ? 'tcp initiator refused' : 'none initiator rate-limited'])
+        punched.push(victim.door.punches.length)
+        await victim.libp2p.hangUp(victim.libp2p.getConnections().find(({ direct }) => !direct)!.remotePeer)
+        victim.reports.length = 0
+      }
+      assert.deepEqual(punched, [1, 2, 2])
+    })
+
     it('punches with no more peers at once than the cap', async () => {
       const victim = await start({ init: { limits: { punchesAtOnce: 1 } } })
       const [first, second] = [await attack(victim), await attack(victim)]
