@@ -1,9 +1,13 @@
 /** What the errors of TCP sockets mean for a punch. */
-import { randomInt } from 'node:crypto'
 import type { PunchCause } from './errors.ts'
 
-/** Between a refused SYN and the next: long enough that the far end may have sent its own. */
-const RETRY_MS = { least: 20, spread: 60 } as const
+/**
+ * SYNs of one punch that may be refused: the port may be one of a third party, whom the peer named. They are spread over
+ * most of an attempt; the two sides begin within a round trip of each other, so the first follow soon.
+ */
+export const MAX_REFUSED = 15
+/** Between a refused SYN and the next, give or take `jitter`, so that two sides do not go on missing each other. */
+const RETRY_MS = { first: 40, growth: 1.3, most: 400, jitter: 0.25 } as const
 
 /** The pair of ports is held by an older connection: no use to ask often. */
 const HELD_RETRY_MS = 250
@@ -36,13 +40,23 @@ export function causeOf(error: unknown): PunchCause {
   }
 }
 
-/** How long to wait before the same connect is worth another try, ms; undefined: never. */
-export function retryMs(error: unknown): number | undefined {
+/** A SYN was sent, and somebody on the way or at the far end said no. */
+export function isRefusal(error: unknown): boolean {
+  const code = codeOf(error)
+  return code === 'ECONNREFUSED' || code === 'ECONNRESET' || code === 'EHOSTUNREACH'
+}
+
+/**
+ * How long to wait before the same connect is worth another try, ms; undefined: never.
+ * @param refused how many SYNs of this punch were refused, this one too
+ */
+export function retryMs(error: unknown, refused: number): number | undefined {
+  if (isRefusal(error)) {
+    const { first, growth, most, jitter } = RETRY_MS
+    const middleMs = Math.min(most, first * growth ** Math.max(0, refused - 1))
+    return Math.round(middleMs * (1 - jitter + 2 * jitter * Math.random()))
+  }
   switch (codeOf(error)) {
-    case 'ECONNREFUSED':
-    case 'ECONNRESET':
-    case 'EHOSTUNREACH':
-      return RETRY_MS.least + randomInt(RETRY_MS.spread)
     case 'EADDRNOTAVAIL':
     case 'EADDRINUSE':
       return HELD_RETRY_MS
