@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import type { Connection, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { eventually, startRelay } from '../testing.ts'
@@ -245,6 +247,28 @@ describe('DCUtR', () => {
       await eventually(() => victim.reports.length === 40 && isQuiet(victim), 'each ask was counted')
       // One of the four was the victim's own ask.
       assert.equal(outcomes(victim).filter(outcome => outcome === 'none initiator rate-limited').length, 37)
+    })
+
+    it('does not follow the names that a peer announces', async () => {
+      let visits = 0
+      const inside = createServer(socket => {
+        visits += 1
+        socket.destroy()
+      }).listen(0, '127.0.0.1')
+      try {
+        await once(inside, 'listening')
+        const { port } = inside.address() as AddressInfo
+        const names = ['dns', 'dns4'].map(name => `/${name}/localhost/tcp/${port}`)
+        const hostile = await start({ announce: names })
+        const victim = await start()
+        await hostile.libp2p.dial(victim.circuit)
+        await eventually(() => victim.direct.length === 1 && isQuiet(victim), 'the attempt is over')
+        const { addresses } = await victim.libp2p.peerStore.get(hostile.libp2p.peerId)
+        assert.ok(addresses.some(({ multiaddr }) => multiaddr.toString().startsWith('/dns4/')))
+        assert.deepEqual([outcomes(victim), visits], [['tcp responder direct'], 0])
+      } finally {
+        inside.close()
+      }
     })
 
     it('punches at one host so many times a minute, however many peers name it', async () => {
