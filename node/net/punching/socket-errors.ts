@@ -3,11 +3,11 @@ import type { PunchCause } from './errors.ts'
 
 /**
  * SYNs of one punch that may be refused: the port may be one of a third party, whom the peer named. They are spread over
- * most of an attempt; the two sides begin within a round trip of each other, so the first follow soon.
+ * an attempt; the two sides begin within a round trip of each other, so the first seven follow at one short gap.
  */
 export const MAX_REFUSED = 15
 /** Between a refused SYN and the next, give or take `jitter`, so that two sides do not go on missing each other. */
-const RETRY_MS = { first: 40, growth: 1.3, most: 400, jitter: 0.25 } as const
+const RETRY_MS = { first: 40, even: 7, growth: 1.5, most: 400, jitter: 0.5 } as const
 
 /** The pair of ports is held by an older connection: no use to ask often. */
 const HELD_RETRY_MS = 250
@@ -52,8 +52,8 @@ export function isRefusal(error: unknown): boolean {
  */
 export function retryMs(error: unknown, refused: number): number | undefined {
   if (isRefusal(error)) {
-    const { first, growth, most, jitter } = RETRY_MS
-    const middleMs = Math.min(most, first * growth ** Math.max(0, refused - 1))
+    const { first, even, growth, most, jitter } = RETRY_MS
+    const middleMs = Math.min(most, first * growth ** Math.max(0, refused - even))
     return Math.round(middleMs * (1 - jitter + 2 * jitter * Math.random()))
   }
   switch (codeOf(error)) {
