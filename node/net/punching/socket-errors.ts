@@ -2,12 +2,12 @@
 import type { PunchCause } from './errors.ts'
 
 /**
- * SYNs of one punch that may be refused: the port may be one of a third party, whom the peer named. They are spread over
- * an attempt; the two sides begin within a round trip of each other, so the first seven follow at one short gap.
+ * SYNs of one punch that may be refused: the port may be one of a third party, whom the peer named. The two sides begin
+ * within a round trip of each other, and this is more than a second of tries.
  */
-export const MAX_REFUSED = 15
-/** Between a refused SYN and the next, give or take `jitter`, so that two sides do not go on missing each other. */
-const RETRY_MS = { first: 40, even: 7, growth: 1.5, most: 400, jitter: 0.5 } as const
+export const MAX_REFUSED = 25
+/** Between a refused SYN and the next: by chance, so that two sides do not go on missing each other. */
+const RETRY_MS = { least: 20, spread: 60 } as const
 
 /** The pair of ports is held by an older connection: no use to ask often. */
 const HELD_RETRY_MS = 250
@@ -46,16 +46,9 @@ export function isRefusal(error: unknown): boolean {
   return code === 'ECONNREFUSED' || code === 'ECONNRESET' || code === 'EHOSTUNREACH'
 }
 
-/**
- * How long to wait before the same connect is worth another try, ms; undefined: never.
- * @param refused how many SYNs of this punch were refused, this one too
- */
-export function retryMs(error: unknown, refused: number): number | undefined {
-  if (isRefusal(error)) {
-    const { first, even, growth, most, jitter } = RETRY_MS
-    const middleMs = Math.min(most, first * growth ** Math.max(0, refused - even))
-    return Math.round(middleMs * (1 - jitter + 2 * jitter * Math.random()))
-  }
+/** How long to wait before the same connect is worth another try, ms; undefined: never. */
+export function retryMs(error: unknown): number | undefined {
+  if (isRefusal(error)) return RETRY_MS.least + Math.random() * RETRY_MS.spread
   switch (codeOf(error)) {
     case 'EADDRNOTAVAIL':
     case 'EADDRINUSE':

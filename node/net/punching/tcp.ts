@@ -239,7 +239,7 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
           // Our mapping stays open for a while, and the port listens: the peer may still come.
           if (refused >= MAX_REFUSED) await new Promise(resolve => signal.addEventListener('abort', resolve))
           if (signal.aborted) return undefined
-          const again = retryMs(error, refused)
+          const again = retryMs(error)
           if (again === undefined) throw error
           await pause(again, signal)
           return undefined
