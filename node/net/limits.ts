@@ -178,6 +178,13 @@ export const NETWORK_LIMITS = {
     generous: 6000,
     what: 'attempts a minute that all peers together may cause'
   },
+  // A peer names where we punch: one that names a third party finds that its friends have used this up.
+  punchesPerHost: {
+    env: 'P2P_PUNCH_PER_HOST_PER_MINUTE',
+    default: 24,
+    generous: 6000,
+    what: 'attempts a minute at one host (IPv6: one /64), whichever peers name it'
+  },
   punchAddresses: {
     env: 'P2P_PUNCH_MAX_ADDRESSES',
     default: 8,

@@ -157,6 +157,21 @@ describe('the network', function () {
     assert.equal((await a.network.health(b.network.self)).peerId, b.identity.peerId)
   })
 
+  it('goes through a relay that is configured by name, and follows no name that a peer told', async () => {
+    await using relay = await startRelay()
+    const byName = (address: string) => address.replace('/ip4/127.0.0.1/', '/dns4/localhost/')
+    await using a = await startPeer({ relays: [byName(relay.address)], listen: [] })
+    await using b = await startPeer({ relays: [byName(relay.address)], listen: [] })
+    await eventually(() => b.network.anchors().every(({ reserved }) => reserved), 'b reserved')
+    assert.equal((await a.network.health(b.network.self)).peerId, b.identity.peerId)
+    await using c = await startPeer()
+    const { peerId } = c.node.libp2p
+    const told = c.node.libp2p.getMultiaddrs().filter(address => address.toString().includes('/tcp/'))
+    await a.node.libp2p.peerStore.merge(peerId, { multiaddrs: told.map(address => multiaddr(byName(`${address}`))) })
+    await assert.rejects(a.node.libp2p.dial(peerId), { name: 'DialDeniedError' })
+    assert.deepEqual(c.node.libp2p.getConnections(), [])
+  })
+
   it('tells the peer’s refusal', async () => {
     await using a = await startPeer()
     await using b = await startPeer({

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
-import { createAllowance, createSlots } from './allowance.ts'
+import { multiaddr } from '@multiformats/multiaddr'
+import { DEFAULT_LIMITS } from '../limits.ts'
+import { createAllowance, createHostAllowance, createSlots } from './allowance.ts'
 import { DcutrBusyError, DcutrRateLimitedError } from './dcutr-errors.ts'
 
 describe('the allowance of punches', () => {
@@ -38,6 +40,40 @@ describe('the allowance of punches', () => {
       }
     }
     assert.equal(given, 10)
+  })
+})
+
+describe('the allowance of hosts that are punched at', () => {
+  const at = (...addresses: string[]) => addresses.map(address => ({ address: multiaddr(address) }))
+
+  it('costs a host once an attempt, and its minute is over for every port and transport of it', () => {
+    let nowMs = 0
+    const hosts = createHostAllowance({ perHostPerMinute: 2, nowMs: () => nowMs })
+    const victim = at('/ip4/11.0.0.1/tcp/4001', '/ip4/11.0.0.1/udp/4002/quic-v1', '/ip4/11.0.0.1/tcp/4003')
+    const other = at('/ip4/11.0.0.2/tcp/4001')
+    assert.deepEqual(hosts.take(victim), victim)
+    assert.deepEqual(hosts.take(victim), victim)
+    assert.deepEqual(hosts.take([...victim, ...other]), other)
+    nowMs += 30_000
+    assert.equal(hosts.take(victim).length, 3)
+    assert.equal(hosts.take(victim).length, 0)
+  })
+
+  it('takes a /64 for one host', () => {
+    const hosts = createHostAllowance({ perHostPerMinute: 1, nowMs: () => 0 })
+    assert.equal(hosts.take(at('/ip6/2600:0:0:1::1/tcp/4001')).length, 1)
+    assert.equal(hosts.take(at('/ip6/2600:0:0:1:ffff::2/tcp/4001')).length, 0)
+    assert.equal(hosts.take(at('/ip6/2600:0:0:2::1/tcp/4001')).length, 1)
+  })
+
+  it('is not forgotten for as many other hosts as all peers can name in a minute', () => {
+    const hosts = createHostAllowance({ perHostPerMinute: 1, nowMs: () => 0 })
+    const victim = at('/ip4/11.0.0.1/tcp/4001')
+    assert.equal(hosts.take(victim).length, 1)
+    // Two hosts of each family an attempt.
+    for (let host = 0; host < DEFAULT_LIMITS.punchesPerMinute * 4; host++)
+      hosts.take(at(`/ip4/12.0.${host >> 8}.${host & 255}/tcp/4001`))
+    assert.equal(hosts.take(victim).length, 0)
   })
 })
 

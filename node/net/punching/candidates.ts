@@ -17,6 +17,14 @@ export type PunchProtocol = 'tcp' | 'quic-v1'
 
 /** Longest address that is looked at: an IP, a port, QUIC and a peer id have less than 70. */
 const MAX_ADDRESS_BYTES = 128
+/**
+ * A peer is at one address of a family, or at two when it changes networks; and at one port, or a few behind a NAT that
+ * gives each destination another. More are somebody else's.
+ */
+const MAX_HOSTS_PER_FAMILY = 2
+export const MAX_PORTS_PER_HOST = 3
+/** NATs map to ports from here on (RFC 4787, 4.2.2); below are services, which a punch could make trouble at. */
+const MIN_PORT = 1024
 /** 224.0.0.0/4 */
 const MULTICAST = /^2(2[4-9]|3\d)\./
 
@@ -30,9 +38,10 @@ export function punchProtocolOf(address: Multiaddr): PunchProtocol | null {
   return transport === CODE_UDP && above === CODE_QUIC_V1 ? 'quic-v1' : null
 }
 
-/** The default of `isUsable`: what can be routed over the internet. */
+/** The default of `isUsable`: an IP address that can be routed over the internet. A name may lead anywhere. */
 export function isPublicAddress(address: Multiaddr): boolean {
-  const host = address.getComponents()[0]?.value ?? ''
+  const [{ code, value: host = '' } = {}] = address.getComponents()
+  if (code !== CODE_IP4 && code !== CODE_IP6) return false
   if (isPrivate(address) || MULTICAST.test(host)) return false
   return !isIPv6(host) || isGlobalUnicast(address)
 }
@@ -49,7 +58,7 @@ export interface Candidate {
 }
 
 /**
- * The addresses of a CONNECT that are worth a punch, in the peer's order, at most `max`.
+ * The addresses of a CONNECT that are worth a punch, at most `max`: few hosts, each in the peer's order.
  * @param options.own what we told the peer: an address without a counterpart among them meets nobody
  */
 export function candidates(
@@ -64,23 +73,44 @@ export function candidates(
 ): Candidate[] {
   const pairs = new Set(options.own.map(pairing))
   const taken = new Set(options.own.map(address => address.decapsulateCode(CODE_P2P).toString()))
-  const found: Candidate[] = []
+  const hosts = new Map<string, Candidate[]>()
+  const hostsOfFamily = new Map<number, number>()
   for (const bytes of named) {
-    if (found.length >= options.max) break
     const address = parse(bytes)
     if (address === null) continue
     const parts = address.getComponents()
     const peer = parts.at(-1)?.code === CODE_P2P ? parts.at(-1)?.value : undefined
     const protocol = punchProtocolOf(address)
     if (protocol === null || !options.protocols.has(protocol) || !pairs.has(pairing(address))) continue
-    if ((peer !== undefined && peer !== options.peerId) || parts[1]?.value === '0' || !options.isUsable(address))
-      continue
+    if ((peer !== undefined && peer !== options.peerId) || !options.isUsable(address)) continue
+    if (Number(parts[1]?.value) < MIN_PORT) continue
     const bare = address.decapsulateCode(CODE_P2P)
     if (taken.has(bare.toString())) continue
     taken.add(bare.toString())
-    found.push({ address: bare.encapsulate(`/p2p/${options.peerId}`), protocol })
+    const [{ code = 0, value: host = '' } = {}] = parts
+    if (!hosts.has(host)) {
+      const others = hostsOfFamily.get(code) ?? 0
+      if (others >= MAX_HOSTS_PER_FAMILY) continue
+      hostsOfFamily.set(code, others + 1)
+      hosts.set(host, [])
+    }
+    hosts.get(host)?.push({ address: bare.encapsulate(`/p2p/${options.peerId}`), protocol })
   }
-  return found
+  return [...hosts.values()].flatMap(fewPorts).slice(0, options.max)
+}
+
+/** As many ports as one host may have: the first of every transport before the second of any. */
+function fewPorts(ofHost: readonly Candidate[]): Candidate[] {
+  const seen = new Map<PunchProtocol, number>()
+  const ranked = ofHost.map(candidate => {
+    const rank = seen.get(candidate.protocol) ?? 0
+    seen.set(candidate.protocol, rank + 1)
+    return { candidate, rank }
+  })
+  return ranked
+    .toSorted((a, b) => a.rank - b.rank)
+    .slice(0, MAX_PORTS_PER_HOST)
+    .map(({ candidate }) => candidate)
 }
 
 function parse(bytes: Uint8Array): Multiaddr | null {

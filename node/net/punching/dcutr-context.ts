@@ -3,9 +3,17 @@ import type { Connection, Logger, PeerId, Stream } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { deadline } from '../timings.ts'
 import { RaceLostError, race, type TransportOutcomes } from './address-race.ts'
+import type { HostAllowance } from './allowance.ts'
 import { type Candidate, candidates, isPublicAddress, type PunchProtocol, punchProtocolOf } from './candidates.ts'
 import type { DcutrComponents, DcutrInit, DcutrLimits, PunchReport, PunchRole } from './dcutr.types.ts'
-import { DcutrError, DcutrStoppedError, DcutrTimeoutError, PeerGoneError, type PunchOutcome } from './dcutr-errors.ts'
+import {
+  DcutrError,
+  DcutrRateLimitedError,
+  DcutrStoppedError,
+  DcutrTimeoutError,
+  PeerGoneError,
+  type PunchOutcome
+} from './dcutr-errors.ts'
 import { MAX_ADDRESSES, type MessageReader } from './dcutr-wire.ts'
 import { PunchFailedError } from './errors.ts'
 import { type ObservedAddresses, punchingTransports } from './observed.ts'
@@ -21,6 +29,8 @@ export interface DcutrContext {
   init: DcutrInit
   limits: DcutrLimits
   observed: ObservedAddresses
+  /** What each host may be punched at. */
+  hosts: HostAllowance
   log: Logger
   isUsable: (address: Multiaddr) => boolean
 }
@@ -81,9 +91,12 @@ export async function ownAddresses(
   return listed()
 }
 
-/** The addresses of the peer's CONNECT that we punch at. */
+/**
+ * The addresses of the peer's CONNECT that we punch at.
+ * @throws DcutrRateLimitedError when all there are were punched at too often
+ */
 export async function peerCandidates(
-  { components, limits, isUsable }: DcutrContext,
+  { components, limits, hosts, isUsable }: DcutrContext,
   attempt: Attempt,
   named: readonly Uint8Array[],
   own: readonly Multiaddr[]
@@ -98,7 +111,10 @@ export async function peerCandidates(
   const denied = await Promise.all(
     found.map(({ address }) => components.connectionGater.denyDialMultiaddr?.(address) ?? false)
   )
-  return found.filter((_, at) => denied[at] !== true)
+  const usable = found.filter((_, at) => denied[at] !== true)
+  const allowed = hosts.take(usable)
+  if (allowed.length === 0 && usable.length > 0) throw new DcutrRateLimitedError(attempt.peerId, 'host')
+  return allowed
 }
 
 /** Punch at all of them; reports what became of each transport. */

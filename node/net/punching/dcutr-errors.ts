@@ -47,14 +47,20 @@ export class DcutrProtocolError extends DcutrError {
   }
 }
 
-/** Thrown when a peer, or all peers together, asked for more punches than are allowed. */
+const USED_UP = {
+  peer: 'P2P_PUNCH_PER_PEER_PER_MINUTE',
+  all: 'P2P_PUNCH_PER_MINUTE',
+  host: 'P2P_PUNCH_PER_HOST_PER_MINUTE'
+} as const
+
+/** Thrown when a peer, or all together, asked for more punches than are allowed, or for more at the hosts it named. */
 export class DcutrRateLimitedError extends DcutrError {
   /** Whose allowance is used up. */
-  readonly whose: 'peer' | 'all'
+  readonly whose: keyof typeof USED_UP
 
-  constructor(peerId: string, whose: 'peer' | 'all') {
-    const limit = whose === 'peer' ? 'P2P_PUNCH_PER_PEER_PER_MINUTE' : 'P2P_PUNCH_PER_MINUTE'
-    super('DCUTR_RATE_LIMITED', 'rate-limited', `No punch with ${peerId} now: ${limit} is used up. Ask in a minute.`)
+  constructor(peerId: string, whose: keyof typeof USED_UP) {
+    const why = `No punch with ${peerId} now: ${USED_UP[whose]} is used up. Ask in a minute.`
+    super('DCUTR_RATE_LIMITED', 'rate-limited', why)
     this.whose = whose
   }
 }

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import type { Connection, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { eventually, startRelay } from '../testing.ts'
+import { MAX_PORTS_PER_HOST } from './candidates.ts'
 import { NotRelayedError } from './dcutr-errors.ts'
 import { DCUTR_PROTOCOL, encodeMessage, messageReader, sendMessage } from './dcutr-wire.ts'
 import { PunchFailedError } from './errors.ts'
@@ -175,7 +178,7 @@ describe('DCUtR', () => {
   })
 
   describe('against a hostile peer', () => {
-    const address = multiaddr('/ip4/11.0.0.1/tcp/9').bytes
+    const address = multiaddr('/ip4/11.0.0.1/tcp/4009').bytes
     /** One that speaks the protocol by hand, over a relayed connection to its victim. */
     async function attack(
       victim: Puncher
@@ -216,20 +219,20 @@ describe('DCUtR', () => {
       assert.deepEqual(victim.door.punches, [])
     })
 
-    it('sends to no more addresses than the cap, however many are named', async () => {
+    it('sends to no more hosts and ports than the caps, however many are named', async () => {
       const victim = await start({ punch: 'wait', init: { limits: QUICK } })
       const { open } = await attack(victim)
       const stream = await open()
       const reader = messageReader(stream)
       const many = Array.from(
         { length: 300 },
-        (_, at) => multiaddr(`/ip4/11.0.0.${(at % 250) + 1}/tcp/${at + 1}`).bytes
+        (_, at) => multiaddr(`/ip4/11.0.0.${(at % 3) + 1}/tcp/${at + 2001}`).bytes
       )
       sendMessage(stream, { type: 'CONNECT', addresses: many })
       await reader.next('CONNECT', { signal })
       sendMessage(stream, { type: 'SYNC', addresses: [] })
       await eventually(() => victim.reports.length === 1 && isQuiet(victim), 'the punch is over')
-      assert.equal(victim.door.punches.length, 8)
+      assert.equal(victim.door.punches.length, 2 * MAX_PORTS_PER_HOST)
       assert.deepEqual(outcomes(victim), ['tcp initiator timeout'])
     })
 
@@ -244,6 +247,49 @@ describe('DCUtR', () => {
       await eventually(() => victim.reports.length === 40 && isQuiet(victim), 'each ask was counted')
       // One of the four was the victim's own ask.
       assert.equal(outcomes(victim).filter(outcome => outcome === 'none initiator rate-limited').length, 37)
+    })
+
+    it('does not follow the names that a peer announces', async () => {
+      let visits = 0
+      const inside = createServer(socket => {
+        visits += 1
+        socket.destroy()
+      }).listen(0, '127.0.0.1')
+      try {
+        await once(inside, 'listening')
+        const { port } = inside.address() as AddressInfo
+        const names = ['dns', 'dns4'].map(name => `/${name}/localhost/tcp/${port}`)
+        const hostile = await start({ announce: names })
+        const victim = await start()
+        await hostile.libp2p.dial(victim.circuit)
+        await eventually(() => victim.direct.length === 1 && isQuiet(victim), 'the attempt is over')
+        const { addresses } = await victim.libp2p.peerStore.get(hostile.libp2p.peerId)
+        assert.ok(addresses.some(({ multiaddr }) => multiaddr.toString().startsWith('/dns4/')))
+        assert.deepEqual([outcomes(victim), visits], [['tcp responder direct'], 0])
+      } finally {
+        inside.close()
+      }
+    })
+
+    it('punches at one host so many times a minute, however many peers name it', async () => {
+      const refused = new PunchFailedError('refused', 'there')
+      const victim = await start({ punch: refused, init: { limits: { punchesPerHost: 2 } } })
+      const punched: number[] = []
+      for (let peer = 0; peer < 3; peer++) {
+        const { open } = await attack(victim)
+        const stream = await open()
+        const reader = messageReader(stream)
+        sendMessage(stream, { type: 'CONNECT', addresses: [address] })
+        await reader.next('CONNECT', { signal })
+        // The last one is refused before its SYNC is due.
+        if (peer < 2) sendMessage(stream, { type: 'SYNC', addresses: [] })
+        await eventually(() => victim.reports.length === 1 && isQuiet(victim), 'the attempt is over')
+        assert.deepEqual(outcomes(victim), [peer < 2 ? 'tcp initiator refused' : 'none initiator rate-limited'])
+        punched.push(victim.door.punches.length)
+        await victim.libp2p.hangUp(victim.libp2p.getConnections().find(({ direct }) => !direct)!.remotePeer)
+        victim.reports.length = 0
+      }
+      assert.deepEqual(punched, [1, 2, 2])
     })
 
     it('punches with no more peers at once than the cap', async () => {

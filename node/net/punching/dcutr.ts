@@ -10,7 +10,7 @@
 import { type Connection, type PeerId, type Stream, serviceDependencies } from '@libp2p/interface'
 import { DEFAULT_LIMITS } from '../limits.ts'
 import { pause } from '../timings.ts'
-import { createAllowance, createSlots } from './allowance.ts'
+import { createAllowance, createHostAllowance, createSlots } from './allowance.ts'
 import type { Dcutr, DcutrComponents, DcutrInit, HardPunchContext, PunchRole } from './dcutr.types.ts'
 import { answer } from './dcutr-answer.ts'
 import { ask } from './dcutr-ask.ts'
@@ -68,6 +68,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
     init,
     limits,
     observed,
+    hosts: createHostAllowance({ perHostPerMinute: limits.punchesPerHost }),
     log,
     isUsable: init.isUsable ?? defaultIsUsable
   }

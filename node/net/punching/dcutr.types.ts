@@ -52,6 +52,7 @@ export type DcutrLimits = Pick<
   | 'punchesAtOnce'
   | 'punchesPerPeer'
   | 'punchesPerMinute'
+  | 'punchesPerHost'
   | 'punchAddresses'
   | 'punchAttempts'
   | 'punchTimeoutMs'

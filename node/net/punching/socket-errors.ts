@@ -1,8 +1,12 @@
 /** What the errors of TCP sockets mean for a punch. */
-import { randomInt } from 'node:crypto'
 import type { PunchCause } from './errors.ts'
 
-/** Between a refused SYN and the next: long enough that the far end may have sent its own. */
+/**
+ * SYNs of one punch that may be refused: the port may be one of a third party, whom the peer named. The two sides begin
+ * within a round trip of each other, and this is more than a second of tries.
+ */
+export const MAX_REFUSED = 25
+/** Between a refused SYN and the next: by chance, so that two sides do not go on missing each other. */
 const RETRY_MS = { least: 20, spread: 60 } as const
 
 /** The pair of ports is held by an older connection: no use to ask often. */
@@ -36,13 +40,16 @@ export function causeOf(error: unknown): PunchCause {
   }
 }
 
+/** A SYN was sent, and somebody on the way or at the far end said no. */
+export function isRefusal(error: unknown): boolean {
+  const code = codeOf(error)
+  return code === 'ECONNREFUSED' || code === 'ECONNRESET' || code === 'EHOSTUNREACH'
+}
+
 /** How long to wait before the same connect is worth another try, ms; undefined: never. */
 export function retryMs(error: unknown): number | undefined {
+  if (isRefusal(error)) return RETRY_MS.least + Math.random() * RETRY_MS.spread
   switch (codeOf(error)) {
-    case 'ECONNREFUSED':
-    case 'ECONNRESET':
-    case 'EHOSTUNREACH':
-      return RETRY_MS.least + randomInt(RETRY_MS.spread)
     case 'EADDRNOTAVAIL':
     case 'EADDRINUSE':
       return HELD_RETRY_MS

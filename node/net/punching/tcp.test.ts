@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { identify } from '@libp2p/identify'
@@ -12,6 +13,7 @@ import { eventually } from '../testing.ts'
 import { PunchFailedError } from './errors.ts'
 import { punchingTransport } from './punch.types.ts'
 import { discard } from './punch-port.ts'
+import { MAX_REFUSED } from './socket-errors.ts'
 import { type PunchingTcp, type PunchingTcpInit, punchingTcp } from './tcp.ts'
 
 const ECHO = '/test/echo/1'
@@ -372,6 +374,50 @@ describe('a punch that fails', () => {
         'no-transport'
       )
     }
+  })
+
+  it('knocks a few times at a port that refuses, then only listens', async () => {
+    await using a = await startPeer()
+    await using b = await startPeer()
+    const toB = await b.at()
+    const port = await b.transport.punchPort()
+    let connects = 0
+    const onSocket = (message: unknown) => {
+      const { socket } = message as { socket: Socket }
+      socket.once('connectionAttempt', (_ip: string, to: number) => {
+        if (to === port) connects += 1
+      })
+    }
+    subscribe('net.client.socket', onSocket)
+    try {
+      const punch = a.transport.punch(toB, { initiator: true, signal: signal(6_000) })
+      const outcome = reasonOf(punch)
+      await eventually(async () => (await knock(await a.transport.punchPort())) === 'ECONNRESET', 'it listens')
+      assert.equal(await outcome, 'refused')
+    } finally {
+      unsubscribe('net.client.socket', onSocket)
+    }
+    // One of them is the second SYN, from another port.
+    assert.equal(connects, MAX_REFUSED + 1)
+  })
+
+  it('meets a peer that begins after the last knock', async () => {
+    await using early = await startPeer()
+    await using late = await startPeer()
+    let knocks = 0
+    const port = await late.transport.punchPort()
+    const onSocket = (message: unknown) => {
+      const { socket } = message as { socket: Socket }
+      socket.once('connectionAttempt', (_ip: string, to: number) => {
+        if (to === port) knocks += 1
+      })
+    }
+    subscribe('net.client.socket', onSocket)
+    const first = early.transport.punch(await late.at(), { initiator: true, signal: signal(8_000) })
+    await eventually(() => knocks === MAX_REFUSED + 1, 'it has knocked for the last time', 8_000)
+    unsubscribe('net.client.socket', onSocket)
+    const second = late.transport.punch(await early.at(), { initiator: false, signal: signal() })
+    await Promise.all([first, second])
   })
 
   it('is a failed handshake when somebody else answers', async () => {

@@ -28,7 +28,7 @@ import { createPunchEnding, type PunchEnding } from './punch-ending.ts'
 import { connectFromAnyPort, createPunchPort, discard } from './punch-port.ts'
 import { createPunchRaces, type PunchRace } from './punch-race.ts'
 import { SocketConnection } from './socket-connection.ts'
-import { isPortConflict, retryMs } from './socket-errors.ts'
+import { isPortConflict, isRefusal, MAX_REFUSED, retryMs } from './socket-errors.ts'
 
 /** A punch ends by itself after so long, whatever its signal does. */
 const PUNCH_TIMEOUT_MS = 10_000
@@ -220,7 +220,7 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
     }
   }
 
-  /** Simultaneous open, again and again; rejects when more tries cannot help. */
+  /** Simultaneous open, again and again, then a port that listens; rejects when more tries cannot help. */
   async function connect(target: Target, { signal, note }: PunchEnding): Promise<void> {
     let release: (() => void) | undefined
     try {
@@ -228,12 +228,17 @@ function createPunchingTcp(components: PunchingTcpComponents, init: PunchingTcpI
         note(error, 'port-in-use')
         throw error
       })
+      let refused = 0
       for (let failures = 0; !signal.aborted; ) {
         const connecting = port.connect(target.host, target.port, signal)
         release ??= port.hold()
         const socket = await connecting.catch(async error => {
           if (signal.aborted) return undefined
           note(error)
+          if (isRefusal(error)) refused += 1
+          // Our mapping stays open for a while, and the port listens: the peer may still come.
+          if (refused >= MAX_REFUSED) await new Promise(resolve => signal.addEventListener('abort', resolve))
+          if (signal.aborted) return undefined
           const again = retryMs(error)
           if (again === undefined) throw error
           await pause(again, signal)

@@ -56,8 +56,8 @@ export interface PuncherOptions {
   /** Transports in place of the stand-in. */
   transports?: TransportFactory[]
   listen?: string[]
-  /** Tell others of the own listener, as a peer that can be dialled does. */
-  announce?: boolean
+  /** Tell others of the own listener, as a peer that can be dialled does; or of these addresses. */
+  announce?: boolean | readonly string[]
 }
 
 /** A started peer that holds a reservation at the relay. */
@@ -95,6 +95,7 @@ export async function startPuncher(options: PuncherOptions): Promise<Puncher> {
       listen: [...(options.listen ?? [`/ip4/${LOOPBACK}/tcp/0`]), `${relay}/p2p-circuit`],
       announceFilter: addresses => {
         const circuits = addresses.filter(isCircuit)
+        if (typeof options.announce === 'object') return [...circuits, ...options.announce.map(text => multiaddr(text))]
         return options.announce === true ? [...circuits, ...outside()] : circuits
       }
     },

@@ -274,6 +274,23 @@ describe('the UDP multiplexer', () => {
     assert.ok(heard.length <= after + 1)
   })
 
+  it('repeats to a silent address only the first datagram, a few times, with growing gaps', async () => {
+    const [silent, client] = [await open(), await open()]
+    const heard = heardBy(silent)
+    const flight = [initial('first001'), initial('second01'), initial('third001')]
+    const way = await mux.dial({ host: '127.0.0.1', port: silent.address().port }, true)
+    for (const datagram of flight) client.send(datagram, way.legPort, '127.0.0.1')
+    const timesOf = (datagram: Buffer) => heard.filter(each => each.equals(datagram)).length
+    await eventually(() => timesOf(flight[0]!) >= 9, 'sent once and repeated eight times')
+    // Another one, as the clock: nothing more has come while it went through nearly all of its own.
+    const next = await open()
+    const repeated = heardBy(next)
+    const other = await mux.dial({ host: '127.0.0.1', port: next.address().port }, true)
+    client.send(initial(), other.legPort, '127.0.0.1')
+    await eventually(() => repeated.length >= 7, 'the other one sent again')
+    assert.deepEqual(flight.map(timesOf), [9, 1, 1])
+  })
+
   it('does not share its port with another program', async () => {
     const second = createUdpMux({ host: '127.0.0.1', port: mux.port, client: { port: undefined } })
     muxes.push(second)

@@ -38,8 +38,11 @@ const LINGER_MS = 3000
 /** An adopted socket that nobody dials over is closed after this. */
 const ADOPTED_IDLE_MS = 30_000
 const SWEEP_MS = 1000
-/** First flight of a punch, repeated until the first answer: QUIC itself waits a second before it tries again. */
-const REPEAT = { everyMs: 50, times: 20, datagrams: 4 } as const
+/**
+ * Start of a punch's first flight, repeated until the first answer: QUIC itself waits a second before it tries again.
+ * It holds the whole ClientHello. A silent address may be somebody else's, whom the peer named: few times, ever rarer.
+ */
+const REPEAT = { afterMs: [50, 50, 100, 100, 200, 200, 400, 400], datagrams: 1 } as const
 
 export interface Remote {
   host: string
@@ -430,16 +433,21 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
   }
 
   function startRepeating(flow: Flow, leg: Leg): void {
-    let times = 0
-    const timer = setInterval(() => {
-      if (++times > REPEAT.times) stopRepeating(leg)
-      else for (const datagram of leg.flight?.datagrams ?? []) flow.send(datagram)
-    }, REPEAT.everyMs)
-    leg.flight = { datagrams: [], timer }
+    const [firstMs, ...gapsMs] = REPEAT.afterMs
+    const again = () => {
+      const { flight } = leg
+      if (flight === undefined) return
+      for (const datagram of flight.datagrams) flow.send(datagram)
+      // The gaps count from the first datagram, which a busy machine may send late.
+      const gapMs = flight.datagrams.length === 0 ? firstMs : gapsMs.shift()
+      if (gapMs === undefined) stopRepeating(leg)
+      else flight.timer = setTimeout(again, gapMs)
+    }
+    leg.flight = { datagrams: [], timer: setTimeout(again, firstMs) }
   }
 
   function stopRepeating(leg: Leg): void {
-    clearInterval(leg.flight?.timer)
+    clearTimeout(leg.flight?.timer)
     leg.flight = undefined
   }
 

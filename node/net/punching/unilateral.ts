@@ -5,7 +5,7 @@
  * @see https://github.com/libp2p/specs/blob/master/relay/DCUtR.md#the-protocol
  */
 import type { Connection, IdentifyResult } from '@libp2p/interface'
-import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
+import { CODE_IP4, CODE_IP6, CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import { deadline } from '../timings.ts'
 import type { DcutrContext } from './dcutr-context.ts'
 
@@ -65,6 +65,12 @@ export async function dialAnnounced(
   }
 }
 
+/** An IP address and no relay. Whatever `isUsable` says: a peer's name may lead into our own network. */
+function isBareHost(address: Multiaddr): boolean {
+  const codes = address.getComponents().map(({ code }) => code)
+  return (codes[0] === CODE_IP4 || codes[0] === CODE_IP6) && !codes.includes(CODE_P2P_CIRCUIT)
+}
+
 async function announcedAddresses(
   { components, limits, isUsable }: DcutrContext,
   { remotePeer }: Connection
@@ -75,7 +81,7 @@ async function announcedAddresses(
   )
   return known
     .map(({ multiaddr }) => multiaddr)
-    .filter(address => !address.getComponents().some(({ code }) => code === CODE_P2P_CIRCUIT) && isUsable(address))
+    .filter(address => isBareHost(address) && isUsable(address))
     .map(address => address.decapsulateCode(CODE_P2P).encapsulate(`/p2p/${remotePeer.toString()}`))
     .filter(address => components.transportManager.dialTransportForMultiaddr(address) !== undefined)
     .slice(0, limits.punchAddresses)
