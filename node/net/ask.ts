@@ -144,10 +144,13 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
     try {
       for (;;) {
         let settle: () => void = () => undefined
+        /** Of this round: that an earlier stream was left for a better path says nothing of one that did not open. */
+        let now: Opened | undefined
         try {
-          last = await open(peerId, protocol, signal, last)
-          const { stream } = last
-          settle = leaveWhenMoved(last)
+          now = await open(peerId, protocol, signal, last)
+          last = now
+          const { stream } = now
+          settle = leaveWhenMoved(now)
           const reader = frameReader(stream)
           const idle = { idleTimeoutMs: timings.idleTimeoutMs, signal }
           await sendHeader(stream, { ...request, transfer, ...(resume ? { resume: true } : {}) }, idle)
@@ -168,9 +171,9 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
           return answer
         } catch (error) {
           settle()
-          last?.stream.abort(error as Error)
+          now?.stream.abort(error as Error)
           signal.throwIfAborted()
-          if (last?.moved.aborted === true) continue
+          if (now?.moved.aborted === true) continue
           if (error instanceof PeerRefusedError && error.code === TRANSFER_UNKNOWN) {
             transfer = newTransfer()
             resume = false

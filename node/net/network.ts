@@ -126,6 +126,8 @@ export function createNetwork(options: {
   /** Of connections' life, where it differs from `LIFE` and `LIVENESS`. */
   life?: LifeLimits
   liveness?: LivenessLimits
+  /** For tests: where this machine's own addresses come from. */
+  readInterfaces?: () => string[]
   /** Addresses the operator announces; a role that has them is public. */
   announced?: readonly string[]
   /** Ask the own router to open the ports we listen on. Default false. */
@@ -167,6 +169,7 @@ export function createNetwork(options: {
       reachability.networkChanged()
     },
     ...(options.life ? { limits: options.life } : {}),
+    ...(options.readInterfaces ? { readInterfaces: options.readInterfaces } : {}),
     log
   })
   const reachability = createReachability({

@@ -22,6 +22,8 @@ const MAX_RELAYS_ASKED = 3
 const LATELY_MS = 30_000
 /** Peers remembered as connected lately. */
 const MAX_LATELY = 1000
+/** Peers remembered as not in reach. */
+export const MAX_UNREACHABLE = 1000
 
 /** A stream and what is to be known of the connection it is on. */
 export interface Opened {
@@ -60,6 +62,7 @@ export function createPaths(options: {
   use?: PathUse
 }): Paths {
   const { libp2p, parts, anchors, connectTimeoutMs, use } = options
+  /** Peer id → when a dial of it failed last; in that order. */
   const failedAtMs = new Map<string, number>()
   const dialling = new Map<string, Promise<Connection>>()
   /** Peer id → when a connection of it was used last; in that order. */
@@ -132,7 +135,7 @@ export function createPaths(options: {
       const { signal } = given
       // A caller who lost interest says nothing of the peer; one whose time ran out does.
       const withdrawn = signal?.aborted === true && (signal.reason as Error | undefined)?.name !== 'TimeoutError'
-      if (!withdrawn) failedAtMs.set(peerId, performance.now())
+      if (!withdrawn) remember(failedAtMs, peerId, MAX_UNREACHABLE)
       signal?.throwIfAborted()
       throw new PeerUnreachableError(peerId, { cause })
     }
@@ -154,12 +157,6 @@ export function createPaths(options: {
     return begun
   }
 
-  function remember(peerId: string): void {
-    usedAtMs.delete(peerId)
-    usedAtMs.set(peerId, performance.now())
-    if (usedAtMs.size > MAX_LATELY) usedAtMs.delete(usedAtMs.keys().next().value!)
-  }
-
   /** Tells when a relayed connection is no longer the best one to its peer. */
   function watch(connection: Connection): { moved: AbortSignal; release: () => void } {
     const controller = new AbortController()
@@ -176,7 +173,7 @@ export function createPaths(options: {
     async open(peerId, protocol, given = {}) {
       const connection = await connect(peerId, given)
       use?.used(connection)
-      remember(peerId)
+      remember(usedAtMs, peerId, MAX_LATELY)
       const watched = watch(connection)
       try {
         const stream = await connection.newStream(protocol, {
@@ -205,6 +202,13 @@ export function createPaths(options: {
     },
     all: () => libp2p.getConnections().map(describe)
   }
+}
+
+/** Notes the time of a peer; of too many the oldest is forgotten. */
+function remember(atMs: Map<string, number>, peerId: string, max: number): void {
+  atMs.delete(peerId)
+  atMs.set(peerId, performance.now())
+  if (atMs.size > max) atMs.delete(atMs.keys().next().value!)
 }
 
 /** The promise, or the signal's reason if that aborts first. */

@@ -62,9 +62,10 @@ export async function startPeer(
     timings?: Partial<Timings>
     life?: LifeLimits
     liveness?: LivenessLimits
+    readInterfaces?: () => string[]
   } = {}
 ): Promise<TestPeer> {
-  const { handlers = memoryHandlers, members = null, timings, life, liveness, ...rest } = options
+  const { handlers = memoryHandlers, members = null, timings, life, liveness, readInterfaces, ...rest } = options
   const identity = rest.identity ?? (await ephemeralIdentity())
   const log = silentLog()
   const node = await createNetworkNode({
@@ -92,7 +93,8 @@ export async function startPeer(
     log,
     ...(timings ? { timings } : {}),
     ...(life ? { life } : {}),
-    ...(liveness ? { liveness } : {})
+    ...(liveness ? { liveness } : {}),
+    ...(readInterfaces ? { readInterfaces } : {})
   })
   const blobs = new Map<string, Uint8Array>()
   if (stores) await network.serve(handlers(blobs))

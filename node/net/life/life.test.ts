@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import type { PeerId } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
+import { TransferCutError } from '../../errors.ts'
 import { TOPICS } from '../libp2p.ts'
+import { PROTOCOLS } from '../protocols.ts'
 import { eventually, startPeer, startRelay, type TestPeer } from '../testing.ts'
 import { LIFE } from './life.ts'
 import { LIVENESS } from './liveness.ts'
@@ -21,8 +24,11 @@ const directTo = ({ node }: TestPeer, other: TestPeer) =>
   node.libp2p.getConnections(other.node.libp2p.peerId).find(connection => connection.direct)
 
 /** `behind` listens nowhere but at the relay; `open` does, so that `behind` can make a direct connection at any time. */
-async function pair(relays: string[]): Promise<{ open: TestPeer; behind: TestPeer } & AsyncDisposable> {
-  const open = await startPeer({ relays, ...FAST })
+async function pair(
+  relays: string[],
+  options: Parameters<typeof startPeer>[0] = {}
+): Promise<{ open: TestPeer; behind: TestPeer } & AsyncDisposable> {
+  const open = await startPeer({ relays, ...FAST, ...options })
   const behind = await startPeer({ relays, listen: [], ...FAST })
   await eventually(() => behind.network.anchors().every(({ reserved }) => reserved), 'reserved')
   await eventually(() => open.network.anchors().every(({ connected }) => connected), 'both know the relay')
@@ -122,6 +128,59 @@ describe("the connections' life", function () {
     assert.deepEqual(pathsTo(open, behind), ['direct', 'relayed'])
     stream.abort(new Error('done'))
     await eventually(() => pathsTo(open, behind).join() === 'direct', 'it is closed once it is idle')
+  })
+
+  it('loses patience with a peer that made a direct connection and opens no stream on it', async () => {
+    await using relay = await startRelay({ limits: { circuitDataBytes: 64 * MIB } })
+    await using peers = await pair([relay.address], { timings: { recoverMs: 0 } })
+    const { open, behind } = peers
+    const { blob, reached, open: openGate } = gatedBlob(randomBytes(4 * MIB), 2 * MIB)
+    const limit = AbortSignal.timeout(10_000)
+    const storing = open.network.store(behind.network.self, blob, { signal: limit })
+    storing.catch(() => undefined)
+    await reached
+    await behind.node.libp2p.unhandle(PROTOCOLS.store)
+    let opened = 0
+    open.node.libp2p.addEventListener('connection:open', ({ detail: connection }) => {
+      const { newStream } = connection
+      connection.newStream = (protocols, options) => {
+        if (protocols === PROTOCOLS.store) opened++
+        return newStream.call(connection, protocols, options)
+      }
+    })
+    await punch(peers)
+    openGate()
+    await assert.rejects(storing, TransferCutError)
+    assert.ok(opened > 1 && opened < 10, `${opened} tries`)
+  })
+
+  it('meets a wanted peer through the relay and punches again when its own addresses change', async () => {
+    let addresses = ['127.0.0.1']
+    await using relay = await startRelay()
+    await using peers = await pair([relay.address], { readInterfaces: () => addresses })
+    const { open, behind } = peers
+    const before = { ...open.network.counters() }
+    const punched: string[] = []
+    const pathsThen: string[][] = []
+    Object.assign(open.node.libp2p.services.dcutr!, {
+      async repunch(peerId: PeerId) {
+        punched.push(peerId.toString())
+        pathsThen.push(pathsTo(open, behind))
+        await punch(peers)
+      }
+    })
+    await open.network.health(behind.network.self)
+    await punch(peers)
+    await eventually(() => pathsTo(open, behind).join() === 'direct', 'direct')
+    const lost = directTo(open, behind)!
+    addresses = ['127.0.0.2']
+    await eventually(() => lost.status !== 'open', 'the connection from the address that went is ended')
+    await eventually(() => pathsTo(open, behind).includes('direct'), 'direct again')
+    assert.deepEqual(punched, [behind.identity.peerId])
+    assert.deepEqual(pathsThen, [['relayed']])
+    const { networkChanges, punchedAgain } = open.network.counters()
+    assert.deepEqual([networkChanges - before.networkChanges, punchedAgain - before.punchedAgain], [1, 1])
+    await open.network.health(behind.network.self)
   })
 
   it('goes on through the relay when the direct connection is cut', async () => {

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import type { Log } from '../../log.ts'
 import { PROTOCOLS } from '../protocols.ts'
+import { untilAborted } from '../punching/until-aborted.ts'
 import { endConnection } from './end-connection.ts'
 
 export interface LivenessLimits {
@@ -188,18 +189,22 @@ async function silence(ms: number, question: Promise<void>, isHeard: () => boole
   }
 }
 
-/** One echo over this connection. Resolves with its ms, or null from a peer that does not know the protocol: it lives too. */
+/**
+ * One echo over this connection. Resolves with its ms, or null from a peer that does not know the protocol: it lives too.
+ * A stream whose echo has not come when the signal aborts is reset.
+ */
 async function ping(connection: Connection, signal: AbortSignal): Promise<number | null> {
   let stream: Stream | undefined
   try {
     stream = await connection.newStream(PING_PROTOCOL, { signal, runOnLimitedConnection: true })
     const asked = stream
     const startMs = performance.now()
-    await new Promise<void>((resolve, reject) => {
+    const echo = new Promise<void>((resolve, reject) => {
       asked.addEventListener('message', () => resolve(), { once: true })
       asked.addEventListener('close', () => reject(new Error('the question was cut')), { once: true })
       asked.send(randomBytes(PING_BYTES))
     })
+    await untilAborted(echo, signal)
     const rttMs = performance.now() - startMs
     await stream.close({ signal })
     return rttMs

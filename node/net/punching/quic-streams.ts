@@ -30,6 +30,10 @@ const MAX_UNSENT_BYTES = 4 * 1024 * 1024
 /** Looked at after so many bytes: the look costs some 15 µs. */
 const LOOK_EVERY_BYTES = 1024 * 1024
 const LOOK_AGAIN_MS = 10
+/** How long a stream is waited for by those who set no limit themselves: the peer says how many there may be. */
+const OPEN_TIMEOUT_MS = 10_000
+/** Streams of one connection that wait to be opened. */
+const MAX_OPENING = 1024
 /** Headers and tag of a packet full of stream data, measured. */
 const OVERHEAD_BYTES = 33
 
@@ -161,8 +165,7 @@ class QuicStream extends AbstractStream {
 
   sendReset(): void {
     this.#queue.length = 0
-    this.#native.resetWrite().catch(() => {})
-    this.#native.stopRead().catch(() => {})
+    reset(this.#native)
     this.#goOn()
   }
 
@@ -223,6 +226,11 @@ class QuicStream extends AbstractStream {
   }
 }
 
+function reset(native: NativeStream): void {
+  native.resetWrite().catch(() => {})
+  native.stopRead().catch(() => {})
+}
+
 class QuicMuxer extends TypedEventEmitter<StreamMuxerEvents> implements StreamMuxer {
   readonly protocol = 'quic'
   streams: QuicStream[] = []
@@ -232,6 +240,8 @@ class QuicMuxer extends TypedEventEmitter<StreamMuxerEvents> implements StreamMu
   readonly #log: Logger
   readonly #options: StreamOptions
   readonly #unsent: Unsent
+  /** Streams asked for that the native side has not opened yet. */
+  #opening = 0
 
   constructor(connection: NativeConnection, maConn: MessageStream, logger: ComponentLogger, options: StreamOptions) {
     super()
@@ -245,11 +255,21 @@ class QuicMuxer extends TypedEventEmitter<StreamMuxerEvents> implements StreamMu
     void this.#accept()
   }
 
-  async createStream(): Promise<QuicStream> {
-    const native = await this.#connection.outboundStream()
+  /** Waits while the peer lets no more streams be opened, until the signal aborts. */
+  async createStream(options?: AbortOptions): Promise<QuicStream> {
+    if (this.#opening >= MAX_OPENING) throw new Error(`No stream was opened: ${MAX_OPENING} wait for the peer already`)
+    this.#opening++
+    const opening = this.#connection.outboundStream().finally(() => this.#opening--)
+    let native: NativeStream
+    try {
+      native = await untilAborted(opening, options?.signal ?? AbortSignal.timeout(OPEN_TIMEOUT_MS))
+    } catch (error) {
+      // The native side cannot be told that nobody waits any more.
+      opening.then(reset, () => {})
+      throw error
+    }
     if (this.status !== 'open') {
-      native.resetWrite().catch(() => {})
-      native.stopRead().catch(() => {})
+      reset(native)
       throw new Error(`No stream was opened: the connection is ${this.status}`)
     }
     return this.#add(native, 'outbound')

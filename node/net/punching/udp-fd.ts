@@ -89,12 +89,24 @@ function readOne(fd: number): number {
   }
 }
 
-/** @returns false when the kernel did not take it; UDP may lose. */
-export function write(fd: number, datagram: Uint8Array): boolean {
+/** What a connected socket says for ever once its own address, or the way from there, is gone. */
+const STRANDED = new Set(['EINVAL', 'EADDRNOTAVAIL', 'ENETUNREACH', 'EHOSTUNREACH', 'ENETDOWN', 'ENODEV'])
+
+/** Whether another socket is needed to get through; a full queue or a refusal of the far end passes. */
+export function isStranded(error: unknown): boolean {
+  return STRANDED.has((error as NodeJS.ErrnoException | null)?.code ?? '')
+}
+
+/**
+ * @param onError told why it failed
+ * @returns false when the kernel did not take it; UDP may lose
+ */
+export function write(fd: number, datagram: Uint8Array, onError?: (error: unknown) => void): boolean {
   try {
     writeSync(fd, datagram, 0, datagram.length, null)
     return true
-  } catch {
+  } catch (error) {
+    onError?.(error)
     return false
   }
 }

@@ -4,7 +4,7 @@ import { createSocket, type Socket } from 'node:dgram'
 import { Worker } from 'node:worker_threads'
 import { eventually } from '../testing.ts'
 import { punchDatagram } from './datagrams.ts'
-import { createUdpMux, FlowsFullError, type UdpMux, type UdpMuxLimits } from './udp-mux.ts'
+import { createUdpMux, FlowsFullError, type UdpMux, type UdpMuxInit, type UdpMuxLimits } from './udp-mux.ts'
 
 const INITIAL_BYTES = 1200
 
@@ -41,13 +41,18 @@ describe('the UDP multiplexer', () => {
     opened.push(socket)
     return socket
   }
-  const make = async (limits: Partial<UdpMuxLimits> = {}, host = '127.0.0.1'): Promise<UdpMux> => {
+  const make = async (
+    limits: Partial<UdpMuxLimits> = {},
+    host = '127.0.0.1',
+    writeOuter?: UdpMuxInit['writeOuter']
+  ): Promise<UdpMux> => {
     const made = createUdpMux({
       host,
       port: 0,
       serverPort: () => server.address().port,
       client: { port: undefined },
-      limits
+      limits,
+      ...(writeOuter === undefined ? {} : { writeOuter })
     })
     muxes.push(made)
     await made.bound
@@ -253,6 +258,39 @@ describe('the UDP multiplexer', () => {
     await eventually(() => mux.newcomerCount === 1, 'another one let in')
     held.release(true)
   })
+
+  for (const code of ['EINVAL', 'ENETUNREACH']) {
+    it(`goes on by the external socket when the own address of a flow’s socket is gone (${code})`, async function () {
+      if (process.platform !== 'linux') this.skip()
+      let failed = 0
+      mux = await make({}, '127.0.0.1', (_fd, _datagram, onError) => {
+        failed++
+        onError?.(Object.assign(new Error(code), { code }))
+        return false
+      })
+      const peer = await open()
+      const [heard, answers] = [heardBy(server), heardBy(peer)]
+      let leg = 0
+      server.on('message', (_, from) => {
+        leg = from.port
+      })
+      sendTo(peer, initial())
+      await eventually(() => leg > 0, 'let in')
+      mux.accept(leg)
+      await eventually(() => {
+        if (failed === 0) server.send(Buffer.from('lost'), leg, '127.0.0.1')
+        return failed > 0
+      }, 'the socket of the flow was written to')
+      await eventually(() => {
+        server.send(Buffer.from('back'), leg, '127.0.0.1')
+        return answers.some(answer => answer.equals(Buffer.from('back')))
+      }, 'answered')
+      assert.equal(failed, 1)
+      const before = heard.length
+      sendTo(peer, short('anything'))
+      await eventually(() => heard.length > before, 'still heard')
+    })
+  }
 
   it('repeats the first flight of a punch until an answer comes', async () => {
     const [peer, client] = [await open(), await open()]

@@ -13,7 +13,7 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
 import { destinationId, isFirstInitial, isLongHeader, sourceId } from './datagrams.ts'
-import { drain, fdOf, write } from './udp-fd.ts'
+import { drain, fdOf, isStranded, write } from './udp-fd.ts'
 
 const LOOPBACK = '127.0.0.1'
 /** Kernel buffers of every socket, bytes; the kernel caps them (`net.core.rmem_max`). */
@@ -72,6 +72,8 @@ export interface UdpMuxInit {
   /** Port of the native client, shared by all multiplexers of a transport; learnt from the first dial. */
   client: { port: number | undefined }
   limits?: Partial<UdpMuxLimits>
+  /** For tests: how a flow's own external socket is written to. */
+  writeOuter?: typeof write
 }
 
 /** Keeps a flow open until released. */
@@ -228,6 +230,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
   }
   const family = isIPv6(init.host) ? 6 : 4
   const external = openSocket(family, true)
+  const writeOuter = init.writeOuter ?? write
   const flows = new Map<string, Flow>()
   const byServerLeg = new Map<number, Flow>()
   /** Oldest first. */
@@ -375,11 +378,19 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     for (const leg of [flow.server, flow.client]) if (leg?.isOpen) leg.fd ??= fdOf(leg.socket)
   }
 
-  function sendOuter({ outer }: Flow, datagram: Uint8Array): void {
+  /** An outer socket keeps the own address it was connected from: when that is gone, the external socket goes on. */
+  function sendOuter(flow: Flow, datagram: Uint8Array): void {
+    const { outer } = flow
     if (outer?.fd !== undefined) {
-      if (!write(outer.fd, datagram)) dropped++
+      if (!writeOuter(outer.fd, datagram, error => leaveStranded(flow, error, outer))) dropped++
     } else if (outer === undefined || outer.socket.getSendQueueSize() > MAX_QUEUED_BYTES) dropped++
-    else outer.socket.send(datagram)
+    else outer.socket.send(datagram, error => leaveStranded(flow, error, outer))
+  }
+
+  function leaveStranded(flow: Flow, error: unknown, outer: Flow['outer']): void {
+    if (flow.outer !== outer || !isStranded(error)) return
+    closeOuter(flow)
+    flow.send = datagram => sendBy(external, datagram, flow.remote.port, flow.remote.host)
   }
 
   function openLeg(flow: Flow, nativePort: number | undefined): Leg {
