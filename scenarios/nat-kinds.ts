@@ -11,6 +11,7 @@ import {
   overloadsPorts,
   type Topology
 } from '../netem/index.ts'
+import { comeAgain } from './harness/come-again.ts'
 import { expectedPunch } from './harness/expected-punches.ts'
 import { type GridCell, gridPage } from './harness/grid-page.ts'
 import { keptByAnswers, type SeenAs, seenAs, waitedOut } from './harness/nat-trials.ts'
@@ -137,14 +138,11 @@ async function again({ testnet, check, signal }: Story, reflectors: string[]): P
   ] as const) {
     const look = async (): Promise<number[]> =>
       portsOf(await seenAs(testnet.host(`a-${kind}`), ONE_PORT, reflectors, signal), 'udp')
-    const before = await look()
-    await testnet.router(`${kind}-nat`).rebind()
-    const after = await look()
-    const isSame = before.length === reflectors.length && JSON.stringify(before) === JSON.stringify(after)
+    const seen = await comeAgain(look, async () => await testnet.router(`${kind}-nat`).rebind(), reflectors.length)
     check.that(
-      `${kind} gives ${same ? 'the same port' : 'another port'} after it forgot everything`,
-      isSame === same && after.length === reflectors.length,
-      `${before.join(', ')} and ${after.join(', ')}`
+      `${kind} gives ${same ? 'the same ports' : 'other ports'} after it forgot everything`,
+      seen.verdict === (same ? 'same' : 'other'),
+      seen.looks.map(ports => ports.join(', ')).join(' and ')
     )
   }
 }
