@@ -6,9 +6,12 @@ import { openStore } from './blobs/store.ts'
 import type { BlobStore } from './blobs/store.types.ts'
 import { createRegistry, type Registry } from './chain/registry.ts'
 import type { Environment, NodeConfig } from './config.ts'
+import { loadAdminToken, requireAdmin } from './http/admin-token.ts'
 import { listen } from './http/listen.ts'
 import { createHttpServer } from './http/server.ts'
 import { loadIdentity } from './identity.ts'
+import { openBlockList } from './keeping/block-list.ts'
+import { type Keeping, startKeeping } from './keeping/keeping.ts'
 import type { Log } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { createNetworkNode } from './net/libp2p.ts'
@@ -26,6 +29,7 @@ export interface StorageNode {
   readonly nodeId: string
   readonly blobs: BlobService
   readonly store: BlobStore
+  readonly keeping: Keeping
   readonly network: Network
   readonly metrics: Metrics
   /** Own addresses with peer id. */
@@ -99,6 +103,10 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     portMapping: p2p.enabled && p2p.portMapping,
     log
   })
+  const { dataDir, keep } = config
+  const membersKnown = () => registry === null || registry.nodes() !== null
+  const adminToken = await loadAdminToken({ dataDir, file: keep.adminTokenFile })
+  const blocked = await openBlockList({ dataDir, enabled: keep.blockedContent })
   const blobs = createBlobService({
     store,
     network,
@@ -108,7 +116,20 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     quorum: config.replicationQuorum,
     timeoutMs: config.replicationTimeoutMs,
     maxBlobBytes: config.maxBlobBytes,
-    membersKnown: () => registry === null || registry.nodes() !== null,
+    membersKnown,
+    isBlocked: blocked.has,
+    log
+  })
+  const keeping = await startKeeping({
+    config: keep,
+    dataDir,
+    store,
+    blobs,
+    network,
+    blocked,
+    replicationFactor: config.replicationFactor,
+    membersKnown,
+    metrics,
     log
   })
   let running = false
@@ -119,6 +140,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     identity,
     store,
     blobs,
+    keeping,
     network,
     registry,
     metrics,
@@ -134,6 +156,8 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     store,
     maxBlobBytes: config.maxBlobBytes,
     listBlobs: config.listBlobs,
+    keeping,
+    requireAdmin: requireAdmin(adminToken),
     status,
     log,
     onAnswer: facts =>
@@ -149,6 +173,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     const timer = setTimeout(() => http.closeAllConnections(), DRAIN_MS)
     if (http.listening || port !== 0) await closed
     clearTimeout(timer)
+    await keeping.stop()
     await blobs.stop()
     await registry?.stop()
     await network.stop()
@@ -159,6 +184,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     nodeId,
     blobs,
     store,
+    keeping,
     network,
     metrics,
     addresses: network.multiaddrs,

@@ -4,6 +4,7 @@ import {
   BlobCorruptError,
   BlobNotFoundError,
   CidMismatchError,
+  ContentBlockedError,
   MembersUnknownError,
   ReplicationFailedError,
   ShardMismatchError,
@@ -26,7 +27,7 @@ import type {
 import { ownsShard, shardOf } from './shards.ts'
 import { createRemoteBlobs, endEarly } from './sources.ts'
 import type { StagedBlob } from './store.types.ts'
-import { chain, pulled } from './streams.ts'
+import { abandonable, chain, pulled } from './streams.ts'
 
 /** Most owners asked for the state of one blob. */
 export const STATUS_OWNERS_MAX = 16
@@ -36,12 +37,15 @@ export const STATUS_TIMEOUT_MS = 5000
 export const PROVIDE_QUEUE_MAX = 1000
 /** Owners that a foreign blob is offered to. */
 export const FORWARD_OWNERS_MAX = 6
+/** Most damaged blobs remembered for another try at a good copy. */
+export const UNHEALED_MAX = 4096
 
 const MIB = 1024 * 1024
 
 /** Start the service. The network's handlers are the service itself. */
 export function createBlobService(options: BlobServiceOptions): BlobService {
   const { store, network, shards, shardCount, replicationFactor, quorum, timeoutMs, maxBlobBytes, log } = options
+  const { isBlocked = () => false } = options
   const stopping = new AbortController()
   const { signal: stopped } = stopping
   const remote = createRemoteBlobs({ network, log })
@@ -49,12 +53,16 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   const announcements = new PQueue({ concurrency: 2 })
   const background = new Set<Promise<unknown>>()
   const healing = new Map<string, Promise<void>>()
+  const unhealed = new Set<string>()
 
   const isMember = (peerId: string | undefined): boolean =>
     peerId !== undefined && network.members().some(member => member.peerId === peerId)
   const requireOwnShard = (cid: string): void => {
     const shard = shardOf(cid, shardCount)
     if (!ownsShard(shards, shard)) throw new ShardMismatchError(cid, shard, shards, shardCount)
+  }
+  const requireNotBlocked = (cid: string): void => {
+    if (isBlocked(cid)) throw new ContentBlockedError(cid)
   }
   const inBackground = (work: Promise<unknown>): void => {
     const tracked = work
@@ -74,6 +82,9 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
 
   /** Bring a blob's replicas up to the factor; answers who is known to hold it. */
   async function mend(cid: string): Promise<boolean> {
+    if (isBlocked(cid)) return true
+    // A copy that was lost here and could not be replaced at once.
+    if (unhealed.has(cid)) await heal(cid)
     const blob = await store.stat(cid)
     if (!blob) return true
     const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
@@ -101,16 +112,21 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     const running = healing.get(cid)
     if (running) return running
     const work = (async () => {
-      if (store.has(cid)) return
+      if (store.has(cid)) {
+        unhealed.delete(cid)
+        return
+      }
       const { bytes, sizeBytes, mimeType } = await remote.open(cid, { offset: 0, signal: stopped })
       const stage = { maxBytes: maxBlobBytes, sizeHint: sizeBytes, mimeType, expectedCid: cid, signal: stopped }
       await (await store.stage(bytes, stage)).commit()
-      log.info({ cid }, 'damaged blob replaced by a good copy')
+      const damaged = unhealed.delete(cid)
+      log.info({ cid }, damaged ? 'damaged blob replaced by a good copy' : 'blob fetched')
     })().finally(() => healing.delete(cid))
     healing.set(cid, work)
     return work
   }
   store.onQuarantine(cid => {
+    if (unhealed.size < UNHEALED_MAX) unhealed.add(cid)
     if (!stopped.aborted) inBackground(heal(cid).finally(() => repair.enqueue(cid)))
   })
 
@@ -143,6 +159,10 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     const { mimeType, sizeHint, signal } = putOptions
     const staged = await store.stage(source, { maxBytes: maxBlobBytes, mimeType, sizeHint, signal })
     const { cid, sizeBytes } = staged
+    if (isBlocked(cid)) {
+      await staged.discard()
+      throw new ContentBlockedError(cid)
+    }
     if (!ownsShard(shards, shardOf(cid, shardCount))) {
       try {
         return await forward(staged, putOptions)
@@ -181,6 +201,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   const putReplica: BlobService['putReplica'] = async (cidText, mimeType, source, { sizeHint, signal }) => {
     if (stopped.aborted) throw new StoppedError()
     const cid = parseCid(cidText)
+    requireNotBlocked(cid)
     requireOwnShard(cid)
     if (await isReallyHere(cid)) {
       await endEarly(source)
@@ -222,6 +243,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   async function get(cidText: string, getOptions: GetOptions): Promise<RemoteRead> {
     const cid = parseCid(cidText)
     const { offset = 0, length, signal, verify } = getOptions
+    requireNotBlocked(cid)
     if (verify) return await getVerified(cid, getOptions)
     let localError: unknown
     const local = await openLocal(cid, getOptions).catch(error => {
@@ -263,11 +285,22 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
 
   async function stat(cidText: string, getOptions: GetOptions) {
     const cid = parseCid(cidText)
+    requireNotBlocked(cid)
     const local = await store.stat(cid).catch(() => null)
     if (local) return local
     const { sizeBytes, mimeType, bytes } = await get(cid, { ...getOptions, offset: 0, length: 0, verify: false })
     await endEarly(bytes)
     return { cid, sizeBytes, mimeType }
+  }
+
+  async function fetch(cidText: string, signal?: AbortSignal): Promise<void> {
+    const cid = parseCid(cidText)
+    requireNotBlocked(cid)
+    if (store.has(cid)) return
+    requireOwnShard(cid)
+    await abandonable(heal(cid), signal)
+    announce(cid)
+    repair.enqueue(cid)
   }
 
   async function replication(cidText: string, signal?: AbortSignal): Promise<ReplicationStatus> {
@@ -286,9 +319,13 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     putReplica,
     get,
     stat,
+    fetch,
     replication,
     get underReplicated() {
       return repair.waiting
+    },
+    get unhealed() {
+      return unhealed.size
     },
     stop: async () => {
       stopping.abort(new StoppedError())

@@ -12,7 +12,7 @@ import {
 import { CidHasher } from './cid.ts'
 import { errnoOf, FILE_MODE, FOLDER_MODE, isDiskFull, syncFolder, writeSynced } from './durable.ts'
 import type { Quota, Reservation } from './quota.ts'
-import { newBlobKey, type SealSecrets, sealMeta } from './seal.ts'
+import { metaText, newBlobKey, type SealSecrets, sealMeta } from './seal.ts'
 import { type ReadRange, readSealed, SealedWriter } from './sealed-file.ts'
 import { abortable } from './streams.ts'
 
@@ -121,7 +121,7 @@ function stagedBlob(staged: Staged): StagedBlob {
     try {
       const meta = sealMeta(context.secrets, key, { cid, sizeBytes, mimeType, createdAtMs: Date.now() })
       const adopted = await onDisk(async () => {
-        await Promise.all([file.datasync(), writeSynced(join(folder, 'meta.json'), `${JSON.stringify(meta)}\n`)])
+        await Promise.all([file.datasync(), writeSynced(join(folder, 'meta.json'), metaText(meta))])
         await syncFolder(folder)
         return await context.adopt(cid, sizeBytes, folder)
       })

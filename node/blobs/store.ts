@@ -22,6 +22,7 @@ import type {
   ReadRange,
   StagedBlob,
   StageOptions,
+  StoredBlob,
   StoreOptions,
   StoreStats
 } from './store.types.ts'
@@ -30,6 +31,7 @@ import { readText } from './text-file.ts'
 /** What the index knows of a blob; the object's identity tells one copy from a later one of the same CID. */
 interface Entry {
   sizeBytes: number
+  storedAtMs: number
 }
 
 const SCAN_AT_ONCE = 64
@@ -130,13 +132,20 @@ class DiskStore implements BlobStore {
     yield* blob.read(range)
   }
 
-  delete(cid: string): Promise<boolean> {
+  delete(cid: string, allowed: () => boolean = () => true): Promise<boolean> {
     return this.#inTurn(cid, async () => {
       const entry = this.#index.get(cid)
-      if (!entry) return false
+      if (!entry || !allowed()) return false
       const grave = join(this.#temp, `${TEMP_PREFIX}deleted-${cid}-${Date.now()}`)
-      await rename(join(this.#blobs, cid), grave)
+      // Out of the index first: whoever pins it now finds that it is not here.
       this.#forget(cid, entry)
+      try {
+        await rename(join(this.#blobs, cid), grave)
+      } catch (error) {
+        this.#index.set(cid, entry)
+        this.#quota.found(entry.sizeBytes)
+        throw error
+      }
       await this.#syncBlobs()
       await rm(grave, { recursive: true, force: true })
       return true
@@ -150,6 +159,26 @@ class DiskStore implements BlobStore {
 
   list(): Iterable<string> {
     return this.#index.keys()
+  }
+
+  *entries(): Generator<StoredBlob> {
+    for (const [cid, { sizeBytes, storedAtMs }] of this.#index) yield { cid, sizeBytes, storedAtMs }
+  }
+
+  async setAsideOrphans(): Promise<number> {
+    const unknown = (await readdir(this.#blobs)).filter(name => !this.#index.has(name) && isCid(name))
+    let found = 0
+    for (const name of unknown) {
+      await this.#inTurn(name, async () => {
+        // In its turn, no commit is between its rename and its place in the index.
+        const folder = join(this.#blobs, name)
+        if (this.#index.has(name) || !(await stat(folder).catch(() => null))) return
+        found += 1
+        this.#log.warn({ cid: name }, 'folder without a blob that is served, set aside')
+        await quarantineFolder(folder, this.#quarantine, name)
+      })
+    }
+    return found
   }
 
   stats(): StoreStats {
@@ -192,15 +221,13 @@ class DiskStore implements BlobStore {
       await rename(target, folder).catch(() => {})
       throw error
     }
-    this.#index.set(cid, { sizeBytes })
+    this.#index.set(cid, { sizeBytes, storedAtMs: Date.now() })
     return true
   }
 
   async #count(name: string): Promise<void> {
     const folder = join(this.#blobs, name)
-    try {
-      if (parseCid(name) !== name) return
-    } catch {
+    if (!isCid(name)) {
       this.#log.warn({ name }, 'not a blob, left alone')
       return
     }
@@ -208,13 +235,13 @@ class DiskStore implements BlobStore {
       ['data', 'meta.json'].map(file => stat(join(folder, file)).catch(() => null))
     )
     const sizeBytes = data ? plainSize(data.size) : null
-    if (sizeBytes === null || !meta || meta.size === 0) {
+    if (!data || sizeBytes === null || !meta || meta.size === 0) {
       this.#quarantined += 1
       this.#log.warn({ cid: name }, 'blob incomplete on disk, set aside')
       await quarantineFolder(folder, this.#quarantine, name)
       return
     }
-    this.#index.set(name, { sizeBytes })
+    this.#index.set(name, { sizeBytes, storedAtMs: data.mtimeMs })
     this.#quota.found(sizeBytes)
   }
 
@@ -226,6 +253,8 @@ class DiskStore implements BlobStore {
       const code = errnoOf(error)
       const damaged = error instanceof SealBrokenError || code === 'ENOENT' || code === 'EIO' || code === 'ENOTDIR'
       if (!damaged) throw code?.startsWith('E') ? new StoreFailedError(error) : error
+      // Deleted while it was read is not damaged.
+      if (code === 'ENOENT' && !this.#index.has(cid)) throw new BlobNotFoundError(cid)
       const why = error instanceof SealBrokenError ? error.message : `the disk answered ${code}`
       await this.#setAside(cid, entry, why)
       throw new BlobCorruptError(cid, why)
@@ -268,5 +297,13 @@ class DiskStore implements BlobStore {
     }
     mine.then(done, done)
     return mine
+  }
+}
+
+function isCid(name: string): boolean {
+  try {
+    return parseCid(name) === name
+  } catch {
+    return false
   }
 }

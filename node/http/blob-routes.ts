@@ -140,7 +140,8 @@ export function isLoopback(address = ''): boolean {
   return plain === '::1' || (isIPv4(plain) && plain.startsWith('127.'))
 }
 
-function pageNumber(ctx: Context, name: string, fallback: number, max: number): number {
+/** A paging number of the query. @throws RequestInvalidError */
+export function pageNumber(ctx: Context, name: string, fallback: number, max: number): number {
   const value = ctx.query[name]
   if (value === undefined || value === '') return fallback
   const number = Number(value)
@@ -151,7 +152,7 @@ function pageNumber(ctx: Context, name: string, fallback: number, max: number): 
 }
 
 /** Aborts when the client's connection ends before the answer did. */
-function goneSignal(ctx: Context): AbortSignal {
+export function goneSignal(ctx: Context): AbortSignal {
   const gone = new AbortController()
   ctx.res.once('close', () => {
     if (!ctx.res.writableFinished) gone.abort(new RequestInvalidError('The client went away.'))

@@ -2,9 +2,13 @@
 import { createServer, type Server } from 'node:http'
 import Router from '@koa/router'
 import Koa from 'koa'
+import type { Keeping } from '../keeping/keeping.ts'
 import type { Log } from '../log.ts'
+import { addAdminRoutes } from './admin-routes.ts'
+import type { RequireAdmin } from './admin-token.ts'
 import { addBlobRoutes, type BlobRoutesOptions } from './blob-routes.ts'
 import { answerFailures } from './failures.ts'
+import { addPinRoutes } from './pin-routes.ts'
 import { addStatusRoutes, type NodeStatus } from './status-routes.ts'
 import { continueWhenRead } from './upload.ts'
 
@@ -22,6 +26,8 @@ export const HTTP_MAX_HEADERS = 100
 
 export interface HttpServerOptions extends BlobRoutesOptions {
   status: NodeStatus
+  keeping: Keeping
+  requireAdmin: RequireAdmin
   log: Log
   /** Called after every answer. */
   onAnswer?: (facts: { method: string; route: string; status: number; seconds: number }) => void
@@ -34,6 +40,8 @@ export function createHttpServer(options: HttpServerOptions): Server {
   const router = new Router()
   addBlobRoutes(router, options)
   addStatusRoutes(router, options.status)
+  addPinRoutes(router, options)
+  addAdminRoutes(router, options)
   const paths = router.stack.map(layer => `${layer.methods.at(-1)} ${layer.path}`)
   router.get('/', ctx => {
     ctx.body = { name: 'warren', role: 'node', endpoints: paths }

@@ -5,6 +5,8 @@ import type Router from '@koa/router'
 export interface NodeStatus {
   /** ByteCave's shape and what we add; see the README. */
   health: () => Record<string, unknown>
+  /** The same, after a bounded sample of blobs was read. */
+  deepHealth: () => Promise<Record<string, unknown>>
   info: () => Record<string, unknown>
   /** Reasons why this node does not do its whole work yet; empty when it does. */
   waiting: () => string[]
@@ -16,9 +18,9 @@ export interface NodeStatus {
 export function addStatusRoutes(router: Router, status: NodeStatus): void {
   const noStore = { 'cache-control': 'no-store' }
 
-  router.get('/health', ctx => {
+  router.get('/health', async ctx => {
     ctx.set(noStore)
-    ctx.body = status.health()
+    ctx.body = ctx.query.deep === '1' ? await status.deepHealth() : status.health()
   })
   router.get('/info', ctx => {
     ctx.set(noStore)

@@ -1,0 +1,239 @@
+/** The collection: asks the owners about each candidate of the plan and deletes the copies that can be spared. */
+import { statfs } from 'node:fs/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { verifyCid } from '../blobs/cid.ts'
+import type { BlobMember, BlobNetwork } from '../blobs/network.types.ts'
+import type { BlobService } from '../blobs/service.types.ts'
+import type { BlobStore } from '../blobs/store.types.ts'
+import { GcRunningError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import {
+  type Candidate,
+  type CollectReason,
+  ownersBefore,
+  planCollection,
+  type RetentionPolicy,
+  spareCopy
+} from './collect-plan.ts'
+import type { Pins } from './pins.ts'
+import { pause } from './wait.ts'
+
+/** Most blobs whose owners are asked in one run; the next run goes on behind them. */
+export const CHECKS_MAX = 500
+/** Candidates looked at between two turns of the event loop. */
+const LOOKS_AT_ONCE = 200
+/** Most rows of a report's lists. */
+export const REPORT_ROWS_MAX = 1000
+/** Time one holder has to show its bytes, with GC_VERIFY_PROOFS. */
+export const PROOF_TIMEOUT_MS = 60_000
+
+export interface GcConfig extends RetentionPolicy {
+  enabled: boolean
+  intervalMs: number
+  /** False: copies go by age and room alone, needed or not. For caches. */
+  verifyReplicas: boolean
+  /** Have each holder that counts show all its bytes. */
+  verifyProofs: boolean
+}
+
+/** What one run did, or would do. Times in milliseconds since 1970. */
+export interface GcReport {
+  simulated: boolean
+  startedAtMs: number
+  tookMs: number
+  /** Blobs over age, or asked for room. */
+  candidates: number
+  /** Candidates whose owners were asked. */
+  checked: number
+  neededBytes: number
+  freedBytes: number
+  removedBlobs: number
+  keptBlobs: number
+  removed: Array<{ cid: string; sizeBytes: number; why: CollectReason }>
+  kept: Array<{ cid: string; sizeBytes: number; why: string }>
+}
+
+export interface GcStatus {
+  enabled: boolean
+  running: boolean
+  mode: RetentionPolicy['mode']
+  limits: Omit<RetentionPolicy, 'mode'>
+  intervalMs: number
+  verifyReplicas: boolean
+  verifyProofs: boolean
+  /** Runs that deleted, since the start. */
+  runs: number
+  removedBlobs: number
+  freedBytes: number
+  /** Without its lists. */
+  lastRun: Omit<GcReport, 'removed' | 'kept'> | null
+}
+
+export interface Collector {
+  /** @throws GcRunningError */
+  run: (options?: { simulate?: boolean }) => Promise<GcReport>
+  status: () => GcStatus
+  stop: () => Promise<void>
+}
+
+export interface CollectorOptions {
+  config: GcConfig
+  dataDir: string
+  store: BlobStore
+  blobs: Pick<BlobService, 'replication'>
+  network: Pick<BlobNetwork, 'self' | 'members' | 'retrieve'>
+  pins: Pins
+  replicationFactor: number
+  /** Whether the owners of shards are known; nothing is collected before. */
+  membersKnown: () => boolean
+  log: Log
+  /** For tests: room on the disk, bytes. */
+  freeDiskBytes?: () => Promise<number>
+}
+
+export function createCollector(options: CollectorOptions): Collector {
+  const { config, dataDir, store, blobs, network, pins, replicationFactor, membersKnown, log } = options
+  const { freeDiskBytes = () => freeBytes(dataDir) } = options
+  const stopping = new AbortController()
+  const { signal } = stopping
+  let running: Promise<GcReport> | null = null
+  let goOnBehind: string | null = null
+  const totals = { runs: 0, removedBlobs: 0, freedBytes: 0 }
+  let lastRun: GcStatus['lastRun'] = null
+
+  /** Why a copy must stay; null when it may go. Asks the network. */
+  async function whyKept(cid: string, onAsk: () => void): Promise<string | null> {
+    if (!config.verifyReplicas) return null
+    if (!membersKnown()) return 'the owners are not known yet'
+    const members = network.members()
+    const self = members.find(({ peerId }) => peerId === network.self)
+    if (!self) return 'this node is no member of the network'
+    const before = ownersBefore(cid, self, members).length
+    if (before < replicationFactor) return `it is one of the ${replicationFactor} copies that are needed`
+    onAsk()
+    const { nodes } = await blobs.replication(cid, signal)
+    const confirmed = members.filter(({ peerId }) => peerId !== network.self && nodes.includes(peerId))
+    const verdict = spareCopy(cid, self, confirmed, replicationFactor)
+    if (!verdict.spare || !config.verifyProofs) return verdict.spare ? null : verdict.why
+    const shown = await Promise.all(confirmed.map(async holder => ((await showsBytes(holder, cid)) ? [holder] : [])))
+    const proven = spareCopy(cid, self, shown.flat(), replicationFactor)
+    return proven.spare ? null : `${proven.why} and showed its bytes`
+  }
+
+  async function showsBytes({ peerId }: BlobMember, cid: string): Promise<boolean> {
+    try {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(PROOF_TIMEOUT_MS)])
+      const { bytes } = await network.retrieve(peerId, cid, { signal: limit })
+      for await (const _ of verifyCid(cid, bytes)) limit.throwIfAborted()
+      return true
+    } catch (error) {
+      log.info({ cid, peerId, err: error }, 'holder did not show its bytes')
+      return false
+    }
+  }
+
+  async function collect(simulated: boolean): Promise<GcReport> {
+    const startedAtMs = Date.now()
+    const plan = planCollection({
+      blobs: store.entries(),
+      isPinned: pins.has,
+      policy: config,
+      nowMs: startedAtMs,
+      freeDiskBytes: await freeDiskBytes()
+    })
+    const { neededBytes } = plan
+    const report: GcReport = {
+      simulated,
+      startedAtMs,
+      tookMs: 0,
+      candidates: plan.candidates.length,
+      checked: 0,
+      neededBytes,
+      freedBytes: 0,
+      removedBlobs: 0,
+      keptBlobs: 0,
+      removed: [],
+      kept: []
+    }
+    let lastCid: string | null = null
+    let looked = 0
+    const asked = () => {
+      report.checked += 1
+    }
+    for (const { cid, sizeBytes, why } of rotated(plan.candidates, goOnBehind)) {
+      if (signal.aborted || report.checked >= CHECKS_MAX) break
+      if (why !== 'age' && report.freedBytes >= neededBytes) continue
+      lastCid = cid
+      looked += 1
+      if (looked % LOOKS_AT_ONCE === 0) await nextTurn()
+      const kept = await whyKept(cid, asked).catch((error: Error) => `its owners could not be asked: ${error.message}`)
+      const gone = kept === null && !signal.aborted && (simulated || (await store.delete(cid, () => !pins.has(cid))))
+      if (gone) {
+        report.freedBytes += sizeBytes
+        report.removedBlobs += 1
+        if (report.removed.length < REPORT_ROWS_MAX) report.removed.push({ cid, sizeBytes, why })
+        if (!simulated) log.info({ cid, sizeBytes, why }, 'copy collected')
+      } else {
+        report.keptBlobs += 1
+        const because = kept ?? 'it was pinned, or went, meanwhile'
+        if (report.kept.length < REPORT_ROWS_MAX) report.kept.push({ cid, sizeBytes, why: because })
+      }
+    }
+    if (!simulated) goOnBehind = report.checked >= CHECKS_MAX ? lastCid : null
+    report.tookMs = Date.now() - startedAtMs
+    return report
+  }
+
+  async function run({ simulate = false }: { simulate?: boolean } = {}): Promise<GcReport> {
+    if (running) throw new GcRunningError()
+    running = collect(simulate)
+    try {
+      const report = await running
+      const { removed: _removed, kept: _kept, ...summary } = report
+      lastRun = summary
+      if (!simulate) {
+        totals.runs += 1
+        totals.removedBlobs += report.removedBlobs
+        totals.freedBytes += report.freedBytes
+      }
+      return report
+    } finally {
+      running = null
+    }
+  }
+
+  const loop = async (): Promise<void> => {
+    while (config.enabled && !signal.aborted) {
+      await pause(config.intervalMs, signal)
+      if (signal.aborted || running) continue
+      await run().catch(error => log.error({ err: error }, 'collection failed'))
+    }
+  }
+  const ended = loop()
+
+  return {
+    run,
+    status: () => {
+      const { mode, maxAgeMs, maxBytes, minFreeDiskBytes, reservedForPinnedBytes } = config
+      const { enabled, intervalMs, verifyReplicas, verifyProofs } = config
+      const limits = { maxAgeMs, maxBytes, minFreeDiskBytes, reservedForPinnedBytes }
+      const switches = { enabled, running: running !== null, mode, intervalMs, verifyReplicas, verifyProofs }
+      return { ...switches, limits, ...totals, lastRun }
+    },
+    stop: async () => {
+      stopping.abort()
+      await Promise.all([ended, running?.catch(() => {})])
+    }
+  }
+}
+
+/** The candidates behind `cid` first; over-age ones stay before the others in both parts. */
+function rotated(candidates: readonly Candidate[], cid: string | null): Candidate[] {
+  const at = cid === null ? -1 : candidates.findIndex(candidate => candidate.cid === cid)
+  return at < 0 ? [...candidates] : [...candidates.slice(at + 1), ...candidates.slice(0, at + 1)]
+}
+
+async function freeBytes(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path)
+  return bavail * bsize
+}
