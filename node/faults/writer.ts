@@ -6,6 +6,7 @@
  */
 import { randomInt } from 'node:crypto'
 import { writeSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
 import { openStore } from '../blobs/store.ts'
@@ -64,6 +65,8 @@ async function doAsAsked(): Promise<void> {
     if (verb === 'delete') await store!.delete(subject)
     return `- ${subject}`
   }
+  // The thread for files is there once there was work for it.
+  await stat(import.meta.filename)
   say('ready')
   for await (const line of createInterface({ input: process.stdin })) {
     const beganMs = wallMs()
