@@ -27,9 +27,11 @@ export interface FlipReport {
   blobs: number
   reads: number
   wrongReads: number
-  /** Flips in the half that was scrubbed, and how many of them the scrubs found. */
+  /** Flips in the half that was scrubbed. */
   scrubbed: number
+  /** Copies of that half that were set aside: by a scrub, or by a read of another node's repair that was there first. */
   found: number
+  foundByScrub: number
   /** Blobs with three good copies at the end. */
   whole: number
   /** Good copies that are not the same file any more. */
@@ -55,7 +57,16 @@ export async function flipBits({ flips }: { flips: number }): Promise<FlipReport
   })
   await eventually(() => nodes.every(({ node }) => node.network.members().length === NODES), 'nodes know each other')
   const report: FlipReport = {
-    ...{ flips: 0, blobs: count, reads: 0, wrongReads: 0, scrubbed: 0, found: 0, whole: 0, touched: 0, seconds: 0 }
+    flips: 0,
+    blobs: count,
+    reads: 0,
+    wrongReads: 0,
+    scrubbed: 0,
+    found: 0,
+    foundByScrub: 0,
+    whole: 0,
+    touched: 0,
+    seconds: 0
   }
   const blobs = await each(Array.from({ length: count }), async (_, index): Promise<Flipped> => {
     const bytes = randomBytes(1 + randomInt(SIZE_MAX))
@@ -87,10 +98,13 @@ export async function flipBits({ flips }: { flips: number }): Promise<FlipReport
 
   await flip(toScrub)
   report.scrubbed = toScrub.length * FLIPS_EACH
+  const setAside = () => nodes.reduce((sum, { node }) => sum + node.store.stats().quarantinedBlobs, 0)
+  const before = setAside()
   const passes = nodes.map(({ node }) => node.keeping.scrub.start().ended)
   await Promise.all(passes)
-  report.found = nodes.reduce((sum, { node }) => sum + node.keeping.scrub.integrity().failed, 0)
+  report.foundByScrub = nodes.reduce((sum, { node }) => sum + node.keeping.scrub.integrity().failed, 0)
   await whole(toScrub, nodes)
+  report.found = setAside() - before
   // What a collection would do with so many repairs behind it: nothing.
   await Promise.all(nodes.map(({ node }) => node.keeping.collector.run()))
 

@@ -15,13 +15,19 @@ const ROUNDS_MAX = 24
 const BLOB_BYTES = 3000
 /** A blob lives this many rounds. */
 const DELETE_BEHIND = 2
+/** Tries of one run until a call of the store's is met: of `write`, many are libuv's own, in no fixed order. */
+const TRIES_MAX = 10
+/** Part of the runs that must have met a call of the store's. */
+const HITS_MIN = 0.9
 /** Calls of these kinds only clean up or delete: a put does not depend on them. */
 const CLEANS_UP = ['unlink']
 
 export interface InjectReport {
   runs: number
-  /** Runs in which a call on the store's files failed or was killed; the others met a call of another kind, or none. */
+  /** Runs in which a call on the store's files failed or was killed. */
   hits: number
+  /** Tries that met a call of libuv's instead, or none; they were judged like the others and made again. */
+  misses: number
   hitsByCall: Record<string, number>
   acknowledged: number
   /** Puts that were answered with an error. */
@@ -43,17 +49,16 @@ export async function injectFaults(options: {
   const { nths, calls = Object.keys(CALLS), faults = FAULTS, onRun } = options
   const startedMs = performance.now()
   const report: InjectReport = {
-    ...{
-      runs: 0,
-      hits: 0,
-      hitsByCall: {},
-      acknowledged: 0,
-      refused: 0,
-      died: 0,
-      sweptFolders: 0,
-      problems: [],
-      seconds: 0
-    }
+    runs: 0,
+    hits: 0,
+    misses: 0,
+    hitsByCall: {},
+    acknowledged: 0,
+    refused: 0,
+    died: 0,
+    sweptFolders: 0,
+    problems: [],
+    seconds: 0
   }
   const folder = await mkdtemp(join(tmpdir(), 'warren-inject-'))
   let writer: Writer | null = null
@@ -63,13 +68,16 @@ export async function injectFaults(options: {
       const places = call === 'write' ? await ownWrites(writer, join(folder, 'count')) : null
       for (const fault of faults) {
         for (const nth of nths) {
-          if (!writer || writer.ended()) writer = await startWriter()
-          const dataDir = join(folder, `${call}-${fault}-${nth}`)
-          // libuv's wake-ups are `write` as well: the nth of the store's own is at another place in the order.
-          const when = places ? places[Math.min(nth, places.length) - 1]! : nth
           const before = report.problems.length
-          await injectOnce(writer, { dataDir, call, fault, nth: when }, report)
-          await rm(dataDir, { recursive: true, force: true })
+          for (let tries = 0, hit = false; !hit && tries < TRIES_MAX; tries += 1) {
+            if (!writer || writer.ended()) writer = await startWriter()
+            const dataDir = join(folder, `${call}-${fault}-${nth}-${tries}`)
+            // libuv's wake-ups are `write` as well: the nth of the store's own is at another place in the order.
+            const when = places ? places[Math.min(nth, places.length) - 1]! : nth
+            hit = await injectOnce(writer, { dataDir, call, fault, nth: when }, report)
+            await rm(dataDir, { recursive: true, force: true })
+            if (!hit) report.misses += 1
+          }
           report.runs += 1
           onRun?.(`${call} ${fault} ${nth}: ${report.problems.slice(before).join('; ') || 'right'}`)
         }
@@ -83,11 +91,12 @@ export async function injectFaults(options: {
   return report
 }
 
+/** One writer, one fault. Whether it met a call on the store's files. */
 async function injectOnce(
   writer: Writer,
   { dataDir, call, fault, nth }: { dataDir: string; call: string; fault: Fault; nth: number },
   report: InjectReport
-): Promise<void> {
+): Promise<boolean> {
   const acknowledged = new Map<string, { beganMs: number; endedMs: number }>()
   const live: string[] = []
   const problem = (text: string) => report.problems.push(`${call} ${fault} ${nth}: ${text}`)
@@ -128,6 +137,7 @@ async function injectOnce(
   for (const cid of found.lost) problem(`acknowledged and lost: ${cid}`)
   for (const cid of found.wrong) problem(`served wrong: ${cid}`)
   if (found.leftFolders > 0) problem(`${found.leftFolders} folders left in tmp/`)
+  return own.length > 0
 
   function isPartOfPut(one: Injected): boolean {
     return !CLEANS_UP.includes(call) && one.fault !== 'kill'
@@ -150,8 +160,8 @@ async function ownWrites(writer: Writer, dataDir: string): Promise<number[]> {
 }
 
 /** Whether a report shows what is promised. */
-export function heldAll({ problems, hits }: InjectReport): boolean {
-  return problems.length === 0 && hits > 0
+export function heldAll({ problems, hits, runs }: InjectReport): boolean {
+  return problems.length === 0 && hits >= runs * HITS_MIN
 }
 
 if (import.meta.main) {
@@ -160,7 +170,7 @@ if (import.meta.main) {
   })
   const why = await whyNot()
   if (why !== null) {
-    process.stdout.write(`skipped: ${why}\n`)
+    process.stdout.write(`1 pending: system calls are not made to fail, ${why}\n`)
     await writeReport('inject', { verdict: 'skip', why })
     process.exitCode = 3
   } else {

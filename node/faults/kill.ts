@@ -44,8 +44,18 @@ export interface KillReport {
 export async function killWriters({ kills, atOnce = 2 }: { kills: number; atOnce?: number }): Promise<KillReport> {
   const startedMs = performance.now()
   const report: KillReport = {
-    ...{ kills: 0, acknowledged: 0, deleted: 0, pinned: 0, lost: 0, lostPins: 0, wrong: 0, torn: 0 },
-    ...{ sweptFolders: 0, leftFolders: 0, unacknowledged: 0, seconds: 0 }
+    kills: 0,
+    acknowledged: 0,
+    deleted: 0,
+    pinned: 0,
+    lost: 0,
+    lostPins: 0,
+    wrong: 0,
+    torn: 0,
+    sweptFolders: 0,
+    leftFolders: 0,
+    unacknowledged: 0,
+    seconds: 0
   }
   let left = kills
   const lane = async (): Promise<void> => {
