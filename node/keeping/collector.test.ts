@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { cidOf } from '../blobs/cid.ts'
+import type { BlobService } from '../blobs/service.types.ts'
 import { flipBit, inPieces } from '../faults/testing.ts'
 import { silentLog } from '../log.ts'
 import { eventually } from '../net/testing.ts'
@@ -67,13 +68,17 @@ describe('collection', function () {
     assert.ok(last().length >= 2, 'the silent one is not counted')
   })
 
-  it('with GC_VERIFY_PROOFS, counts no holder that cannot show the bytes', async () => {
+  it('keeps what was pinned meanwhile; with GC_VERIFY_PROOFS, counts no holder that cannot show the bytes', async () => {
     await using nodes = await startNodes(3, { ...settings, REPLICATION_FACTOR: '1', REPLICATION_QUORUM: '1' })
     await eventually(() => nodes.every(({ node }) => node.network.members().length === 3), 'nodes know each other')
     const bytes = randomBytes(300_000)
     const cid = await cidOf([bytes])
     for (const { node } of nodes) await node.blobs.putReplica(cid, '', inPieces(bytes), {})
-    const collectorOf = ({ node, dataDir }: TestNode, verifyProofs: boolean) =>
+    const collectorOf = (
+      { node, dataDir }: TestNode,
+      verifyProofs: boolean,
+      blobs: Pick<BlobService, 'replication'> = node.blobs
+    ) =>
       createCollector({
         config: {
           ...{ mode: 'time', maxAgeMs: -1, maxBytes: 1, minFreeDiskBytes: 0, reservedForPinnedBytes: 0 },
@@ -81,7 +86,7 @@ describe('collection', function () {
         },
         dataDir,
         store: node.store,
-        blobs: node.blobs,
+        blobs,
         network: node.network,
         pins: node.keeping.pins,
         replicationFactor: 1,
@@ -93,6 +98,19 @@ describe('collection', function () {
     const spares = await Promise.all(nodes.map(peer => spareOn(peer, true)))
     assert.equal(spares.filter(Boolean).length, 2)
     const spare = nodes[spares.indexOf(true)]!
+
+    const { pins, store } = { ...spare.node.keeping, ...spare.node }
+    const pinnedMeanwhile: Pick<BlobService, 'replication'> = {
+      replication: async (asked, signal) => {
+        const status = await spare.node.blobs.replication(asked, signal)
+        await pins.add(asked)
+        return status
+      }
+    }
+    const { removedBlobs, kept } = await collectorOf(spare, false, pinnedMeanwhile).run()
+    assert.deepEqual([removedBlobs, kept.length, store.has(cid)], [0, 1, true])
+    await pins.remove(cid)
+
     for (const peer of nodes.filter(other => other !== spare)) {
       await flipBit(join(peer.dataDir, 'blobs', cid, 'data'), 280_000 * 8)
     }
