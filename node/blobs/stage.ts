@@ -154,8 +154,8 @@ function stagedBlob(staged: Staged): StagedBlob {
   }
 }
 
-/** Give the disk's errors their names. */
-async function onDisk<T>(work: () => Promise<T>): Promise<T> {
+/** Give the disk's errors their names. @throws StorageFullError, StoreFailedError */
+export async function onDisk<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {

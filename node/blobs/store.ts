@@ -14,7 +14,7 @@ import { quarantineFolder } from './quarantine.ts'
 import { createQuota } from './quota.ts'
 import { deriveSealSecrets, openMeta, plainSize, SealBrokenError, type SealSecrets } from './seal.ts'
 import { readSealed } from './sealed-file.ts'
-import { stageBlob, TEMP_PREFIX } from './stage.ts'
+import { onDisk, stageBlob, TEMP_PREFIX } from './stage.ts'
 import type {
   BlobStat,
   BlobStore,
@@ -140,14 +140,17 @@ class DiskStore implements BlobStore {
       // Out of the index first: whoever pins it now finds that it is not here.
       this.#forget(cid, entry)
       try {
-        await rename(join(this.#blobs, cid), grave)
+        await onDisk(() => rename(join(this.#blobs, cid), grave))
       } catch (error) {
         this.#index.set(cid, entry)
         this.#quota.found(entry.sizeBytes)
         throw error
       }
-      await this.#syncBlobs()
-      await rm(grave, { recursive: true, force: true })
+      await onDisk(() => this.#syncBlobs())
+      // What cannot be removed now is swept at the next start.
+      await rm(grave, { recursive: true, force: true }).catch(error =>
+        this.#log.warn({ cid, err: error }, 'not removed')
+      )
       return true
     })
   }

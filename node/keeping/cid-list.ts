@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { parseCid } from '../blobs/cid.ts'
 import { errnoOf, replaceFile } from '../blobs/durable.ts'
+import { onDisk } from '../blobs/stage.ts'
 import { ListFileInvalidError, StoreFailedError } from '../errors.ts'
 
 /** Longest note of one entry, characters. */
@@ -55,7 +56,7 @@ export async function openCidList(options: CidListOptions): Promise<CidList> {
     return checked ? `${CHECKSUM}${sha256(body)}\n${body}` : body
   }
   const run = (): Promise<void> => {
-    const mine = replaceFile(path, text()).finally(() => {
+    const mine = onDisk(() => replaceFile(path, text())).finally(() => {
       if (running === mine) running = null
     })
     running = mine

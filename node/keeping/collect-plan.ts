@@ -60,7 +60,6 @@ export function planCollection(options: {
       free.push(blob)
     }
   }
-  free.sort((a, b) => a.storedAtMs - b.storedAtMs || (a.cid < b.cid ? -1 : 1))
 
   const reservedBytes = Math.min(policy.reservedForPinnedBytes, policy.maxBytes / 2)
   const overSizeBytes = freeBytes - Math.max(0, policy.maxBytes - Math.max(reservedBytes, pinnedBytes))
@@ -70,9 +69,14 @@ export function planCollection(options: {
   const why: CollectReason = overSizeBytes >= overDiskBytes ? 'size' : 'disk'
 
   const isOld = (blob: StoredBlob) => policy.mode !== 'size' && nowMs - blob.storedAtMs > policy.maxAgeMs
-  const old = free.filter(isOld).map(blob => ({ ...blob, why: 'age' as const }))
-  const forRoom = neededBytes > 0 ? free.filter(blob => !isOld(blob)).map(blob => ({ ...blob, why })) : []
-  return { candidates: [...old, ...forRoom], neededBytes }
+  const old = free.filter(isOld).sort(oldestFirst)
+  const forRoom = neededBytes > 0 ? free.filter(blob => !isOld(blob)).sort(oldestFirst) : []
+  const byAge = old.map(blob => ({ ...blob, why: 'age' as const }))
+  return { candidates: [...byAge, ...forRoom.map(blob => ({ ...blob, why }))], neededBytes }
+}
+
+function oldestFirst(a: StoredBlob, b: StoredBlob): number {
+  return a.storedAtMs - b.storedAtMs || (a.cid < b.cid ? -1 : 1)
 }
 
 /** What the question of spare copies needs of a node. */
