@@ -78,11 +78,14 @@ async function round(config: HardPeerConfig, run: number): Promise<HardPeerRound
     transport: quic.transport!,
     onOutcome: outcome => ended.resolve(outcome)
   })
+  // From before the reservation on: whoever comes in while the second relay is dialled is not missed.
+  const comer = part === 'listener' ? cameIn(node, signal) : null
+  comer?.catch(() => undefined)
   try {
     await node.start()
     await hard.start()
     await Promise.all(relays.map(each => node.dial(multiaddr(each), { signal })))
-    const relayed = part === 'dialler' ? await dialled(node, config, run, signal) : await cameIn(node, signal)
+    const relayed = await (comer ?? dialled(node, config, run, signal))
     if (part === 'listener') void hard.punch({ connection: relayed, role: 'responder', signal })
     const { result, method, side, packets, tookMs, cause: failure } = await ended.promise
     const direct = node.getConnections(relayed.remotePeer).find(connection => connection.direct)
