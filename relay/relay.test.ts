@@ -167,6 +167,30 @@ describe('a relay', function () {
     }
   })
 
+  it('has a place again as soon as the peer that reserved it is gone', async () => {
+    const relay = await start('a', { RELAY_MAX_RESERVATIONS: '1' })
+    const reserved = async (): Promise<number> => {
+      const body = (await (await get(relay, '/health')).json()) as { p2p: { relay: number } }
+      return body.p2p.relay
+    }
+    for (const turn of ['first', 'second']) {
+      const node = await createNetworkNode({
+        role: 'node',
+        identity: await ephemeralIdentity(),
+        relays: relay.addresses(),
+        log: silentLog()
+      })
+      await node.start()
+      try {
+        const isReachable = () => node.libp2p.getMultiaddrs().some(address => String(address).includes('p2p-circuit'))
+        await until(isReachable, `the ${turn} peer has its reservation`)
+      } finally {
+        await node.stop()
+      }
+      await until(async () => (await reserved()) === 0, 'its place is free')
+    }
+  })
+
   it('as a process prints one ready line and ends with 0 on SIGTERM', async () => {
     const child = spawn(process.execPath, [PROGRAM], {
       stdio: ['ignore', 'pipe', 'pipe'],
