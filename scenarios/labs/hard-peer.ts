@@ -76,6 +76,7 @@ async function round(config: HardPeerConfig, run: number): Promise<HardPeerRound
   const hard = createHardPunch({
     libp2p: node,
     transport: quic.transport!,
+    isRelay: peerId => relays.some(each => each.endsWith(`/p2p/${peerId}`)),
     onOutcome: outcome => ended.resolve(outcome)
   })
   // From before the reservation on: whoever comes in while the second relay is dialled is not missed.

@@ -102,6 +102,7 @@ describe('a hard punch between two peers', function () {
       transport: quic.transport!,
       onOutcome: outcome => outcomes.push(outcome),
       mayProbe: () => true,
+      isRelay: peerId => [relay, ...Object.values(seenBy)].some(each => String(each.peerId) === peerId),
       ...init
     })
     ends.push(async () => {
@@ -284,7 +285,7 @@ describe('a hard punch between two peers', function () {
     }
     const silent = await claim(HOST)
     assert.deepEqual([silent.result, silent.packets], ['address-unknown', 0])
-    const client = createReflectorClient(liar.node)
+    const client = createReflectorClient(liar.node, { isRelay: () => true })
     const consent = await client.consent(String(relay.peerId), String(listener.node.peerId), signal)
     const lie = await claim('11.22.33.44')
     assert.deepEqual([lie.result, lie.packets], ['address-differs', 0])

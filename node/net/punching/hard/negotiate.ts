@@ -17,7 +17,8 @@ import { DEFAULT_HARD_PUNCH_LIMITS, type HardPunchLimits, withinCeilings } from 
 import { createLedger, type LedgerPlace } from './ledger.ts'
 import type { Met } from './meet.ts'
 import { HARD_PUNCH_PROTOCOL } from './messages.ts'
-import { endpointsOf, type NatSeen, observeNat, type ReflectorPlace } from './observe.ts'
+import { endpointsOf, type NatSeen, type ReflectorPlace } from './observe.ts'
+import { createOwnNat } from './own-nat.ts'
 import { decodePunch, PUNCH_TOKEN_BYTES } from './packets.ts'
 import { HardPunchError, type HardPunchReason } from './reasons.ts'
 import { createReflectorClient, relayOf } from './reflector-client.ts'
@@ -53,6 +54,8 @@ export interface HardPunchInit {
   >
   /** What the met sockets are handed to. */
   transport: AdoptingTransport
+  /** Whether a peer is one of the relays that were configured here. Only their reflectors are asked. */
+  isRelay: (peerId: string) => boolean
   /** `P2P_HARD_PUNCH`. Default true. */
   enabled?: boolean
   limits?: HardPunchLimits
@@ -84,8 +87,6 @@ export interface HardPunch {
   networkChanged: () => void
 }
 
-/** What was seen of the own NAT is believed so long, or until the network changes. */
-const NAT_TTL_MS = 600_000
 /** After a relay made itself known: others of the same moment are asked together with it. */
 const LOOK_AFTER_MS = 300
 /** Between two questions to a peer that is busy, and half of it more or less, so that two do not keep step. */
@@ -111,42 +112,14 @@ interface Negotiation {
 }
 
 export function createHardPunch(init: HardPunchInit): HardPunch {
-  const { libp2p, transport, enabled = true, busyRetries = 0, onOutcome = () => undefined } = init
+  const { libp2p, transport, isRelay, enabled = true, busyRetries = 0, onOutcome = () => undefined } = init
   const mayProbe = init.mayProbe ?? (host => isPrivateIp(host) === false)
   const limits = withinCeilings(init.limits ?? DEFAULT_HARD_PUNCH_LIMITS)
   const ledger = createLedger({ perPairPerHour: limits.perPairPerHour })
-  const client = createReflectorClient(libp2p)
+  const client = createReflectorClient(libp2p, { isRelay })
   const stopping = new AbortController()
-  let nat: { seen: Promise<NatSeen>; untilMs: number; places: number } | undefined
-  let known: NatSeen['kind'] | undefined
+  const ownNat = createOwnNat({ places: client.places, signal: stopping.signal })
   const running = new Set<Promise<Connection | null>>()
-
-  /**
-   * What is before us, by all reflectors we know. One observation for all who ask at the same time; `signal` ends the
-   * waiting, not the observation.
-   */
-  async function seeOwnNat(
-    relay: string | undefined,
-    signal: AbortSignal
-  ): Promise<NatSeen & { places: readonly ReflectorPlace[] }> {
-    const places = await client.places({ signal, ...(relay === undefined ? {} : { first: relay }) })
-    if (places.length === 0) throw new HardPunchError('no-reflector')
-    // Another reflector may tell what the ones before could not.
-    if (nat === undefined || nat.untilMs < performance.now() || nat.places < places.length) {
-      const seen = observeNat({ reflectors: places, signal: stopping.signal })
-      const fresh = { seen, untilMs: performance.now() + NAT_TTL_MS, places: places.length }
-      nat = fresh
-      const forget = (): void => {
-        if (nat === fresh) nat = undefined
-      }
-      // What could not be told now may be told next time.
-      seen.then(({ kind, facts }) => {
-        if (nat === fresh) known = kind
-        if (facts.mappings === 0) forget()
-      }, forget)
-    }
-    return { ...(await abortable(nat.seen, signal)), places }
-  }
 
   /**
    * Both tell their kinds and decide; what has to agree is compared with what the relay says.
@@ -162,7 +135,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       signal.throwIfAborted()
       throw new HardPunchError('no-relay', { cause })
     })
-    const seeing = seeOwnNat(relay, signal)
+    const seeing = ownNat.see(relay, signal)
     for (const each of [consenting, seeing]) each.catch(() => undefined)
     negotiation.onEnd(() => void consenting.then(({ end }) => end()).catch(() => undefined))
     if (asks !== null) await talk.say({ type: 'hello', token: own, role: asks })
@@ -317,7 +290,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
   function onIdentify({ detail }: CustomEvent<IdentifyResult>): void {
     if (!detail.connection.direct || !detail.protocols.includes(REFLECTOR_PROTOCOL)) return
     clearTimeout(looking)
-    const look = (): void => void seeOwnNat(undefined, stopping.signal).catch(() => undefined)
+    const look = (): void => void ownNat.see(undefined, stopping.signal).catch(() => undefined)
     looking = setTimeout(look, LOOK_AFTER_MS)
     looking.unref()
   }
@@ -351,17 +324,17 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     punch: ({ connection, role, signal }) => tracked(ask(connection, role, signal)),
     async detect(signal) {
       try {
-        return (await seeOwnNat(undefined, signal)).kind
+        return (await ownNat.see(undefined, signal)).kind
       } catch (error) {
         if (error instanceof HardPunchError && error.reason === 'no-reflector') return null
         throw error
       }
     },
-    isHard: () => known !== undefined && isSymmetric(known),
-    networkChanged() {
-      nat = undefined
-      known = undefined
-    }
+    isHard() {
+      const kind = ownNat.known()
+      return kind !== undefined && isSymmetric(kind)
+    },
+    networkChanged: ownNat.forget
   }
 }
 
@@ -385,19 +358,6 @@ function reasonOf(error: unknown, signal: AbortSignal): HardPunchReason {
   if (error instanceof HardPunchError) return error.reason
   if (signal.aborted) return (signal.reason as Error)?.name === 'TimeoutError' ? 'timeout' : 'aborted'
   return 'system'
-}
-
-/** What `work` gives, or the signal's reason; the work goes on. */
-async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }
 
 /** The same promise for everybody who asks. */

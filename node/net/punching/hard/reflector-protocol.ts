@@ -16,6 +16,7 @@ import { z } from 'zod'
 import { frameReader, sendHeader } from '../../frames.ts'
 import { deadline } from '../../timings.ts'
 import { TOKEN_BYTES } from './datagrams.ts'
+import { FIRST_PORT, LAST_PORT } from './ports.ts'
 import type { Reflector } from './reflector.ts'
 
 export const REFLECTOR_PROTOCOL = '/warren/reflector/1.0.0'
@@ -24,7 +25,7 @@ const MAX_PEER_CHARS = 128
 const MAX_PORTS = 4
 const MAX_HOSTS = 4
 const MAX_CODE_CHARS = 40
-const port = z.int().min(1).max(65_535)
+const port = z.int().min(FIRST_PORT).max(LAST_PORT)
 const peer = z.string().min(1).max(MAX_PEER_CHARS)
 
 const question = z.discriminatedUnion('ask', [
