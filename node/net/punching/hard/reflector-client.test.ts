@@ -11,7 +11,7 @@ import { eventually } from '../../testing.ts'
 import type { ReflectorPlace } from './observe.ts'
 import { createOwnNat, SILENCE_MS } from './own-nat.ts'
 import { createReflectorClient, usableHosts } from './reflector-client.ts'
-import { REFLECTOR_PROTOCOL } from './reflector-protocol.ts'
+import { REFLECTOR_PROTOCOL, serveReflector } from './reflector-protocol.ts'
 import { bindUdp, closeUdp } from './sockets.ts'
 
 const HOST = '127.0.0.1'
@@ -122,6 +122,30 @@ describe('asking relays for their reflectors', function () {
       '11.0.0.2'
     ])
     assert.deepEqual(usableHosts(['10.0.0.1'], '11.0.0.1'), [])
+  })
+
+  it('who permits many evicts its own permits and nobody else’s', async () => {
+    const relay = await open()
+    const serving = await serveReflector({ libp2p: relay, reflector: null })
+    const [greedy, modest, friend] = [await open(), await open(), await open()]
+    for (const node of [greedy, modest, friend]) await meet(node, relay)
+    const [from, quiet, to] = [greedy, modest, friend].map(node => createReflectorClient(node, { isRelay: () => true }))
+    const relayId = String(relay.peerId)
+    const permit = async (client: typeof from, peerId: string) => (await client!.consent(relayId, peerId, signal)).end()
+    await permit(quiet, String(friend.peerId))
+    await permit(from, String(friend.peerId))
+    const sees = async (node: Libp2p) => {
+      const consent = await to!.consent(relayId, String(node.peerId), signal)
+      return await consent.address().finally(consent.end)
+    }
+    assert.deepEqual([await sees(greedy), await sees(modest)], [HOST, HOST])
+    for (let nth = 0; nth < 32; nth++) await permit(from, `peer ${nth}`)
+    assert.deepEqual([await sees(greedy), await sees(modest)], [null, HOST])
+    // Those of the greedy one, that of the modest one, and two of the friend.
+    assert.equal(serving.permits(), 32 + 1 + 2)
+    await permit(from, String(friend.peerId))
+    assert.equal(await sees(greedy), HOST)
+    await serving.stop()
   })
 
   it('after silence nobody is asked again for a while, but after the network changed', async () => {
