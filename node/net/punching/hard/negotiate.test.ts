@@ -213,7 +213,34 @@ describe('a hard punch between two peers', function () {
     assert.equal(await tried(dialler, dialler.node.getConnections(relay.peerId)[0]!), 'no-relay')
   })
 
-  it('one at a time: while a peer is silent in the middle another is answered busy, and the place comes free', async () => {
+  it('caps for all peers and for one address hold, whoever comes', async () => {
+    for (const cap of [{ perHour: 1 }, { perHostPerHour: 1 }]) {
+      const listener = await peer('symmetric', { limits: { ...DEFAULT_HARD_PUNCH_LIMITS, ...cap } }, true)
+      const [one, other] = [await peer('cone'), await peer('cone')]
+      const [out] = await meet(one, listener)
+      await one.hard.punch({ connection: out, role: 'responder', signal })
+      await eventually(() => listener.outcomes.length > 0, 'the first ended')
+      assert.notEqual(listener.outcomes[0]?.result, 'too-often')
+      const [otherOut] = await meet(other, listener)
+      assert.equal(await other.hard.punch({ connection: otherOut, role: 'responder', signal }), null)
+      await eventually(() => listener.outcomes.at(-1)?.peerId === String(other.node.peerId), 'the second ended')
+      assert.deepEqual([listener.outcomes.at(-1)?.result, listener.outcomes.at(-1)?.packets], ['too-often', 0])
+    }
+  })
+
+  it('our own questions to one peer are counted too', async () => {
+    const listener = await peer('cone', {}, true)
+    const dialler = await peer('cone')
+    const [out] = await meet(dialler, listener)
+    const results = new Set<string | undefined>()
+    for (let n = 0; n < 40 && !results.has('too-often'); n++) {
+      await dialler.hard.punch({ connection: out, role: 'responder', signal })
+      results.add(dialler.outcomes.at(-1)?.result)
+    }
+    assert.ok(results.has('too-often'))
+  })
+
+  it('one at a time: only who told its kind has the place, another is answered busy, and the place comes free', async () => {
     const listener = await peer('cone', { limits: { ...DEFAULT_HARD_PUNCH_LIMITS, deadlineMs: 3000 } }, true)
     const [silent, other] = [await peer('cone', { enabled: false }), await peer('cone')]
     const patient = await peer('cone', { busyRetries: 20 })
@@ -224,13 +251,19 @@ describe('a hard punch between two peers', function () {
     await sendHeader(stream, { type: 'hello', token: '00'.repeat(16), role: 'responder' }, FRAME)
     assert.equal((await reader.header(FRAME)).type, 'hello')
     assert.equal(await other.hard.punch({ connection: out, role: 'responder', signal }), null)
-    assert.equal(other.outcomes[0]?.result, 'peer-busy')
+    assert.equal(other.outcomes[0]?.result, 'both-cone')
+    const mapping = 'address-and-port-dependent'
+    const kind = { mapping, allocation: 'sequential', filtering: mapping }
+    await sendHeader(stream, { type: 'kind', kind, host: HOST }, FRAME)
+    assert.equal((await reader.header(FRAME)).type, 'kind')
+    assert.equal(await other.hard.punch({ connection: out, role: 'responder', signal }), null)
+    assert.equal(other.outcomes[1]?.result, 'peer-busy')
     const [waiting] = await meet(patient, listener)
     assert.equal(await patient.hard.punch({ connection: waiting, role: 'responder', signal }), null)
     assert.deepEqual([patient.outcomes[0]?.result, patient.outcomes.at(-1)?.result], ['peer-busy', 'both-cone'])
     await eventually(() => listener.outcomes.some(({ result }) => result === 'timeout'), 'the silent one is given up')
     assert.equal(await other.hard.punch({ connection: out, role: 'responder', signal }), null)
-    assert.equal(other.outcomes[1]?.result, 'both-cone')
+    assert.equal(other.outcomes[2]?.result, 'both-cone')
     reader.release()
     stream.abort(new Error('the test is over'))
   })

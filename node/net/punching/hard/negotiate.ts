@@ -14,10 +14,10 @@ import type { AdoptingTransport } from '../punch.types.ts'
 import { coneSide } from './cone-side.ts'
 import { decide, type HardMethod, isSymmetric } from './decide.ts'
 import { DEFAULT_HARD_PUNCH_LIMITS, type HardPunchLimits, withinCeilings } from './hard-limits.ts'
-import { createLedger, type LedgerPlace } from './ledger.ts'
+import { createLedger, type LedgerPlace, type LedgerRefusal } from './ledger.ts'
 import type { Met } from './meet.ts'
 import { HARD_PUNCH_PROTOCOL } from './messages.ts'
-import { endpointsOf, type NatSeen, type ReflectorPlace } from './observe.ts'
+import { endpointsOf, type NatSeen } from './observe.ts'
 import { createOwnNat } from './own-nat.ts'
 import { decodePunch, PUNCH_TOKEN_BYTES } from './packets.ts'
 import { HardPunchError, type HardPunchReason } from './reasons.ts'
@@ -104,6 +104,8 @@ interface Negotiation {
   relay: string
   talk: Talk
   /** @throws HardPunchError when another attempt is under way */
+  refuseIfBusy: () => void
+  /** @throws HardPunchError when another attempt is under way */
   takePlace: () => LedgerPlace
   signal: AbortSignal
   outcome: HardPunchOutcome
@@ -115,7 +117,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
   const { libp2p, transport, isRelay, enabled = true, busyRetries = 0, onOutcome = () => undefined } = init
   const mayProbe = init.mayProbe ?? (host => isPrivateIp(host) === false)
   const limits = withinCeilings(init.limits ?? DEFAULT_HARD_PUNCH_LIMITS)
-  const ledger = createLedger({ perPairPerHour: limits.perPairPerHour })
+  const ledger = createLedger(limits)
   const client = createReflectorClient(libp2p, { isRelay })
   const stopping = new AbortController()
   const ownNat = createOwnNat({ places: client.places, signal: stopping.signal })
@@ -139,40 +141,55 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     for (const each of [consenting, seeing]) each.catch(() => undefined)
     negotiation.onEnd(() => void consenting.then(({ end }) => end()).catch(() => undefined))
     if (asks !== null) await talk.say({ type: 'hello', token: own, role: asks })
-    const tellKind = async (): Promise<NatSeen & { places: readonly ReflectorPlace[] }> => {
-      const [seen] = await Promise.all([seeing, consenting])
-      await talk.say({ type: 'kind', kind: seen.kind, host: seen.facts.hosts[0] ?? null })
-      return seen
+    const ready = Promise.all([seeing, consenting]).then(([seen]) => seen)
+    const sayKind = async (): Promise<void> => {
+      const { kind, facts } = await ready
+      await talk.say({ type: 'kind', kind, host: facts.hosts[0] ?? null })
     }
     // Whoever asks tells its kind at once, not to wait for the answer; whoever is asked first hears who asks.
-    const told = asks === null ? undefined : tellKind()
-    told?.catch(() => undefined)
+    const told = asks === null ? undefined : sayKind()
+    for (const each of [ready, told]) each?.catch(() => undefined)
     const hello = await talk.hear('hello')
     const role = opposite(hello.role)
     if (asks !== null && asks !== role) throw new HardPunchError('protocol')
-    const place = takePlace()
-    if (asks === null) await talk.say({ type: 'hello', token: own, role })
+    if (asks === null) {
+      negotiation.refuseIfBusy()
+      await talk.say({ type: 'hello', token: own, role })
+    }
 
-    const { kind, facts, places } = await (told ?? tellKind())
     const other = await talk.hear('kind')
+    const { kind, facts, places } = await ready
+    await told
     const decision = decide(kind, other.kind)
     outcome.method = decision.method
-    if ('reason' in decision) throw new HardPunchError(decision.reason)
+    if ('reason' in decision) {
+      if (asks === null) await sayKind()
+      throw new HardPunchError(decision.reason)
+    }
     outcome.side = decision.symmetric === 'own' ? 'symmetric' : 'cone'
+    // Not before the peer told its kind: one that says nothing would keep all others from it.
+    const place = takePlace()
+    const networks = `${facts.hosts[0]} ${other.host}`
+    refuse(place.refusal(networks, other.host ?? ''))
+    if (asks === null) await sayKind()
 
     const { address } = await consenting
-    const host = onlyOnce(async () => {
+    const observed = onlyOnce(async () => {
       const seen = await address()
       if (seen === null) throw new HardPunchError('address-unknown')
       if (seen !== other.host) throw new HardPunchError('address-differs')
       if (!mayProbe(seen)) throw new HardPunchError('private-address')
       return seen
     })
-    const countAgain = (): void => {
-      const refused = place.count(`${facts.hosts[0]} ${other.host}`)
-      if (refused !== null) throw new HardPunchError(refused)
+    let isCounted = false
+    // Counted when it is about to send: by then both have taken their places.
+    const host = async (): Promise<string> => {
+      const seen = await observed()
+      if (!isCounted) refuse(place.count(networks, seen))
+      isCounted = true
+      return seen
     }
-    countAgain()
+    const countAgain = async (): Promise<void> => refuse(place.count(networks, await host()))
     const tokens = role === 'initiator' ? [own, hello.token] : [hello.token, own]
     const token = createHash('sha256').update(tokens.join(' ')).digest().subarray(0, PUNCH_TOKEN_BYTES)
     const spent = (packets: number): void => {
@@ -214,6 +231,10 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     }
   }
 
+  function refuseIfBusy(): void {
+    refuse(ledger.isTaken() ? 'busy' : null)
+  }
+
   /** One negotiation to its end, and what came of it. Never rejects. */
   async function run(options: {
     connection: Connection
@@ -221,7 +242,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     signal: AbortSignal
     stream: Stream | ((signal: AbortSignal) => Promise<Stream>)
   }): Promise<{ direct: Connection | null; result: HardPunchOutcome['result'] }> {
-    const { connection, asks } = options
+    const { connection, asks, stream } = options
     const peerId = String(connection.remotePeer)
     const startedAtMs = performance.now()
     const outcome: HardPunchOutcome = {
@@ -243,22 +264,24 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       return place
     }
     const ends: Array<() => void> = [() => place?.end()]
+    const opened = async () => (typeof stream === 'function' ? await stream(signal) : stream)
     let direct: Connection | null = null
     try {
+      const talking = { signal, idleTimeoutMs: STEP_TIMEOUT_MS }
+      // Whoever asks us is told why not.
+      if (typeof stream !== 'function') talk = createTalk(stream, talking)
       const relay = relayOf(connection.remoteAddr)
       if (!enabled) throw new HardPunchError('switched-off')
       if (relay === null || connection.direct) throw new HardPunchError('no-relay')
-      if (asks !== null) takePlace()
-      const stream = typeof options.stream === 'function' ? await options.stream(signal) : options.stream
-      talk = createTalk(stream, { signal, idleTimeoutMs: STEP_TIMEOUT_MS })
-      const refused = asks === null ? ledger.asked(peerId) : null
-      if (refused !== null) throw new HardPunchError(refused)
-      direct = await attempt({ peerId, asks, relay, talk, takePlace, signal, outcome, onEnd: end => ends.push(end) })
+      if (asks !== null) refuseIfBusy()
+      refuse(ledger.asked(peerId))
+      talk ??= createTalk(await opened(), talking)
+      const onEnd = (end: () => void): void => void ends.push(end)
+      direct = await attempt({ peerId, asks, relay, talk, refuseIfBusy, takePlace, signal, outcome, onEnd })
       outcome.result = 'direct'
     } catch (error) {
       outcome.result = reasonOf(error, signal)
       outcome.cause = error
-      if (talk === undefined && typeof options.stream !== 'function') options.stream.abort(error as Error)
     }
     // The next attempt may begin while this one says good-bye.
     for (const end of ends) end()
@@ -340,6 +363,10 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
 
 function opposite(role: HardPunchRole): HardPunchRole {
   return role === 'initiator' ? 'responder' : 'initiator'
+}
+
+function refuse(refusal: LedgerRefusal | null): void {
+  if (refusal !== null) throw new HardPunchError(refusal)
 }
 
 function opening(connection: Connection): (signal: AbortSignal) => Promise<Stream> {

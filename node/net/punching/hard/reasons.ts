@@ -37,7 +37,7 @@ export type HardPunchReason =
   | 'system'
 
 const ADVICE: Partial<Record<HardPunchReason, string>> = {
-  'too-often': 'wait an hour, or raise P2P_HARD_PUNCH_PER_PAIR_PER_HOUR',
+  'too-often': 'wait an hour, or raise P2P_HARD_PUNCH_PER_PAIR_PER_HOUR, _PER_HOST_PER_HOUR or _PER_HOUR',
   'switched-off': 'set P2P_HARD_PUNCH=true to try',
   'no-reflector': 'give the relay P2P_REFLECTOR_PORTS',
   'no-relay': 'connect to the peer’s relay first',
