@@ -213,6 +213,21 @@ describe('a hard punch between two peers', function () {
     assert.equal(await tried(dialler, dialler.node.getConnections(relay.peerId)[0]!), 'no-relay')
   })
 
+  it('a relay that is none of its own configuration is not believed, by who asks nor by who is asked', async () => {
+    const strange: Partial<HardPunchInit> = { isRelay: peerId => peerId !== String(relay.peerId) }
+    const listener = await peer('symmetric', strange, true)
+    const [dialler, wary] = [await peer('cone'), await peer('cone', strange)]
+    const [out] = await meet(dialler, listener)
+    assert.equal(await dialler.hard.punch({ connection: out, role: 'responder', signal }), null)
+    assert.equal(dialler.outcomes[0]?.result, 'peer-refused')
+    await eventually(() => listener.outcomes.length === 1, 'the other side ended')
+    assert.deepEqual([listener.outcomes[0]?.result, listener.outcomes[0]?.packets], ['no-relay', 0])
+    const [wayOut] = await meet(wary, listener)
+    assert.equal(await wary.hard.punch({ connection: wayOut, role: 'responder', signal }), null)
+    assert.equal(wary.outcomes[0]?.result, 'no-relay')
+    assert.equal(listener.outcomes.length, 1)
+  })
+
   it('caps for all peers and for one address hold, whoever comes', async () => {
     for (const cap of [{ perHour: 1 }, { perHostPerHour: 1 }]) {
       const listener = await peer('symmetric', { limits: { ...DEFAULT_HARD_PUNCH_LIMITS, ...cap } }, true)

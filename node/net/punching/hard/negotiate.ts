@@ -2,8 +2,8 @@
  * The hard punch: two peers on a relayed connection, one of them behind a symmetric NAT, meet over UDP and hand the pair
  * of sockets to QUIC. An extension of our own, tried where DCUtR cannot succeed.
  *
- * Nothing leaves for an address but the one the common relay observed of the peer, after both sides agreed, never for
- * private ones, and within the caps of hard-limits.ts.
+ * Nothing leaves for an address but the one that a relay of both sides' configuration observed of the peer, after both
+ * agreed, never for private ones, and within the caps of hard-limits.ts.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import type { Connection, IdentifyResult, Libp2p, Stream } from '@libp2p/interface'
@@ -54,7 +54,10 @@ export interface HardPunchInit {
   >
   /** What the met sockets are handed to. */
   transport: AdoptingTransport
-  /** Whether a peer is one of the relays that were configured here. Only their reflectors are asked. */
+  /**
+   * Whether a peer is one of the relays that were configured here. Only these are believed where they see a peer, and only
+   * their reflectors are asked: anybody can pass for the relay of a circuit that it makes up.
+   */
   isRelay: (peerId: string) => boolean
   /** `P2P_HARD_PUNCH`. Default true. */
   enabled?: boolean
@@ -272,7 +275,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       if (typeof stream !== 'function') talk = createTalk(stream, talking)
       const relay = relayOf(connection.remoteAddr)
       if (!enabled) throw new HardPunchError('switched-off')
-      if (relay === null || connection.direct) throw new HardPunchError('no-relay')
+      if (relay === null || connection.direct || !isRelay(relay)) throw new HardPunchError('no-relay')
       if (asks !== null) refuseIfBusy()
       refuse(ledger.asked(peerId))
       talk ??= createTalk(await opened(), talking)
