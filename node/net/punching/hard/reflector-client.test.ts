@@ -6,11 +6,15 @@ import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
+import { ephemeralIdentity } from '../../../identity.ts'
+import { silentLog } from '../../../log.ts'
 import { frameReader, sendHeader } from '../../frames.ts'
+import { createNetworkNode } from '../../libp2p.ts'
+import { GENEROUS_LIMITS } from '../../limits.ts'
 import { eventually } from '../../testing.ts'
 import type { ReflectorPlace } from './observe.ts'
 import { createOwnNat, SILENCE_MS } from './own-nat.ts'
-import { createReflectorClient, usableHosts } from './reflector-client.ts'
+import { createReflectorClient, ofFirstRelays, usableHosts } from './reflector-client.ts'
 import { REFLECTOR_PROTOCOL, serveReflector } from './reflector-protocol.ts'
 import { bindUdp, closeUdp } from './sockets.ts'
 
@@ -108,6 +112,35 @@ describe('asking relays for their reflectors', function () {
     const own = await open()
     for (let nth = 0; nth < 5; nth++) await meet(own, (await speaker(REPLY)).node)
     assert.equal((await createReflectorClient(own, { isRelay: () => true }).places({ signal })).length, 4)
+  })
+
+  it('of four relays each counts once, however many addresses it has', () => {
+    const answers = [[], ['a1', 'a2'], ['b1'], [], ['c1', 'c2'], ['d1', 'd2'], ['e1']]
+    assert.deepEqual(ofFirstRelays(answers), ['a1', 'a2', 'b1', 'c1', 'c2', 'd1', 'd2'])
+  })
+
+  it('a node asks its relays and first peers, and no other that it is connected to', async () => {
+    const [relay, first, strange] = [await speaker(REPLY), await speaker(REPLY), await speaker(REPLY)]
+    const addressOf = ({ node }: { node: Libp2p }): string => String(node.getMultiaddrs()[0])
+    const node = await createNetworkNode({
+      role: 'node',
+      identity: await ephemeralIdentity(),
+      listen: [`/ip4/${HOST}/udp/0/quic-v1`],
+      relays: [addressOf(relay)],
+      bootstrap: [addressOf(first)],
+      enableDht: false,
+      limits: GENEROUS_LIMITS,
+      log: silentLog()
+    })
+    await node.start()
+    try {
+      for (const each of [relay, first, strange]) await meet(node.libp2p, each.node)
+      await node.hardPunch!.detect(signal)
+      assert.ok(relay.asked() > 0 && first.asked() > 0)
+      assert.equal(strange.asked(), 0)
+    } finally {
+      await node.stop()
+    }
   })
 
   it('of the names it takes that which it reached, and two public ones of a public relay at most', () => {

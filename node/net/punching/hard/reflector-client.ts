@@ -58,6 +58,14 @@ export function usableHosts(named: readonly string[], remote: string): string[] 
     .slice(0, MAX_PLACES_PER_RELAY)
 }
 
+/** The places of the first relays that have any, by relay: one with two addresses takes no other relay's part. */
+export function ofFirstRelays<P>(byRelay: readonly P[][]): P[] {
+  return byRelay
+    .filter(places => places.length > 0)
+    .slice(0, MAX_RELAYS)
+    .flat()
+}
+
 /**
  * @param options.isRelay whether a peer is one of the relays that were configured here: any other could claim the protocol
  * and name targets for our datagrams
@@ -108,10 +116,7 @@ export function createReflectorClient(
       const relays = [...byRelay].sort(([a], [b]) => Number(b === first) - Number(a === first))
       const asked = await Promise.allSettled(relays.map(([, connection]) => placesOf(connection, signal)))
       signal.throwIfAborted()
-      return asked
-        .flatMap(answer => (answer.status === 'fulfilled' && answer.value.length > 0 ? [answer.value] : []))
-        .slice(0, MAX_RELAYS)
-        .flat()
+      return ofFirstRelays(asked.map(answer => (answer.status === 'fulfilled' ? answer.value : [])))
     },
     async consent(relay, peerId, signal) {
       const talk = await talkToRelay(to(relay), signal)
