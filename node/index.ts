@@ -74,7 +74,12 @@ export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protoco
 export { createPunchCounters } from './net/punching/counters.ts'
 export { dcutr } from './net/punching/dcutr.ts'
 export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'
-export { type HardPunchConfig, readHardPunch } from './net/punching/hard/hard-limits.ts'
+export {
+  GENEROUS_HARD_PUNCH_LIMITS,
+  generousHardPunchEnvironment,
+  type HardPunchConfig,
+  readHardPunch
+} from './net/punching/hard/hard-limits.ts'
 export {
   createHardPunch,
   type HardPunch,

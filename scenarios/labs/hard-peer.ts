@@ -14,7 +14,7 @@ import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type Libp2p } from 'libp2p'
-import { createHardPunch, type HardPunchOutcome, punchingQuic } from '../../node/index.ts'
+import { createHardPunch, GENEROUS_HARD_PUNCH_LIMITS, type HardPunchOutcome, punchingQuic } from '../../node/index.ts'
 
 export interface HardPeerConfig {
   seed: string
@@ -76,6 +76,8 @@ async function round(config: HardPeerConfig, run: number): Promise<HardPeerRound
   const hard = createHardPunch({
     libp2p: node,
     transport: quic.transport!,
+    isRelay: peerId => relays.some(each => each.endsWith(`/p2p/${peerId}`)),
+    limits: GENEROUS_HARD_PUNCH_LIMITS,
     onOutcome: outcome => ended.resolve(outcome)
   })
   // From before the reservation on: whoever comes in while the second relay is dialled is not missed.
