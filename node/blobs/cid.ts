@@ -107,6 +107,11 @@ export function cidOfDigest(digest: Uint8Array): string {
   return CID.createV1(DAG_PB, createDigest(SHA2_256, digest)).toString()
 }
 
+/** The SHA-256 of the root block that a CID in canonical text form names. */
+export function digestOfCid(cid: string): Uint8Array {
+  return CID.parse(cid).multihash.digest
+}
+
 /** The CID of a whole stream, in its canonical text form. */
 export async function cidOf(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<string> {
   const hasher = new CidHasher()
