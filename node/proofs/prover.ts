@@ -120,9 +120,9 @@ export function createProver({ store, identity, nodeId, saved, now = Date.now }:
     const cid = parseCid(request.cid)
     const challenge = challengeOf(request, cid)
     const queue = queues[request.mode === 'leaves' ? 'leaves' : 'whole']
-    if (queue.size >= PROOFS_WAITING_MAX) throw new BusyError('proofs')
     const blob = await store.open(cid)
     if (blob === null) throw new BlobNotFoundError(cid)
+    if (queue.size >= PROOFS_WAITING_MAX) throw new BusyError('proofs')
     const single = request.mode !== 'hour'
     if (single) used.take(challenge)
     const undelivered = () => {
