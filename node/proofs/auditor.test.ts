@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openStore } from '../blobs/store.ts'
@@ -10,6 +10,7 @@ import { ephemeralIdentity, type Identity } from '../identity.ts'
 import { silentLog } from '../log.ts'
 import { PROTOCOLS } from '../net/protocols.ts'
 import { eventually, memoryHandlers, startPeer, startRelay, type TestPeer } from '../net/testing.ts'
+import { startNodes, type TestNode } from '../testing.ts'
 import { AUDIT_ATTEMPTS, type AuditOptions, createAuditor, type Verdict } from './auditor.ts'
 import { createProver, type ProofAnswer, type Prover } from './prover.ts'
 import { createSavedProofs } from './saved.ts'
@@ -283,5 +284,36 @@ describe('the auditor', function () {
       await assert.rejects(asked, { code: 'PROTOCOL_VIOLATION' }, JSON.stringify(request))
     }
     assert.equal(PROTOCOLS.proof, '/bytecave/proof/1.0.0')
+  })
+
+  it('meets a challenge that was used already with a code of its own', async () => {
+    const request: ProofRequest = { cid, mode: 'whole', challenge: newChallenge() }
+    const ask = () => asker.network.proof(identity.peerId, request, { signal: AbortSignal.timeout(5000) })
+    await (await ask()).close()
+    await assert.rejects(ask(), { code: 'CHALLENGE_REPLAYED', status: 409 })
+  })
+})
+
+describe('an audit of a whole node', function () {
+  this.timeout(60_000)
+
+  it('passes while the blob is on its disk and fails once it was tampered with there', async () => {
+    await using peers = await startNodes(2, { REPLICATION_FACTOR: '1', REPLICATION_QUORUM: '1' })
+    const [holder, other] = peers as unknown as [TestNode, TestNode]
+    await eventually(() => other.node.network.connections().length > 0, 'connected')
+    const content = randomBytes(5 * MIB)
+    async function* source() {
+      yield content
+    }
+    const { cid } = await holder.node.blobs.put(source(), {})
+    const { audit } = createAuditor({ ask: other.node.network.proof })
+    const peerId = holder.node.peerId
+    assert.deepEqual(await audit(peerId, cid, { nodeId: holder.node.nodeId }), { verdict: 'pass' })
+    await truncate(join(holder.dataDir, 'blobs', cid, 'data'), MIB)
+    const damaged = await audit(peerId, cid)
+    assert.deepEqual([damaged.verdict, 'reason' in damaged && damaged.reason], ['fail', 'DAMAGED'])
+    const gone = await audit(peerId, cid)
+    assert.deepEqual([gone.verdict, 'reason' in gone && gone.reason], ['fail', 'NOT_HELD'])
+    assert.equal((await holder.node.prover.statistics()).generated.leaves, 1)
   })
 })
