@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { BlobCorruptError } from '../errors.ts'
 import { silentLog } from '../log.ts'
 import { cidOfDigest } from './cid.ts'
-import { LEAVES_FILE, LEAVES_KEPT_ABOVE_BYTES } from './leaf-digests.ts'
+import { buildDag, dagShape } from './dag-shape.ts'
+import { keepLeafDigests, LEAVES_FILE, LEAVES_KEPT_ABOVE_BYTES, readKeptDag } from './leaf-digests.ts'
 import { openStore } from './store.ts'
 
 const MIB = 1024 * 1024
@@ -70,5 +71,18 @@ describe('leaf digests', () => {
     await truncate(join(folder, 'data'), 10)
     await assert.rejects(root(), BlobCorruptError)
     assert.equal(store.has(cid), false)
+  })
+
+  it('are held against the CID even when their seal is right', async () => {
+    const key = Buffer.alloc(32, 9)
+    const sizeBytes = LEAVES_KEPT_ABOVE_BYTES + 1
+    const digests = Array.from({ length: 17 }, () => randomBytes(32))
+    const cid = cidOfDigest(buildDag(dagShape(sizeBytes), Buffer.concat(digests)).root)
+    const place = { folder: dataDir, cid, sizeBytes, key }
+    await keepLeafDigests(place, digests)
+    assert.equal((await readKeptDag(place))?.shape.sizeBytes, sizeBytes)
+    await rm(join(dataDir, LEAVES_FILE))
+    await keepLeafDigests(place, digests.toReversed())
+    assert.equal(await readKeptDag(place), null)
   })
 })
