@@ -53,7 +53,9 @@ describe('the prover', () => {
 
   it('proves a blob to whoever has a replica, and by leaves to whoever has the CID', async () => {
     const challenge = newChallenge()
+    assert.equal(prover.lastProofMs(), null)
     const whole = await prover.prove({ cid, mode: 'whole', challenge })
+    assert.equal(prover.lastProofMs(), whole.statement.timestamp)
     await verifyWhole(whole.statement, expected('whole', challenge, 0), () => [bytes])
     assert.equal(whole.payloadBytes, 0)
     const second = newChallenge()

@@ -57,6 +57,8 @@ export interface Prover {
   /** Statements made before about one blob, newest first. */
   saved: SavedProofs['of']
   statistics: () => Promise<ProofStatistics>
+  /** When the last proof was made, ms since 1970; null: none since the start. */
+  lastProofMs: () => number | null
 }
 
 export interface ProverOptions {
@@ -76,6 +78,7 @@ export function createProver({ store, identity, nodeId, saved, now = Date.now }:
   }
   const generated: Record<ProofMode, number> = { whole: 0, leaves: 0, hour: 0 }
   const refused: Record<string, number> = {}
+  let lastProofMs: number | null = null
 
   function challengeOf({ mode, challenge }: ProofRequest, cid: string): string {
     if (mode !== 'hour') return parseChallenge(challenge)
@@ -134,6 +137,7 @@ export function createProver({ store, identity, nodeId, saved, now = Date.now }:
       const ended = signal ? AbortSignal.any([signal, limit]) : limit
       const made = await queue.add(() => answer(blob, request, challenge, ended))
       generated[request.mode] += 1
+      lastProofMs = made.statement.timestamp
       await saved.add(made.statement)
       return { ...made, undelivered }
     } catch (error) {
@@ -153,6 +157,7 @@ export function createProver({ store, identity, nodeId, saved, now = Date.now }:
       }
     },
     saved: saved.of,
+    lastProofMs: () => lastProofMs,
     async statistics() {
       const sum = (of: (queue: PQueue) => number) => of(queues.whole) + of(queues.leaves)
       return {
