@@ -99,6 +99,23 @@ export type { Reachability, ReachabilityState } from './net/reachability/reachab
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
 export type { StorageNode } from './node.ts'
+export {
+  type AuditDoubt,
+  type AuditFault,
+  type AuditOptions,
+  type Auditor,
+  createAuditor,
+  type PeerProof,
+  type Verdict
+} from './proofs/auditor.ts'
+export {
+  type Expected as ExpectedProof,
+  newChallenge,
+  type ProofFault,
+  type ProofMode,
+  type ProofStatement
+} from './proofs/statement.ts'
+export { verifyLeaves, verifyWhole } from './proofs/verify.ts'
 
 /**
  * A whole storage node in this process; `node.ts` has the details. Imported on use: the HTTP framework it brings is

@@ -14,6 +14,8 @@ import { createMetrics, type Metrics } from './metrics.ts'
 import { createNetworkNode } from './net/libp2p.ts'
 import { createNetwork, type Network } from './net/network.ts'
 import { createPunchCounters } from './net/punching/counters.ts'
+import { createProver, type Prover } from './proofs/prover.ts'
+import { createSavedProofs } from './proofs/saved.ts'
 import { createStatus } from './status.ts'
 
 /** Characters of the peer id in a name that was not given. */
@@ -27,6 +29,7 @@ export interface StorageNode {
   readonly blobs: BlobService
   readonly store: BlobStore
   readonly network: Network
+  readonly prover: Prover
   readonly metrics: Metrics
   /** Own addresses with peer id. */
   addresses: () => string[]
@@ -111,6 +114,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     membersKnown: () => registry === null || registry.nodes() !== null,
     log
   })
+  const prover = createProver({ store, identity, nodeId, saved: createSavedProofs({ dataDir: config.dataDir, log }) })
   let running = false
   let port = 0
   const status = createStatus({
@@ -132,6 +136,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
   const http: Server = createHttpServer({
     blobs,
     store,
+    prover,
     maxBlobBytes: config.maxBlobBytes,
     listBlobs: config.listBlobs,
     status,
@@ -160,6 +165,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     blobs,
     store,
     network,
+    prover,
     metrics,
     addresses: network.multiaddrs,
     httpPort: () => port,
@@ -173,6 +179,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
           put: (source, options) => blobs.put(source, options),
           putReplica: blobs.putReplica,
           get: blobs.get,
+          prove: prover.prove,
           health: () => {
             const { storedBlobs, totalSizeBytes } = store.stats()
             return { status: 'healthy', storedBlobs, totalSize: totalSizeBytes }

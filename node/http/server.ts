@@ -5,6 +5,7 @@ import Koa from 'koa'
 import type { Log } from '../log.ts'
 import { addBlobRoutes, type BlobRoutesOptions } from './blob-routes.ts'
 import { answerFailures } from './failures.ts'
+import { addProofRoutes, type ProofRoutesOptions } from './proof-routes.ts'
 import { addStatusRoutes, type NodeStatus } from './status-routes.ts'
 import { continueWhenRead } from './upload.ts'
 
@@ -20,7 +21,7 @@ export const HTTP_KEEP_ALIVE_MS = 5000
 export const HTTP_SOCKET_IDLE_MS = 180_000
 export const HTTP_MAX_HEADERS = 100
 
-export interface HttpServerOptions extends BlobRoutesOptions {
+export interface HttpServerOptions extends BlobRoutesOptions, ProofRoutesOptions {
   status: NodeStatus
   log: Log
   /** Called after every answer. */
@@ -33,6 +34,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
   const app = new Koa()
   const router = new Router()
   addBlobRoutes(router, options)
+  addProofRoutes(router, options)
   addStatusRoutes(router, options.status)
   const paths = router.stack.map(layer => `${layer.methods.at(-1)} ${layer.path}`)
   router.get('/', ctx => {
