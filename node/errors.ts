@@ -172,6 +172,32 @@ export class BusyError extends WarrenError {
   }
 }
 
+/** Thrown when a challenge for a proof of storage is no challenge. */
+export class ChallengeInvalidError extends WarrenError {
+  constructor(why: string) {
+    super('CHALLENGE_INVALID', 400, `The challenge ${why}. Send 64 lower-case hex digits: 32 random bytes.`)
+  }
+}
+
+/** Thrown when a challenge was answered here before. */
+export class ChallengeReplayedError extends WarrenError {
+  constructor() {
+    super('CHALLENGE_REPLAYED', 409, 'This challenge was answered already. Draw a fresh random one for every proof.')
+  }
+}
+
+/** Thrown when a proof of storage does not hold; `reason` says where, in one word of a fixed list. */
+export class ProofInvalidError<Reason extends string = string> extends WarrenError {
+  readonly reason: Reason
+
+  constructor(reason: Reason, why: string) {
+    super('PROOF_INVALID', 422, `The proof does not hold: ${why}. Take the blob for missing there.`, {
+      details: { reason }
+    })
+    this.reason = reason
+  }
+}
+
 /** Thrown when somebody from another machine asks for the list of all blobs. */
 export class ListForbiddenError extends WarrenError {
   constructor() {

@@ -6,6 +6,7 @@ import { openStore } from './blobs/store.ts'
 import type { BlobStore } from './blobs/store.types.ts'
 import { createRegistry, type Registry } from './chain/registry.ts'
 import type { Environment, NodeConfig } from './config.ts'
+import { ContentBlockedError } from './errors.ts'
 import { loadAdminToken, requireAdmin } from './http/admin-token.ts'
 import { listen } from './http/listen.ts'
 import { createHttpServer } from './http/server.ts'
@@ -17,6 +18,8 @@ import { createMetrics, type Metrics } from './metrics.ts'
 import { createNetworkNode } from './net/libp2p.ts'
 import { createNetwork, type Network } from './net/network.ts'
 import { createPunchCounters } from './net/punching/counters.ts'
+import { createProver, type Prover } from './proofs/prover.ts'
+import { createSavedProofs } from './proofs/saved.ts'
 import { createStatus } from './status.ts'
 
 /** Characters of the peer id in a name that was not given. */
@@ -31,6 +34,7 @@ export interface StorageNode {
   readonly store: BlobStore
   readonly keeping: Keeping
   readonly network: Network
+  readonly prover: Prover
   readonly metrics: Metrics
   /** Own addresses with peer id. */
   addresses: () => string[]
@@ -132,6 +136,19 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     metrics,
     log
   })
+  // A proof by leaves carries bytes of the blob.
+  const provable: Pick<BlobStore, 'open'> = {
+    open: async cid => {
+      if (blocked.has(cid)) throw new ContentBlockedError(cid)
+      return await store.open(cid)
+    }
+  }
+  const prover = createProver({
+    store: provable,
+    identity,
+    nodeId,
+    saved: createSavedProofs({ dataDir: config.dataDir, log })
+  })
   let running = false
   let port = 0
   const status = createStatus({
@@ -154,6 +171,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
   const http: Server = createHttpServer({
     blobs,
     store,
+    prover,
     maxBlobBytes: config.maxBlobBytes,
     listBlobs: config.listBlobs,
     keeping,
@@ -186,6 +204,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     store,
     keeping,
     network,
+    prover,
     metrics,
     addresses: network.multiaddrs,
     httpPort: () => port,
@@ -199,6 +218,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
           put: (source, options) => blobs.put(source, options),
           putReplica: blobs.putReplica,
           get: blobs.get,
+          prove: prover.prove,
           health: () => {
             const { storedBlobs, totalSizeBytes } = store.stats()
             return { status: 'healthy', storedBlobs, totalSize: totalSizeBytes }

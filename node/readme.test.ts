@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { CONFIG_VARIABLES } from './config.ts'
 import { NETWORK_LIMITS } from './net/limits.ts'
+import { CEILINGS, HARD_PUNCH_LIMITS } from './net/punching/hard/hard-limits.ts'
 
 const read = (path: string) => readFile(new URL(path, import.meta.url), 'utf8')
 
@@ -29,6 +30,21 @@ describe('the READMEs of the node', () => {
     })
     assert.deepEqual(
       missing.map(({ env }) => env),
+      []
+    )
+  })
+
+  it('have every limit of hard punches with its default, ceiling and what testnets have instead', async () => {
+    const text = await read('./net/punching/hard/README.md')
+    const missing = Object.entries(HARD_PUNCH_LIMITS).filter(([name, { env, default: usual, generous }]) => {
+      const row = new RegExp(`^\\| \`${env}\` +\\| (\\d+) +\\| (\\d*) +\\| (.*)\\|$`, 'm').exec(text)
+      const [, first, ceiling, what = ''] = row ?? []
+      const inTestnets = Number(/testnets: (\d+)/.exec(what)?.[1] ?? usual)
+      const most = String((CEILINGS as Record<string, number>)[name] ?? '')
+      return Number(first) !== usual || ceiling !== most || inTestnets !== generous
+    })
+    assert.deepEqual(
+      missing.map(([, { env }]) => env),
       []
     )
   })

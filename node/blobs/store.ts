@@ -6,10 +6,12 @@
  */
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import PQueue from 'p-queue'
 import { BlobCorruptError, BlobNotFoundError, StoreFailedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { parseCid } from './cid.ts'
 import { errnoOf, FOLDER_MODE, sharedFolderSync, syncFolder } from './durable.ts'
+import { readKeptDag, rebuildDag } from './leaf-digests.ts'
 import { quarantineFolder } from './quarantine.ts'
 import { createQuota } from './quota.ts'
 import { deriveSealSecrets, openMeta, plainSize, SealBrokenError, type SealSecrets } from './seal.ts'
@@ -54,6 +56,8 @@ class DiskStore implements BlobStore {
   /** One commit, deletion or quarantine of a CID at a time. */
   readonly #turns = new Map<string, Promise<unknown>>()
   readonly #syncBlobs
+  /** Trees made from all bytes of a blob. */
+  readonly #rebuilds = new PQueue({ concurrency: 1 })
   #quarantined = 0
   #onQuarantine: (cid: string) => void = () => {}
 
@@ -123,7 +127,16 @@ class DiskStore implements BlobStore {
       }
     }
     const { sizeBytes, mimeType, createdAtMs } = meta
-    return { cid, sizeBytes, mimeType, createdAtMs, read }
+    const place = { folder: join(this.#blobs, cid), cid, sizeBytes, key }
+    const dag: OpenBlob['dag'] = async ({ signal } = {}) =>
+      (await readKeptDag(place)) ??
+      (await this.#rebuilds.add(async () => {
+        signal?.throwIfAborted()
+        // Somebody who waited before may have made it.
+        const kept = await readKeptDag(place)
+        return kept ?? (await guard(() => rebuildDag(place, read({ signal }))))
+      }))
+    return { cid, sizeBytes, mimeType, createdAtMs, read, dag }
   }
 
   async *read(cid: string, range: ReadRange = {}): AsyncGenerator<Uint8Array> {

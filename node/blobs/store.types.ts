@@ -1,5 +1,6 @@
 /** What the blob store offers. */
 import type { Log } from '../log.ts'
+import type { Dag } from './dag-shape.ts'
 import type { ReadRange } from './sealed-file.ts'
 import type { StagedBlob, StageOptions } from './stage.ts'
 
@@ -26,6 +27,12 @@ export interface StoredBlob {
 export interface OpenBlob extends BlobStat {
   /** @throws BlobCorruptError when a chunk does not have its tag; the copy is in quarantine by then */
   read: (range?: ReadRange) => AsyncGenerator<Uint8Array>
+  /**
+   * The tree of its blocks, held against the CID. Cheap for what `leaves` was kept of; else the whole blob is read,
+   * one blob at a time.
+   * @throws BlobCorruptError
+   */
+  dag: (options?: { signal?: AbortSignal | undefined }) => Promise<Dag>
 }
 
 /** Counters, kept in memory. `totalSizeBytes` and the others count blob bytes, without the seal's own. */

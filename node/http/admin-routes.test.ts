@@ -167,6 +167,10 @@ describe('operator routes', () => {
     }
     assert.equal((await fetch(`${peer.url}/retrieve/${cid}`, { method: 'HEAD' })).status, 403)
     assert.deepEqual([(await store(peer, bytes)).status, (await ask('POST', `/pin/${cid}`)).status], [403, 403])
+    const proof = JSON.stringify({ cid, challenge: randomBytes(32).toString('hex'), mode: 'leaves' })
+    const headers = { 'content-type': 'application/json' }
+    const proved = await fetch(`${peer.url}/proofs/generate`, { method: 'POST', body: proof, headers })
+    assert.equal(((await proved.json()) as { error: string }).error, 'CONTENT_BLOCKED')
     await assert.rejects(peer.node.blobs.putReplica(cid, '', (async function* () {})(), {}), {
       code: 'CONTENT_BLOCKED'
     })

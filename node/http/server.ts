@@ -9,6 +9,7 @@ import type { RequireAdmin } from './admin-token.ts'
 import { addBlobRoutes, type BlobRoutesOptions } from './blob-routes.ts'
 import { answerFailures } from './failures.ts'
 import { addPinRoutes } from './pin-routes.ts'
+import { addProofRoutes, type ProofRoutesOptions } from './proof-routes.ts'
 import { addStatusRoutes, type NodeStatus } from './status-routes.ts'
 import { continueWhenRead } from './upload.ts'
 
@@ -24,7 +25,7 @@ export const HTTP_KEEP_ALIVE_MS = 5000
 export const HTTP_SOCKET_IDLE_MS = 180_000
 export const HTTP_MAX_HEADERS = 100
 
-export interface HttpServerOptions extends BlobRoutesOptions {
+export interface HttpServerOptions extends BlobRoutesOptions, ProofRoutesOptions {
   status: NodeStatus
   keeping: Keeping
   requireAdmin: RequireAdmin
@@ -39,6 +40,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
   const app = new Koa()
   const router = new Router()
   addBlobRoutes(router, options)
+  addProofRoutes(router, options)
   addStatusRoutes(router, options.status)
   addPinRoutes(router, options)
   addAdminRoutes(router, options)

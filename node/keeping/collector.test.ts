@@ -6,10 +6,14 @@ import type { BlobService } from '../blobs/service.types.ts'
 import { flipBit, inPieces } from '../faults/testing.ts'
 import { silentLog } from '../log.ts'
 import { eventually } from '../net/testing.ts'
+import { createAuditor } from '../proofs/auditor.ts'
 import { startNodes, type TestNode } from '../testing.ts'
 import { createCollector } from './collector.ts'
 
 const settings = { REPLICATION_FACTOR: '2', REPLICATION_QUORUM: '2', GC_MAX_BLOB_AGE_DAYS: '0', GC_ENABLED: 'false' }
+
+const auditorOf = ({ network, store }: TestNode['node']) =>
+  createAuditor({ ask: network.proof, replica: async cid => (await store.open(cid))?.read() ?? null })
 
 describe('collection', function () {
   this.timeout(60_000)
@@ -79,6 +83,8 @@ describe('collection', function () {
         store: node.store,
         blobs,
         network: node.network,
+        proves: async (peerId, asked) =>
+          (await auditorOf(node).audit(peerId, asked, { mode: 'whole' })).verdict === 'pass',
         pins: node.keeping.pins,
         replicationFactor: 1,
         membersKnown: () => true,

@@ -1,8 +1,7 @@
 /** The collection: asks the owners about each candidate of the plan and deletes the copies that can be spared. */
 import { statfs } from 'node:fs/promises'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { verifyCid } from '../blobs/cid.ts'
-import type { BlobMember, BlobNetwork } from '../blobs/network.types.ts'
+import type { BlobNetwork } from '../blobs/network.types.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
 import { GcRunningError } from '../errors.ts'
@@ -24,15 +23,13 @@ export const CHECKS_MAX = 500
 const LOOKS_AT_ONCE = 200
 /** Most rows of a report's lists. */
 export const REPORT_ROWS_MAX = 1000
-/** Time one holder has to show its bytes, with GC_VERIFY_PROOFS. */
-export const PROOF_TIMEOUT_MS = 60_000
 
 export interface GcConfig extends RetentionPolicy {
   enabled: boolean
   intervalMs: number
   /** False: copies go by age and room alone, needed or not. For caches. */
   verifyReplicas: boolean
-  /** Have each holder that counts show all its bytes. */
+  /** Have each holder that counts prove all its bytes. */
   verifyProofs: boolean
 }
 
@@ -81,7 +78,9 @@ export interface CollectorOptions {
   dataDir: string
   store: BlobStore
   blobs: Pick<BlobService, 'replication'>
-  network: Pick<BlobNetwork, 'self' | 'members' | 'retrieve'>
+  network: Pick<BlobNetwork, 'self' | 'members'>
+  /** Whether a peer proves that it has all the bytes; asked with GC_VERIFY_PROOFS. */
+  proves: (peerId: string, cid: string, signal: AbortSignal) => Promise<boolean>
   pins: Pins
   replicationFactor: number
   /** Whether the owners of shards are known; nothing is collected before. */
@@ -92,7 +91,7 @@ export interface CollectorOptions {
 }
 
 export function createCollector(options: CollectorOptions): Collector {
-  const { config, dataDir, store, blobs, network, pins, replicationFactor, membersKnown, log } = options
+  const { config, dataDir, store, blobs, network, proves, pins, replicationFactor, membersKnown, log } = options
   const { freeDiskBytes = () => freeBytes(dataDir) } = options
   const stopping = new AbortController()
   const { signal } = stopping
@@ -115,21 +114,11 @@ export function createCollector(options: CollectorOptions): Collector {
     const confirmed = members.filter(({ peerId }) => peerId !== network.self && nodes.includes(peerId))
     const verdict = spareCopy(cid, self, confirmed, replicationFactor)
     if (!verdict.spare || !config.verifyProofs) return verdict.spare ? null : verdict.why
-    const shown = await Promise.all(confirmed.map(async holder => ((await showsBytes(holder, cid)) ? [holder] : [])))
-    const proven = spareCopy(cid, self, shown.flat(), replicationFactor)
-    return proven.spare ? null : `${proven.why} and showed its bytes`
-  }
-
-  async function showsBytes({ peerId }: BlobMember, cid: string): Promise<boolean> {
-    try {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(PROOF_TIMEOUT_MS)])
-      const { bytes } = await network.retrieve(peerId, cid, { signal: limit })
-      for await (const _ of verifyCid(cid, bytes)) limit.throwIfAborted()
-      return true
-    } catch (error) {
-      log.info({ cid, peerId, err: error }, 'holder did not show its bytes')
-      return false
-    }
+    const proofs = await Promise.all(
+      confirmed.map(async holder => ((await proves(holder.peerId, cid, signal)) ? [holder] : []))
+    )
+    const proven = spareCopy(cid, self, proofs.flat(), replicationFactor)
+    return proven.spare ? null : `${proven.why}, and proved its bytes`
   }
 
   async function collect(simulated: boolean): Promise<GcReport> {

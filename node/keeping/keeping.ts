@@ -1,15 +1,19 @@
 /** What keeps blobs, put together: pins, block list, collection, scrub. */
 import { parseCid } from '../blobs/cid.ts'
-import type { BlobNetwork } from '../blobs/network.types.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
 import { BlobNotFoundError, BlobPinnedError, UnderReplicatedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
+import type { Network } from '../net/network.ts'
+import { createAuditor } from '../proofs/auditor.ts'
 import type { BlockList } from './block-list.ts'
 import { type Collector, createCollector, type GcConfig } from './collector.ts'
 import { openPins, type Pins } from './pins.ts'
 import { type Scrub, startScrub } from './scrub.ts'
+
+/** Time one holder has to prove its bytes, with GC_VERIFY_PROOFS. */
+export const PROOF_TIMEOUT_MS = 60_000
 
 /** The keeping part of a node's configuration. */
 export interface KeepConfig {
@@ -38,7 +42,7 @@ export interface KeepingOptions {
   dataDir: string
   store: BlobStore
   blobs: BlobService
-  network: BlobNetwork
+  network: Network
   blocked: BlockList
   replicationFactor: number
   membersKnown: () => boolean
@@ -52,12 +56,20 @@ export async function startKeeping(options: KeepingOptions): Promise<Keeping> {
   if (config.gc.enabled && !config.gc.verifyReplicas) {
     log.warn('GC_VERIFY_REPLICAS is false: blobs go by age and room even when this is their last copy')
   }
+  const auditor = createAuditor({
+    ask: network.proof,
+    replica: async (cid, signal) => (await store.open(cid))?.read({ signal }) ?? null
+  })
   const collector = createCollector({
     config: config.gc,
     dataDir,
     store,
     blobs,
     network,
+    proves: async (peerId, cid, signal) => {
+      const timeoutMs = PROOF_TIMEOUT_MS
+      return (await auditor.audit(peerId, cid, { mode: 'whole', timeoutMs, signal })).verdict === 'pass'
+    },
     pins,
     replicationFactor,
     membersKnown,

@@ -4,9 +4,12 @@ import { CID } from 'multiformats/cid'
 import type { BlobHandlers, BlobMember, BlobNetwork } from '../blobs/network.types.ts'
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
+import type { AskProof } from '../proofs/auditor.ts'
+import type { Prover } from '../proofs/prover.ts'
 import type { AnchorState } from './anchors.ts'
 import { createAnnouncements } from './announce.ts'
 import { type Asker, createAsker, type TransferCounters, type UploadSource } from './ask.ts'
+import { createProofAsker } from './ask-proof.ts'
 import type { NetworkNode } from './libp2p.ts'
 import { type ConnectionLife, createConnectionLife, type LifeCounters, type LifeLimits } from './life/life.ts'
 import { createLiveness, type LivenessLimits } from './life/liveness.ts'
@@ -64,6 +67,8 @@ export interface HealthFacts {
 /** What `serve` takes: the blob service's handlers and the counters of the node. */
 export interface NetworkHandlers extends BlobHandlers {
   health: () => HealthFacts
+  /** Left out by roles that keep no blobs. */
+  prove?: Prover['prove']
 }
 
 export interface Network extends BlobNetwork {
@@ -84,6 +89,8 @@ export interface Network extends BlobNetwork {
   ) => Promise<{ cid: string; sizeBytes: number }>
   /** A node's own report, over /bytecave/health; the answer is remembered for `members`. */
   health: (peerId: string, options?: { signal?: AbortSignal }) => Promise<HealthReport>
+  /** Ask a peer once for a proof of storage, over /bytecave/proof; what comes back is not checked (proofs/auditor.ts). */
+  proof: AskProof
   /** Every open connection. */
   connections: () => ConnectionPath[]
   /** Relays and bootstrap peers. */
@@ -258,6 +265,7 @@ export function createNetwork(options: {
       if (report.peerId === peerId) reports.set(peerId, report)
       return report
     },
+    proof: createProofAsker(paths, timings),
     async provide(cid) {
       if (libp2p.services.dht === undefined) return
       await libp2p.contentRouting.provide(CID.parse(cid), { signal: AbortSignal.timeout(PROVIDE_TIMEOUT_MS) })
