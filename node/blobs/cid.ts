@@ -139,6 +139,15 @@ export function parseCid(text: string): string {
   return cid.toV1().toString()
 }
 
+/** Whether a text is a CID in canonical form. */
+export function isCid(text: string): boolean {
+  try {
+    return parseCid(text) === text
+  } catch {
+    return false
+  }
+}
+
 /**
  * Pass bytes on and compare their CID at the end. The last piece is held back until the CID is known, so a reader
  * never gets the whole of wrong bytes.

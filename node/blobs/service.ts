@@ -1,4 +1,7 @@
-/** Blobs as the whole node offers them: this disk, the other owners of the shard, and repair between them. */
+/**
+ * Blobs as the whole node offers them: this disk, the other owners of the shard, and repair between them. Past 300 lines:
+ * storing and reading share the rules of who is asked and what is refused, and those are best read in one place.
+ */
 import PQueue from 'p-queue'
 import {
   BlobCorruptError,
@@ -12,6 +15,7 @@ import {
   StoppedError
 } from '../errors.ts'
 import { CidHasher, parseCid } from './cid.ts'
+import { createHealer } from './heal.ts'
 import type { RemoteRead } from './network.types.ts'
 import { placementOrder } from './placement.ts'
 import { startRepair } from './repair.ts'
@@ -37,8 +41,6 @@ export const STATUS_TIMEOUT_MS = 5000
 export const PROVIDE_QUEUE_MAX = 1000
 /** Owners that a foreign blob is offered to. */
 export const FORWARD_OWNERS_MAX = 6
-/** Most damaged blobs remembered for another try at a good copy. */
-export const UNHEALED_MAX = 4096
 
 const MIB = 1024 * 1024
 
@@ -52,8 +54,8 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   const replicator = createReplicator({ store, network, timeoutMs, log, signal: stopped })
   const announcements = new PQueue({ concurrency: 2 })
   const background = new Set<Promise<unknown>>()
-  const healing = new Map<string, Promise<void>>()
-  const unhealed = new Set<string>()
+  const healer = createHealer({ store, remote, maxBlobBytes, log, signal: stopped })
+  const { heal } = healer
 
   const isMember = (peerId: string | undefined): boolean =>
     peerId !== undefined && network.members().some(member => member.peerId === peerId)
@@ -84,7 +86,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   async function mend(cid: string): Promise<boolean> {
     if (isBlocked(cid)) return true
     // A copy that was lost here and could not be replaced at once.
-    if (unhealed.has(cid)) await heal(cid)
+    if (healer.isLost(cid)) await heal(cid)
     const blob = await store.stat(cid)
     if (!blob) return true
     const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
@@ -107,26 +109,8 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       .join()
   const repair = startRepair({ mend, list: () => store.list(), membership, log, signal: stopped })
 
-  /** Fetch a good copy of a blob that was damaged here: verified whole, then kept. One at a time for each CID. */
-  function heal(cid: string): Promise<void> {
-    const running = healing.get(cid)
-    if (running) return running
-    const work = (async () => {
-      if (store.has(cid)) {
-        unhealed.delete(cid)
-        return
-      }
-      const { bytes, sizeBytes, mimeType } = await remote.open(cid, { offset: 0, signal: stopped })
-      const stage = { maxBytes: maxBlobBytes, sizeHint: sizeBytes, mimeType, expectedCid: cid, signal: stopped }
-      await (await store.stage(bytes, stage)).commit()
-      const damaged = unhealed.delete(cid)
-      log.info({ cid }, damaged ? 'damaged blob replaced by a good copy' : 'blob fetched')
-    })().finally(() => healing.delete(cid))
-    healing.set(cid, work)
-    return work
-  }
   store.onQuarantine(cid => {
-    if (unhealed.size < UNHEALED_MAX) unhealed.add(cid)
+    healer.lost(cid)
     if (!stopped.aborted) inBackground(heal(cid).finally(() => repair.enqueue(cid)))
   })
 
@@ -325,7 +309,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       return repair.waiting
     },
     get unhealed() {
-      return unhealed.size
+      return healer.count
     },
     stop: async () => {
       stopping.abort(new StoppedError())

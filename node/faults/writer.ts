@@ -20,8 +20,12 @@ const WRITERS = 4
 /** Acknowledged blobs beyond this number are deleted again, so that a long run stays small. */
 const KEPT_MAX = 60
 const PIN_EVERY = 5
-const SIZE_MAX = 700_000
-const SMALL_MAX = 5000
+/** Sizes, and how often each comes: small ones, some of several chunks, a few that have a file of leaf digests too. */
+const SIZES = [
+  { maxBytes: 5000, times: 30 },
+  { maxBytes: 700_000, times: 10 },
+  { maxBytes: 6_000_000, times: 1 }
+]
 
 const say = (line: string) => writeSync(1, `${line}\n`)
 const open = (dataDir: string) =>
@@ -37,7 +41,7 @@ async function writeUntilKilled(dataDir: string): Promise<void> {
     for (;;) {
       number += 1
       const seed = `${process.pid}-${Date.now()}-${number}`
-      const sizeBytes = 1 + randomInt(randomInt(4) === 0 ? SIZE_MAX : SMALL_MAX)
+      const sizeBytes = 1 + randomInt(anySize())
       const cid = await put(store, bytesOf(seed, sizeBytes))
       say(`+ ${cid} ${seed} ${sizeBytes}`)
       if (number % PIN_EVERY === 0 && pins.size < KEPT_MAX) {
@@ -73,6 +77,11 @@ async function doAsAsked(): Promise<void> {
     const answer = await act(line).catch((error: { code?: string }) => `! ${error.code ?? 'BUG'}`)
     say(`${beganMs} ${wallMs()} ${answer}`)
   }
+}
+
+function anySize(): number {
+  const all = SIZES.flatMap(({ maxBytes, times }) => Array<number>(times).fill(maxBytes))
+  return all[randomInt(all.length)]!
 }
 
 /** Finer than Date.now(), on the same clock as strace's. */

@@ -4,6 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { BlobNetwork } from '../blobs/network.types.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
+import { pause } from '../blobs/wait.ts'
 import { GcRunningError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import {
@@ -15,7 +16,6 @@ import {
   spareCopy
 } from './collect-plan.ts'
 import type { Pins } from './pins.ts'
-import { pause } from './wait.ts'
 
 /** Most blobs whose owners are asked in one run; the next run goes on behind them. */
 export const CHECKS_MAX = 500

@@ -8,9 +8,9 @@ import { z } from 'zod'
 import { CidHasher } from '../blobs/cid.ts'
 import { replaceFile } from '../blobs/durable.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
+import { pause } from '../blobs/wait.ts'
 import { BlobCorruptError, BlobNotFoundError, ScrubRunningError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { pause } from './wait.ts'
 
 /** Most CIDs named as failed; the newest are kept. */
 export const FAILED_CIDS_MAX = 100
