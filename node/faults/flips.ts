@@ -29,7 +29,7 @@ export interface FlipReport {
   wrongReads: number
   /** Flips in the half that was scrubbed. */
   scrubbed: number
-  /** Copies of that half that were set aside: by a scrub, or by a read of another node's repair that was there first. */
+  /** Copies of that half that were set aside: by a scrub, or by a repair that was there first. */
   found: number
   foundByScrub: number
   /** Blobs with three good copies at the end. */
@@ -98,10 +98,11 @@ export async function flipBits({ flips }: { flips: number }): Promise<FlipReport
   })
   await whole(toRead, nodes)
 
-  await flip(toScrub)
-  report.scrubbed = toScrub.length * FLIPS_EACH
+  // Counted from before the flips: a repair that looks at a blob meanwhile may be the first to see one.
   const setAside = () => nodes.reduce((sum, { node }) => sum + node.store.stats().quarantinedBlobs, 0)
   const before = setAside()
+  await flip(toScrub)
+  report.scrubbed = toScrub.length * FLIPS_EACH
   const passes = nodes.map(({ node }) => node.keeping.scrub.start().ended)
   await Promise.all(passes)
   report.foundByScrub = nodes.reduce((sum, { node }) => sum + node.keeping.scrub.integrity().failed, 0)

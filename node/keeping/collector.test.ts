@@ -8,6 +8,7 @@ import { silentLog } from '../log.ts'
 import { eventually } from '../net/testing.ts'
 import { createAuditor } from '../proofs/auditor.ts'
 import { startNodes, type TestNode } from '../testing.ts'
+import type { RetentionPolicy } from './collect-plan.ts'
 import { createCollector } from './collector.ts'
 
 const settings = { REPLICATION_FACTOR: '2', REPLICATION_QUORUM: '2', GC_MAX_BLOB_AGE_DAYS: '0', GC_ENABLED: 'false' }
@@ -72,12 +73,14 @@ describe('collection', function () {
     const collectorOf = (
       { node, dataDir }: TestNode,
       verifyProofs: boolean,
-      blobs: Pick<BlobService, 'replication'> = node.blobs
+      blobs: Pick<BlobService, 'replication'> = node.blobs,
+      policy: Partial<RetentionPolicy> = {}
     ) =>
       createCollector({
         config: {
           ...{ mode: 'time', maxAgeMs: -1, maxBytes: 1, minFreeDiskBytes: 0, reservedForPinnedBytes: 0 },
-          ...{ enabled: false, intervalMs: 60_000, verifyReplicas: true, verifyProofs }
+          ...{ enabled: false, intervalMs: 60_000, verifyReplicas: true, verifyProofs },
+          ...policy
         },
         dataDir,
         store: node.store,
@@ -113,7 +116,23 @@ describe('collection', function () {
     }
     assert.equal(await spareOn(spare, false), true, 'they say that they hold it')
     assert.equal(await spareOn(spare, true), false, 'and cannot show it')
+
+    // By room it ends with the copy that brings it below the limit.
+    for (let i = 0; i < 12; i += 1) {
+      const small = randomBytes(1000)
+      const name = await cidOf([small])
+      for (const { node } of nodes) await node.blobs.putReplica(name, '', inPieces(small), {})
+    }
+    const { totalSizeBytes } = spare.node.store.stats()
+    const room = { mode: 'size' as const, maxAgeMs: 0, maxBytes: totalSizeBytes - 2500 }
+    const { removed, neededBytes } = await collectorOf(spare, false, spare.node.blobs, room).run({ simulate: true })
+    const freed = removed.map(({ sizeBytes }) => sizeBytes)
+    const sum = (sizes: number[]) => sizes.reduce((total, size) => total + size, 0)
+    assert.equal(neededBytes, 2500)
+    assert.ok(sum(freed) >= 2500 && sum(freed.slice(0, -1)) < 2500, `${freed}`)
+
     await Promise.all(nodes.filter(other => other !== spare).map(other => other.stop()))
-    assert.equal(await spareOn(spare, false), false, 'who is silent holds nothing')
+    const last = await collectorOf(spare, false).run({ simulate: true })
+    assert.equal(last.removedBlobs, 0, 'who is silent holds nothing')
   })
 })

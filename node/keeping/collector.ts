@@ -19,8 +19,12 @@ import type { Pins } from './pins.ts'
 
 /** Most blobs whose owners are asked in one run; the next run goes on behind them. */
 export const CHECKS_MAX = 500
+/** Blobs asked about at the same time. */
+export const ASKS_AT_ONCE = 8
+/** Longest run: silent owners take their time to be counted as such. */
+export const RUN_MS_MAX = 120_000
 /** Candidates looked at between two turns of the event loop. */
-const LOOKS_AT_ONCE = 200
+const LOOKS_AT_ONCE = 25 * ASKS_AT_ONCE
 /** Most rows of a report's lists. */
 export const REPORT_ROWS_MAX = 1000
 
@@ -144,33 +148,60 @@ export function createCollector(options: CollectorOptions): Collector {
       removed: [],
       kept: []
     }
-    let lastCid: string | null = null
-    let looked = 0
     const asked = () => {
       report.checked += 1
     }
-    for (const { cid, sizeBytes, why } of rotated(plan.candidates, goOnBehind)) {
-      if (signal.aborted || report.checked >= CHECKS_MAX) break
-      if (why !== 'age' && report.freedBytes >= neededBytes) continue
-      lastCid = cid
-      looked += 1
-      if (looked % LOOKS_AT_ONCE === 0) await nextTurn()
-      const kept = await whyKept(cid, asked).catch((error: Error) => `its owners could not be asked: ${error.message}`)
-      const gone = kept === null && !signal.aborted && (simulated || (await store.delete(cid, () => !pins.has(cid))))
-      if (gone) {
-        report.freedBytes += sizeBytes
-        report.removedBlobs += 1
-        if (report.removed.length < REPORT_ROWS_MAX) report.removed.push({ cid, sizeBytes, why })
-        if (!simulated) log.info({ cid, sizeBytes, why }, 'copy collected')
-      } else {
-        report.keptBlobs += 1
-        const because = kept ?? 'it was pinned, or went, meanwhile'
-        if (report.kept.length < REPORT_ROWS_MAX) report.kept.push({ cid, sizeBytes, why: because })
-      }
+    const endMs = performance.now() + RUN_MS_MAX
+    const isOver = () => signal.aborted || report.checked >= CHECKS_MAX || performance.now() > endMs
+    const isNeeded = ({ why }: Candidate) => why === 'age' || report.freedBytes < neededBytes
+    const queue = rotated(plan.candidates, goOnBehind)
+    let at = 0
+    for (; at < queue.length && !isOver(); at += ASKS_AT_ONCE) {
+      if (at % LOOKS_AT_ONCE === 0) await nextTurn()
+      const batch = queue.slice(at, at + ASKS_AT_ONCE).filter(isNeeded)
+      const verdicts = await Promise.all(
+        batch.map(({ cid }) =>
+          whyKept(cid, asked).catch((error: Error) => `its owners could not be asked: ${error.message}`)
+        )
+      )
+      for (const [index, candidate] of batch.entries())
+        await act(candidate, verdicts[index]!, simulated, report, isNeeded)
     }
-    if (!simulated) goOnBehind = report.checked >= CHECKS_MAX ? lastCid : null
+    if (!simulated) goOnBehind = at < queue.length ? (queue[at - 1]?.cid ?? null) : null
     report.tookMs = Date.now() - startedAtMs
     return report
+  }
+
+  /** Delete one candidate, or note why it stays. @param kept why it must stay; null: it may go */
+  async function act(
+    candidate: Candidate,
+    kept: string | null,
+    simulated: boolean,
+    report: GcReport,
+    isNeeded: (candidate: Candidate) => boolean
+  ): Promise<void> {
+    const { cid, sizeBytes, why } = candidate
+    // Those asked about at the same time may have freed enough.
+    if (signal.aborted || !isNeeded(candidate)) return
+    let because = kept ?? 'it was pinned, or went, meanwhile'
+    let gone = kept === null && simulated
+    if (kept === null && !simulated) {
+      gone = await store
+        .delete(cid, () => !pins.has(cid))
+        .catch((error: Error) => {
+          because = error.message
+          return false
+        })
+    }
+    if (gone) {
+      report.freedBytes += sizeBytes
+      report.removedBlobs += 1
+      if (report.removed.length < REPORT_ROWS_MAX) report.removed.push({ cid, sizeBytes, why })
+      if (!simulated) log.info({ cid, sizeBytes, why }, 'copy collected')
+      return
+    }
+    report.keptBlobs += 1
+    if (report.kept.length < REPORT_ROWS_MAX) report.kept.push({ cid, sizeBytes, why: because })
   }
 
   async function run({ simulate = false }: { simulate?: boolean } = {}): Promise<GcReport> {
