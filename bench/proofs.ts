@@ -3,16 +3,26 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { LEAVES_FILE } from '../node/blobs/leaf-digests.ts'
-import { openStore } from '../node/blobs/store.ts'
-import { ephemeralIdentity, type Identity } from '../node/identity.ts'
-import { silentLog } from '../node/log.ts'
-import { memoryHandlers, startPeer } from '../node/net/testing.ts'
-import { createAuditor } from '../node/proofs/auditor.ts'
-import { createProver, type Prover } from '../node/proofs/prover.ts'
-import { createSavedProofs } from '../node/proofs/saved.ts'
-import { newChallenge, PROOF_LEAVES_DEFAULT, PROOF_LEAVES_MAX, type ProofRequest } from '../node/proofs/statement.ts'
-import { verifyLeaves, verifyWhole } from '../node/proofs/verify.ts'
+import {
+  createAuditor,
+  createNetwork,
+  createNetworkNode,
+  createProver,
+  createSavedProofs,
+  ephemeralIdentity,
+  GENEROUS_LIMITS,
+  type Identity,
+  LEAVES_FILE,
+  newChallenge,
+  openStore,
+  PROOF_LEAVES_DEFAULT,
+  PROOF_LEAVES_MAX,
+  type ProofRequest,
+  type Prover,
+  silentLog,
+  verifyLeaves,
+  verifyWhole
+} from '../node/index.ts'
 import type { Bench } from './main.ts'
 import { median, type Row, row } from './report.ts'
 
@@ -47,13 +57,32 @@ async function collect(source: AsyncIterable<Uint8Array>): Promise<Uint8Array[]>
   return pieces
 }
 
+/** A peer on loopback that answers nothing but for proofs, if it has a prover. */
+async function peer(identity: Identity, prover?: Prover) {
+  const log = silentLog()
+  const node = await createNetworkNode({
+    role: 'node',
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    limits: GENEROUS_LIMITS,
+    log,
+    identity
+  })
+  const network = createNetwork({ node, identity, own: null, members: null, limits: GENEROUS_LIMITS, log })
+  const refuse = async (): Promise<never> => {
+    throw new Error('only proofs are made here')
+  }
+  if (prover !== undefined) {
+    const health = () => ({ status: 'healthy' as const, storedBlobs: 1, totalSize: BLOB_BYTES })
+    await network.serve({ put: refuse, putReplica: refuse, get: refuse, health, prove: prover.prove })
+  }
+  await network.start()
+  return { node, network, [Symbol.asyncDispose]: () => network.stop() }
+}
+
 /** Whole audits between two peers on loopback, transport and encryption included, ms of CPU each. */
 async function auditsMs(identity: Identity, prover: Prover, cid: string): Promise<number[]> {
-  await using holder = await startPeer({
-    identity,
-    handlers: blobs => ({ ...memoryHandlers(blobs), prove: prover.prove })
-  })
-  await using asker = await startPeer()
+  await using holder = await peer(identity, prover)
+  await using asker = await peer(await ephemeralIdentity())
   await asker.node.libp2p.dial(holder.node.libp2p.getMultiaddrs())
   const { audit } = createAuditor({ ask: asker.network.proof })
   const spent: number[] = []

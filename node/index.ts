@@ -6,10 +6,12 @@ import type { Log } from './log.ts'
 import type { StorageNode } from './node.ts'
 
 export { CID_CHUNK_BYTES, CidHasher, cidOf, parseCid, verifyCid } from './blobs/cid.ts'
+export { LEAVES_FILE } from './blobs/leaf-digests.ts'
 export { placementOrder } from './blobs/placement.ts'
 export { race } from './blobs/race.ts'
 export type { GetOptions, PutOptions, PutResult, ReplicationStatus } from './blobs/service.types.ts'
 export { ownsShard, parseShards, type ShardRange, shardOf } from './blobs/shards.ts'
+export { openStore } from './blobs/store.ts'
 export {
   createRegistry,
   DEFAULT_REGISTRY_POLL_MS,
@@ -108,11 +110,16 @@ export {
   type PeerProof,
   type Verdict
 } from './proofs/auditor.ts'
+export { createProver, type Prover } from './proofs/prover.ts'
+export { createSavedProofs } from './proofs/saved.ts'
 export {
   type Expected as ExpectedProof,
   newChallenge,
+  PROOF_LEAVES_DEFAULT,
+  PROOF_LEAVES_MAX,
   type ProofFault,
   type ProofMode,
+  type ProofRequest,
   type ProofStatement
 } from './proofs/statement.ts'
 export { verifyLeaves, verifyWhole } from './proofs/verify.ts'
