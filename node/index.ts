@@ -71,6 +71,7 @@ export {
   type RegisteredNode
 } from './net/network.ts'
 export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protocols.ts'
+export { hostOf } from './net/punching/allowance.ts'
 export { createPunchCounters } from './net/punching/counters.ts'
 export { dcutr } from './net/punching/dcutr.ts'
 export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'
