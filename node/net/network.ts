@@ -5,7 +5,7 @@ import type { BlobHandlers, BlobMember, BlobNetwork } from '../blobs/network.typ
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
 import type { AnchorState } from './anchors.ts'
-import { createAnnouncements } from './announce.ts'
+import { type Announcement, createAnnouncements } from './announce.ts'
 import { type Asker, createAsker, type TransferCounters, type UploadSource } from './ask.ts'
 import type { NetworkNode } from './libp2p.ts'
 import { type ConnectionLife, createConnectionLife, type LifeCounters, type LifeLimits } from './life/life.ts'
@@ -134,6 +134,8 @@ export function createNetwork(options: {
   portMapping?: boolean
   /** Asks reflectors for the NAT's kind. Default: those of the relays, where this role has a NAT at all. */
   detectKind?: DetectKind
+  /** Told of each announcement of another whose signature holds. */
+  onAnnouncement?: (announcement: Announcement) => void
   log: Log
 }): Network {
   const { node, identity, own, log } = options
@@ -188,6 +190,7 @@ export function createNetwork(options: {
     own: own === null ? null : () => ({ ...own, shards: [...own.shards], url }),
     identity,
     isAnchor: peerId => anchors.states().some(anchor => anchor.peerId === peerId),
+    ...(options.onAnnouncement ? { onHeard: options.onAnnouncement } : {}),
     log
   })
   const reports = new Map<string, HealthReport>()
