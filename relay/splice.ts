@@ -3,11 +3,14 @@
  * peers' rates allow. js-libp2p's own `pipe` reads without a bound what the far end does not take.
  */
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface'
+import { ByteQueue } from '../node/index.ts'
 
 /** Why a circuit ended. */
 export const CIRCUIT_ENDS = ['closed', 'lost', 'bytes', 'duration', 'stalled', 'stopped'] as const
 export type CircuitEnd = (typeof CIRCUIT_ENDS)[number]
 
+/** Most that goes on before rates are asked again. */
+const SLICE_BYTES = 64 * 1024
 /** After one side is closed the other has this long to close as well. */
 const GOODBYE_MS = 5000
 
@@ -58,73 +61,84 @@ export function splice(options: SpliceOptions): void {
   function pump(from: 0 | 1): () => void {
     const source = ends[from]
     const target = ends[from === 0 ? 1 : 0]
+    /** What came and may not go on yet; the source is paused meanwhile, so that it is one window at most. */
+    const waiting = new ByteQueue()
     let rateTimer: NodeJS.Timeout | undefined
     let stallTimer: NodeJS.Timeout | undefined
+    let hasEnded = false
 
     const isFull = () => target.writableNeedsDrain || target.writeBufferLength > 0
 
-    function hold(waitMs: number): void {
-      if (waitMs > 0) {
-        clearTimeout(rateTimer)
-        rateTimer = setTimeout(() => {
-          rateTimer = undefined
-          goOn()
-        }, waitMs)
-        rateTimer.unref()
+    /** Sends on what may go, and lets more come when all went. */
+    function flush(): void {
+      while (!isOver && waiting.byteLength > 0 && rateTimer === undefined && !isFull()) {
+        const slice = waiting.take(SLICE_BYTES)
+        const waitMs = onBytes(from, slice.byteLength)
+        if (waitMs > 0) rateTimer = later(waitMs)
+        try {
+          target.send(slice)
+        } catch {
+          cut('lost')
+        }
       }
-      if (isFull()) {
-        stallTimer ??= setTimeout(() => cut('stalled'), options.stallMs)
-        stallTimer.unref()
-      }
-      if (source.readStatus === 'readable') source.pause()
+      if (isOver) return
+      watchStall()
+      if (waiting.byteLength > 0) return
+      if (hasEnded) target.close({ signal: AbortSignal.timeout(options.stallMs) }).catch(() => cut('lost'))
+      else if (rateTimer === undefined && !isFull() && source.readStatus === 'paused') source.resume()
     }
 
-    function goOn(): void {
-      if (isOver || isFull()) return
-      clearTimeout(stallTimer)
-      stallTimer = undefined
-      if (rateTimer !== undefined || source.readStatus !== 'paused') return
-      source.resume()
+    function later(waitMs: number): NodeJS.Timeout {
+      return setTimeout(() => {
+        rateTimer = undefined
+        flush()
+      }, waitMs).unref()
     }
 
+    function watchStall(): void {
+      if (!isFull()) {
+        clearTimeout(stallTimer)
+        stallTimer = undefined
+      } else stallTimer ??= setTimeout(() => cut('stalled'), options.stallMs).unref()
+    }
+
+    // What is sent while libp2p tells this would stay in its buffer, and nothing would tell of it again.
+    const onRoom = () => queueMicrotask(flush)
     const onMessage = ({ data }: StreamMessageEvent) => {
       if (isOver) return
       left -= data.byteLength
       if (left < 0) return cut('bytes')
-      const waitMs = onBytes(from, data.byteLength)
-      try {
-        target.send(data)
-      } catch {
-        return cut('lost')
-      }
-      if (waitMs > 0 || isFull()) hold(waitMs)
+      waiting.push(data)
+      flush()
+      if (isOver || source.readStatus !== 'readable') return
+      if (waiting.byteLength > 0 || rateTimer !== undefined || isFull()) source.pause()
     }
-    // No more will come, and all that came went on.
     const onEnded = () => {
-      target.close({ signal: AbortSignal.timeout(options.stallMs) }).catch(() => cut('lost'))
+      hasEnded = true
+      flush()
     }
     const onClosed = ({ error }: StreamCloseEvent) => {
       if (error !== undefined) return cut('lost')
-      if (target.status !== 'open') return finish('closed')
-      goodbye ??= setTimeout(() => cut('closed'), GOODBYE_MS)
-      goodbye.unref()
+      if (target.status !== 'open' && waiting.byteLength === 0) return finish('closed')
+      goodbye ??= setTimeout(() => cut('closed'), GOODBYE_MS).unref()
     }
 
     source.addEventListener('message', onMessage)
     source.addEventListener('end', onEnded)
     source.addEventListener('close', onClosed)
-    target.addEventListener('drain', goOn)
-    target.addEventListener('idle', goOn)
+    target.addEventListener('drain', onRoom)
+    target.addEventListener('idle', onRoom)
     if (source.readableEnded) onEnded()
     if (source.status !== 'open') setImmediate(() => cut('lost'))
     return () => {
       clearTimeout(rateTimer)
       clearTimeout(stallTimer)
+      waiting.clear()
       source.removeEventListener('message', onMessage)
       source.removeEventListener('end', onEnded)
       source.removeEventListener('close', onClosed)
-      target.removeEventListener('drain', goOn)
-      target.removeEventListener('idle', goOn)
+      target.removeEventListener('drain', onRoom)
+      target.removeEventListener('idle', onRoom)
     }
   }
 }
