@@ -128,7 +128,8 @@ export function splice(options: SpliceOptions): void {
     source.addEventListener('close', onClosed)
     target.addEventListener('drain', onRoom)
     target.addEventListener('idle', onRoom)
-    if (source.readableEnded) onEnded()
+    // An end that was told before the handshake put back what it had read too much: that comes first.
+    if (source.readableEnded) queueMicrotask(onEnded)
     if (source.status !== 'open') setImmediate(() => cut('lost'))
     return () => {
       clearTimeout(rateTimer)
