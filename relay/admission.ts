@@ -4,12 +4,12 @@
  *
  * Attempts while blocked do not lengthen the block: an honest peer that keeps trying comes back when it ends.
  */
-import type { ConnectionGater } from '@libp2p/interface'
+import type { ConnectionGater, MultiaddrConnection } from '@libp2p/interface'
 import { CODE_IP4, CODE_IP6, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import { hostOf } from '../node/index.ts'
 
 /** Why a connection was refused. */
-export const REFUSALS = ['host-rate', 'host-blocked', 'peer-rate', 'peer-blocked'] as const
+export const REFUSALS = ['host-rate', 'host-blocked', 'host-pending', 'peer-rate', 'peer-blocked'] as const
 export type Refusal = (typeof REFUSALS)[number]
 
 export interface Admission {
@@ -36,6 +36,8 @@ interface Seen {
 export function createAdmission(options: {
   connectionsPerPeer: number
   connectionsPerHost: number
+  /** Connections of one host whose handshake is under way. */
+  pendingPerHost: number
   blockMs: number
   maxRemembered?: number
   nowMs?: () => number
@@ -45,18 +47,44 @@ export function createAdmission(options: {
   const peers = createWindows({ perMinute: options.connectionsPerPeer, blockMs, max: maxRemembered, nowMs })
   const counts = Object.fromEntries(REFUSALS.map(reason => [reason, 0])) as Record<Refusal, number>
 
-  function refuse(what: 'host' | 'peer', why: 'rate' | 'blocked' | null): boolean {
+  function refuse(what: 'host' | 'peer', why: 'rate' | 'blocked' | 'pending' | null): boolean {
     if (why === null) return false
-    counts[`${what}-${why}`]++
+    counts[`${what}-${why}` as Refusal]++
     return true
+  }
+
+  /** Hosts whose handshakes are under way, and how many. */
+  const pending = new Map<string, number>()
+  const ending = new WeakMap<MultiaddrConnection, () => void>()
+
+  /** Silent ones would keep all places for newcomers until their timeout. */
+  function begin(connection: MultiaddrConnection, host: string): void {
+    pending.set(host, (pending.get(host) ?? 0) + 1)
+    const end = () => {
+      connection.removeEventListener('close', end)
+      if (!ending.delete(connection)) return
+      const left = (pending.get(host) ?? 1) - 1
+      if (left > 0) pending.set(host, left)
+      else pending.delete(host)
+    }
+    ending.set(connection, end)
+    connection.addEventListener('close', end)
   }
 
   return {
     gater: {
-      denyInboundConnection({ remoteAddr }) {
-        return isFromHost(remoteAddr) && refuse('host', hosts.take(hostOf(remoteAddr)))
+      denyInboundConnection(connection) {
+        if (!isFromHost(connection.remoteAddr)) return false
+        const host = hostOf(connection.remoteAddr)
+        if (refuse('host', hosts.take(host))) return true
+        if ((pending.get(host) ?? 0) >= options.pendingPerHost) return refuse('host', 'pending')
+        begin(connection, host)
+        return false
       },
-      denyInboundEncryptedConnection: peerId => refuse('peer', peers.take(peerId.toString()))
+      denyInboundEncryptedConnection(peerId, connection) {
+        ending.get(connection)?.()
+        return refuse('peer', peers.take(peerId.toString()))
+      }
     },
     refused: () => counts,
     blocked: () => ({ hosts: hosts.blocked(), peers: peers.blocked() })

@@ -76,6 +76,8 @@ const DEFAULT_WS_PORT = 4003
 const DEFAULT_HEALTH_PORT = 9090
 /** The seed's RELAY_MAX_CONNECTIONS. */
 const DEFAULT_MAX_CONNECTIONS = 1000
+/** js-libp2p's ten are two hosts that keep silent, with RELAY_MAX_PENDING_PER_IP. */
+const DEFAULT_MAX_INCOMING_PENDING = 100
 const MAX_PORT = 65_535
 
 /** Thrown when the environment is wrong; the message has one line a problem. */
@@ -164,6 +166,7 @@ export function readConfig(env: Environment): RelayConfig {
     registry: registryOf(env, problems),
     limits: {
       ...readLimits(NETWORK_LIMITS, env, problems),
+      maxIncomingPending: number('P2P_MAX_INCOMING_PENDING', DEFAULT_MAX_INCOMING_PENDING),
       maxConnections: number('RELAY_MAX_CONNECTIONS', number('P2P_MAX_CONNECTIONS', DEFAULT_MAX_CONNECTIONS))
     },
     relayLimits: readLimits(RELAY_LIMITS, env, problems),

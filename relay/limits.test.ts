@@ -14,8 +14,13 @@ function admissionAt(clock: { nowMs: number }, limits: Partial<Parameters<typeof
   const { gater, ...admission } = createAdmission({ ...relayLimits, nowMs: () => clock.nowMs, ...limits })
   return {
     ...admission,
-    isHostRefused: (address: string) =>
-      gater.denyInboundConnection({ remoteAddr: multiaddr(address) } as never) as boolean,
+    /** Whether a connection is refused; with `isPending` its handshake does not end. */
+    isHostRefused(address: string, isPending = false) {
+      const connection = Object.assign(new EventTarget(), { remoteAddr: multiaddr(address) })
+      const isRefused = gater.denyInboundConnection(connection as never) as boolean
+      if (!isPending) connection.dispatchEvent(new Event('close'))
+      return isRefused
+    },
     isPeerRefused: (peerId: string) => gater.denyInboundEncryptedConnection(peerId as never, {} as never) as boolean
   }
 }
@@ -38,7 +43,13 @@ describe('the relay’s admission, with the defaults', () => {
     assert.deepEqual(blocked(), { hosts: 1, peers: 0 })
     clock.nowMs += 1
     assert.equal(isHostRefused('/ip4/11.0.0.1/tcp/4'), false)
-    assert.deepEqual(refused(), { 'host-rate': 1, 'host-blocked': 1, 'peer-rate': 0, 'peer-blocked': 0 })
+    assert.deepEqual(refused(), {
+      'host-rate': 1,
+      'host-blocked': 1,
+      'host-pending': 0,
+      'peer-rate': 0,
+      'peer-blocked': 0
+    })
   })
 
   it('takes 5 new connections a minute of one peer and then blocks it for 5 minutes', () => {
@@ -72,6 +83,16 @@ describe('the relay’s admission, with the defaults', () => {
       refusedOf(30, () => isHostRefused('/ip4/11.0.0.9/tcp/4001/p2p-circuit')),
       0
     )
+  })
+
+  it('takes 5 at a time from one address that do not come to the end of their handshake', () => {
+    const { isHostRefused, refused } = admissionAt({ nowMs: 0 })
+    assert.equal(
+      refusedOf(7, () => isHostRefused('/ip4/11.0.0.1/tcp/1', true)),
+      2
+    )
+    assert.equal(isHostRefused('/ip4/11.0.0.2/tcp/1', true), false)
+    assert.equal(refused()['host-pending'], 2)
   })
 
   it('remembers a bounded number of addresses', () => {

@@ -273,6 +273,12 @@ export const RELAY_LIMITS = {
     generous: 60_000,
     what: 'new connections a minute from one address (IPv6: one /64); with more it is blocked'
   },
+  pendingPerHost: {
+    env: 'RELAY_MAX_PENDING_PER_IP',
+    default: 5,
+    generous: 1000,
+    what: 'connections from one address whose handshake is under way; more are refused'
+  },
   blockMs: {
     env: 'RELAY_BLOCK_MS',
     default: 300_000,
