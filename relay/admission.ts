@@ -8,13 +8,22 @@ import type { ConnectionGater, MultiaddrConnection } from '@libp2p/interface'
 import { CODE_IP4, CODE_IP6, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import { hostOf } from '../node/index.ts'
 
-/** Why a connection was refused. */
-export const REFUSALS = ['host-rate', 'host-blocked', 'host-pending', 'peer-rate', 'peer-blocked'] as const
+/** Why a connection was refused; `libp2p-limit`: by js-libp2p, over one of the connection limits of node/net. */
+export const REFUSALS = [
+  'host-rate',
+  'host-blocked',
+  'host-pending',
+  'peer-rate',
+  'peer-blocked',
+  'libp2p-limit'
+] as const
 export type Refusal = (typeof REFUSALS)[number]
 
 export interface Admission {
   /** For js-libp2p's connection gater. */
   gater: Required<Pick<ConnectionGater, 'denyInboundConnection' | 'denyInboundEncryptedConnection'>>
+  /** Counts what js-libp2p refuses before it asks the gater. */
+  watch: (manager: { acceptIncomingConnection: (connection: MultiaddrConnection) => boolean }) => void
   /** Refused since the start. */
   refused: () => Readonly<Record<Refusal, number>>
   /** Hosts and peers that are blocked now. */
@@ -84,6 +93,14 @@ export function createAdmission(options: {
       denyInboundEncryptedConnection(peerId, connection) {
         ending.get(connection)?.()
         return refuse('peer', peers.take(peerId.toString()))
+      }
+    },
+    watch(manager) {
+      const accept = manager.acceptIncomingConnection.bind(manager)
+      manager.acceptIncomingConnection = connection => {
+        const isAccepted = accept(connection)
+        if (!isAccepted) counts['libp2p-limit']++
+        return isAccepted
       }
     },
     refused: () => counts,

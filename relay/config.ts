@@ -77,7 +77,7 @@ const DEFAULT_HEALTH_PORT = 9090
 /** The seed's RELAY_MAX_CONNECTIONS. */
 const DEFAULT_MAX_CONNECTIONS = 1000
 /** js-libp2p's ten are two hosts that keep silent, with RELAY_MAX_PENDING_PER_IP. */
-const DEFAULT_MAX_INCOMING_PENDING = 100
+const DEFAULT_MAX_INCOMING_PENDING = 256
 const MAX_PORT = 65_535
 
 /** Thrown when the environment is wrong; the message has one line a problem. */

@@ -1,9 +1,9 @@
 /**
- * Floods one relay from one address of loopback, in every way at once: silent TCP connections, connections of ever new
- * peers, streams that ask nothing, reservations, circuits that nobody reads, and questions for the directory. Run by
+ * Floods one relay from addresses of loopback, in every way at once: silent TCP connections and connections of ever new
+ * peers, each from the next address; streams that ask nothing, reservations, circuits that nobody reads, and questions for the directory. Run by
  * flood.ts, in a process of its own. At the end it prints how many attempts of each kind it made, as JSON.
  *
- *     node relay/flood-attacker.ts <relay multiaddr> <source address> <seconds>
+ *     node relay/flood-attacker.ts <relay multiaddr> <number of addresses> <seconds>
  */
 import { connect, type Socket } from 'node:net'
 import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
@@ -20,19 +20,24 @@ const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
 const NOBODY_READS = '/warren/test/unread/1.0.0'
 /** Length-prefixed `HopMessage { type: RESERVE }`. */
 const RESERVE = Uint8Array.from([2, 0x08, 0])
+/** Where the peers are that are in before the flood begins. */
+const INSIDER = '127.0.0.2'
 const MAX_SOCKETS = 500
 const STREAMS_AT_ONCE = 200
 const CHUNK = new Uint8Array(64 * 1024)
 
-const [address = '', source = '', seconds = '10'] = process.argv.slice(2)
+const [address = '', hosts = '1', seconds = '10'] = process.argv.slice(2)
 const relay = multiaddr(address)
 const [, host = '', port = ''] = /^\/ip4\/([^/]+)\/tcp\/(\d+)/.exec(address) ?? []
 const endMs = performance.now() + Number(seconds) * 1000
 const counts = { sockets: 0, peers: 0, streams: 0, reservations: 0, circuits: 0, unreadBytes: 0, questions: 0 }
+let attempt = 0
+/** 127.0.1.1 and the next ones, in turn; loopback has them all. */
+const nextSource = () => `127.0.1.${1 + (attempt++ % Number(hosts))}`
 const isOver = () => performance.now() >= endMs
 const turn = () => new Promise(resolve => setTimeout(resolve, 5))
 
-async function peer(listen: string[] = []) {
+async function peer(listen: string[] = [], source = INSIDER) {
   return await createLibp2p({
     addresses: { listen },
     transports: [tcp({ dialOpts: { localAddress: source } as never }), circuitRelayTransport()],
@@ -47,7 +52,7 @@ async function sockets(): Promise<void> {
   const open = new Set<Socket>()
   while (!isOver()) {
     if (open.size < MAX_SOCKETS) {
-      const socket = connect({ host, port: Number(port), localAddress: source })
+      const socket = connect({ host, port: Number(port), localAddress: nextSource() })
       open.add(socket)
       counts.sockets++
       socket.on('error', () => undefined).on('close', () => open.delete(socket))
@@ -59,7 +64,7 @@ async function sockets(): Promise<void> {
 
 async function peers(): Promise<void> {
   while (!isOver()) {
-    const each = await peer()
+    const each = await peer([], nextSource())
     counts.peers++
     const connection = await each.dial(relay, { signal: AbortSignal.timeout(3000) }).catch(() => null)
     if (connection !== null) await reserve(connection)

@@ -23,11 +23,12 @@ export interface FloodReport {
   memoryMib: { before: number; peak: number; after: number }
   /** Metrics of refusals, by name and reason, those above 0. */
   refused: Record<string, number>
+  heap: unknown
 }
 
 const MIB = 1024 * 1024
 const KIB = 1024
-const ATTACKER_ADDRESS = '127.0.0.2'
+const ATTACKER_ADDRESSES = 32
 const PROBE_EVERY_MS = 50
 const PROBE_TIMEOUT_MS = 5000
 const PROBE_BYTES = 1000
@@ -60,7 +61,7 @@ export async function flood(options: { seconds: number; log?: (text: string) => 
     await probe.warm()
     const before = await residentMib(relay)
 
-    const attacker = start('flood-attacker.ts', [addresses[0], ATTACKER_ADDRESS, String(options.seconds)])
+    const attacker = start('flood-attacker.ts', [addresses[0], String(ATTACKER_ADDRESSES), String(options.seconds)])
     const report = line(attacker) as Promise<Record<string, number>>
     let isOver = false
     let peak = before
@@ -88,7 +89,8 @@ export async function flood(options: { seconds: number; log?: (text: string) => 
       attempts,
       probes: probe.result(),
       memoryMib: { before: Math.round(before), peak: Math.round(peak), after: Math.round(after) },
-      refused: await refusals(http)
+      refused: await refusals(http),
+      heap: await heap(http)
     }
   } finally {
     await Promise.allSettled(peers.map(each => each[Symbol.asyncDispose]()))
@@ -209,6 +211,11 @@ async function portOf(relay: ChildProcess): Promise<number> {
 async function residentMib(child: ChildProcess): Promise<number> {
   const status = await readFile(`/proc/${child.pid}/status`, 'utf8')
   return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * KIB) / MIB
+}
+
+async function heap(http: string) {
+  const text = await (await fetch(`${http}/metrics`)).text()
+  return text.split('\n').filter(l => /^(nodejs_heap_size|nodejs_external|process_resident|nodejs_heap_space_size_used|nodejs_heap_space_size_total|warren_conn|warren_relay_res|nodejs_active)/.test(l))
 }
 
 async function refusals(http: string): Promise<Record<string, number>> {

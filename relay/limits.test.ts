@@ -48,7 +48,8 @@ describe('the relay’s admission, with the defaults', () => {
       'host-blocked': 1,
       'host-pending': 0,
       'peer-rate': 0,
-      'peer-blocked': 0
+      'peer-blocked': 0,
+      'libp2p-limit': 0
     })
   })
 
@@ -180,6 +181,18 @@ describe('a relay with the default limits', function () {
     assert.equal(await relay.metric('warren_connections'), 20)
     assert.equal(early.reserved(), true)
     await Promise.all(late.map(each => each[Symbol.asyncDispose]()))
+  })
+
+  it('counts also what js-libp2p refuses', async () => {
+    await using relay = await startTestRelay({ P2P_INBOUND_CONNECTION_THRESHOLD: '1' })
+    const peers = await Promise.all(
+      Array.from({ length: 4 }, () => startRelayPeer(relay.address, { role: 'client' }))
+    )
+    await eventually(
+      async () => (await relay.metric('warren_relay_connections_refused_total', 'libp2p-limit')) > 0,
+      'one is refused'
+    )
+    await Promise.all(peers.map(peer => peer[Symbol.asyncDispose]()))
   })
 
   it('holds a peer to 10 Mbit/s by back-pressure, and loses nothing', async () => {

@@ -60,7 +60,10 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
     punching: createPunchCounters(metrics),
     limits: config.limits,
     relayLimits,
-    relayServer: circuits.server,
+    relayServer: init => components => {
+      admission.watch(components.connectionManager)
+      return circuits.server(init)(components)
+    },
     admission: admission.gater,
     log
   })
