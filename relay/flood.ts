@@ -23,7 +23,6 @@ export interface FloodReport {
   memoryMib: { before: number; peak: number; after: number }
   /** Metrics of refusals, by name and reason, those above 0. */
   refused: Record<string, number>
-  heap: unknown
 }
 
 const MIB = 1024 * 1024
@@ -89,8 +88,7 @@ export async function flood(options: { seconds: number; log?: (text: string) => 
       attempts,
       probes: probe.result(),
       memoryMib: { before: Math.round(before), peak: Math.round(peak), after: Math.round(after) },
-      refused: await refusals(http),
-      heap: await heap(http)
+      refused: await refusals(http)
     }
   } finally {
     await Promise.allSettled(peers.map(each => each[Symbol.asyncDispose]()))
@@ -211,11 +209,6 @@ async function portOf(relay: ChildProcess): Promise<number> {
 async function residentMib(child: ChildProcess): Promise<number> {
   const status = await readFile(`/proc/${child.pid}/status`, 'utf8')
   return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * KIB) / MIB
-}
-
-async function heap(http: string) {
-  const text = await (await fetch(`${http}/metrics`)).text()
-  return text.split('\n').filter(l => /^(nodejs_heap_size|nodejs_external|process_resident|nodejs_heap_space_size_used|nodejs_heap_space_size_total|warren_conn|warren_relay_res|nodejs_active)/.test(l))
 }
 
 async function refusals(http: string): Promise<Record<string, number>> {

@@ -185,9 +185,7 @@ describe('a relay with the default limits', function () {
 
   it('counts also what js-libp2p refuses', async () => {
     await using relay = await startTestRelay({ P2P_INBOUND_CONNECTION_THRESHOLD: '1' })
-    const peers = await Promise.all(
-      Array.from({ length: 4 }, () => startRelayPeer(relay.address, { role: 'client' }))
-    )
+    const peers = await Promise.all(Array.from({ length: 4 }, () => startRelayPeer(relay.address, { role: 'client' })))
     await eventually(
       async () => (await relay.metric('warren_relay_connections_refused_total', 'libp2p-limit')) > 0,
       'one is refused'
