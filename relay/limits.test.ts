@@ -216,7 +216,8 @@ describe('a relay with the default limits', function () {
     await using target = await startRelayPeer(relay.address)
     await using source = await startRelayPeer(relay.address, { role: 'client' })
     await eventually(target.reserved, 'it reserved')
-    await assert.rejects(sendOver(await source.circuitTo(target.peerId), 11 * MIB))
+    // More by far than windows and sockets take on the way: the sender is still at it when the circuit is cut.
+    await assert.rejects(sendOver(await source.circuitTo(target.peerId), 32 * MIB))
     assert.ok(target.received() <= 10 * MIB)
     await eventually(() => relay.metric('warren_relay_circuits_ended_total', 'bytes'), 'the circuit is counted')
     assert.equal(await relay.metric('warren_relay_circuits'), 0)
