@@ -47,6 +47,8 @@ export { createLog, LOG_LEVELS, type Log, type LogLevel, silentLog } from './log
 export { createMetrics, type Metrics } from './metrics.ts'
 export { addressProblem } from './net/addresses.ts'
 export type { AnchorState } from './net/anchors.ts'
+export type { Announcement } from './net/announce.ts'
+export { ByteQueue } from './net/bytes.ts'
 export { DCUTR_MODES, type DcutrMode } from './net/dcutr-mode.ts'
 export type { DialPrivate } from './net/dial-policy.ts'
 export { createNetworkNode, type NetworkNode, type NetworkNodeOptions, TOPICS } from './net/libp2p.ts'
@@ -72,7 +74,16 @@ export {
   type OwnFacts,
   type RegisteredNode
 } from './net/network.ts'
+export {
+  askPeerDirectory,
+  type DirectoryAnswer,
+  type DirectoryPeer,
+  MAX_DIRECTORY_BYTES,
+  PEER_DIRECTORY_PROTOCOL,
+  tellPeerDirectory
+} from './net/peer-directory.ts'
 export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protocols.ts'
+export { hostOf } from './net/punching/allowance.ts'
 export { createPunchCounters } from './net/punching/counters.ts'
 export { dcutr } from './net/punching/dcutr.ts'
 export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'

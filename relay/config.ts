@@ -27,6 +27,10 @@ export interface RelayConfig {
   dcutr: DcutrMode
   /** TCP port of the HTTP server. */
   healthPort: number
+  /** Where others reach the HTTP server; null when nobody says. */
+  httpUrl: string | null
+  /** Registry that says which peers are registered; null: those that announce themselves are. */
+  registry: { rpcUrl: string; address: `0x${string}` } | null
   limits: NetworkLimits
   relayLimits: RelayLimits
   /** Where peers learn as whom they are seen by UDP. */
@@ -39,6 +43,27 @@ export interface RelayConfig {
   logLevel: LogLevel
 }
 
+/** Every variable that is read here, besides the limits of node/net; an alias comes after what it stands in for. */
+export const CONFIG_VARIABLES: readonly string[] = [
+  'RELAY_LISTEN_ADDRESSES',
+  'RELAY_WS_PORT',
+  'RELAY_ANNOUNCE_ADDRESSES',
+  'RELAY_BOOTSTRAP_PEERS',
+  'RELAY_PRIVATE_KEY_PATH',
+  'RELAY_HEALTH_PORT',
+  'PORT',
+  'RELAY_HTTP_URL',
+  'RELAY_MAX_CONNECTIONS',
+  'RPC_URL',
+  'VAULT_REGISTRY_ADDRESS',
+  'P2P_DCUTR',
+  'P2P_REFLECTOR_PORTS',
+  'P2P_REFLECTOR_ADDRESSES',
+  'DATA_DIR',
+  'LOG_LEVEL',
+  'NODE_ID'
+]
+
 type Environment = Readonly<Record<string, string | undefined>>
 
 /** Two, so that peers can tell address-and-port-dependent mapping and filtering. */
@@ -48,9 +73,13 @@ const MAX_REFLECTOR_PORTS = 2
 const FIRST_REFLECTOR_PORT = 1024
 const MAX_REFLECTOR_HOSTS = 2
 const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1,/ip4/0.0.0.0/tcp/4002/ws'
+/** A further WebSocket listener; the seed's port, where its relay spoke to browsers. */
+const DEFAULT_WS_PORT = 4003
 const DEFAULT_HEALTH_PORT = 9090
 /** The seed's RELAY_MAX_CONNECTIONS. */
 const DEFAULT_MAX_CONNECTIONS = 1000
+/** js-libp2p's ten are two hosts that keep silent, with RELAY_MAX_PENDING_PER_IP. */
+const DEFAULT_MAX_INCOMING_PENDING = 256
 const MAX_PORT = 65_535
 
 /** Thrown when the environment is wrong; the message has one line a problem. */
@@ -116,19 +145,31 @@ export function readConfig(env: Environment): RelayConfig {
   const dcutr = (env.P2P_DCUTR || 'warren') as DcutrMode
   if (!DCUTR_MODES.includes(dcutr)) problems.push(`P2P_DCUTR is "${dcutr}": one of ${DCUTR_MODES.join(', ')} is needed`)
 
+  const httpUrl = env.RELAY_HTTP_URL || null
+  if (httpUrl !== null && !isHttpUrl(httpUrl)) {
+    problems.push(`RELAY_HTTP_URL is "${httpUrl}": an http or https URL is needed`)
+  }
+
+  // Where addresses are named, they are all there is, unless the port is named as well.
+  const listen = addresses('RELAY_LISTEN_ADDRESSES', false, DEFAULT_LISTEN)
+  const wsPort = number('RELAY_WS_PORT', env.RELAY_LISTEN_ADDRESSES ? 0 : DEFAULT_WS_PORT, MAX_PORT)
+  if (wsPort > 0) listen.push(`/ip4/0.0.0.0/tcp/${wsPort}/ws`)
   const dataDir = env.DATA_DIR || './data'
   const healthPort = number('RELAY_HEALTH_PORT', DEFAULT_HEALTH_PORT, MAX_PORT, 0)
   const config: RelayConfig = {
     name: env.NODE_ID || 'relay',
     dataDir,
     keyFile: env.RELAY_PRIVATE_KEY_PATH || join(dataDir, 'relay-key.json'),
-    listen: addresses('RELAY_LISTEN_ADDRESSES', false, DEFAULT_LISTEN),
+    listen,
     announce: addresses('RELAY_ANNOUNCE_ADDRESSES', false),
     bootstrap: addresses('RELAY_BOOTSTRAP_PEERS', true),
     dcutr,
     healthPort: number('PORT', healthPort, MAX_PORT, 0),
+    httpUrl,
+    registry: registryOf(env, problems),
     limits: {
       ...readLimits(NETWORK_LIMITS, env, problems),
+      maxIncomingPending: number('P2P_MAX_INCOMING_PENDING', DEFAULT_MAX_INCOMING_PENDING),
       maxConnections: number('RELAY_MAX_CONNECTIONS', number('P2P_MAX_CONNECTIONS', DEFAULT_MAX_CONNECTIONS))
     },
     relayLimits: readLimits(RELAY_LIMITS, env, problems),
@@ -137,4 +178,21 @@ export function readConfig(env: Environment): RelayConfig {
   }
   if (problems.length > 0) throw new RelayConfigError([...new Set(problems)])
   return config
+}
+
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
+}
+
+function registryOf(env: Environment, problems: string[]): RelayConfig['registry'] {
+  const { RPC_URL: rpcUrl, VAULT_REGISTRY_ADDRESS: address } = env
+  if (!rpcUrl && !address) return null
+  const before = problems.length
+  if (!rpcUrl) problems.push('RPC_URL is absent: VAULT_REGISTRY_ADDRESS needs it')
+  else if (!isHttpUrl(rpcUrl)) problems.push(`RPC_URL is "${rpcUrl}": an http or https URL is needed`)
+  if (!address) problems.push('VAULT_REGISTRY_ADDRESS is absent: RPC_URL needs it')
+  else if (!/^0x[0-9a-fA-F]{40}$/.test(address)) {
+    problems.push(`VAULT_REGISTRY_ADDRESS is "${address}": a contract address is needed`)
+  }
+  return problems.length > before ? null : { rpcUrl: rpcUrl!, address: address as `0x${string}` }
 }

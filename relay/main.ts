@@ -1,8 +1,13 @@
+import { setFlagsFromString } from 'node:v8'
 import { createLog } from '../node/index.ts'
 import { readConfig } from './config.ts'
 import { createRelay } from './relay.ts'
 
 const DRAIN_MS = 10_000
+
+// Under a flood V8 lets its young generation grow to 128 MiB, and gives little of it back when all is calm. What a relay
+// handles lives outside that heap: measured at full rate, a young generation that stays small costs it no CPU.
+setFlagsFromString('--semi-space-growth-factor=1')
 
 async function main(): Promise<void> {
   const config = readConfig(process.env)

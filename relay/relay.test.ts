@@ -100,6 +100,10 @@ describe('a relay', function () {
           RELAY_LISTEN_ADDRESSES: 'nonsense',
           RELAY_BOOTSTRAP_PEERS: '/ip4/11.0.0.1/tcp/4001',
           RELAY_MAX_RESERVATIONS: '-1',
+          RELAY_MAX_CONNECTIONS_PER_PEER_PER_MINUTE: 'five',
+          RELAY_WS_PORT: '70000',
+          RELAY_HTTP_URL: 'ftp://here',
+          RPC_URL: 'nowhere',
           P2P_REFLECTOR_PORTS: '4003,http',
           P2P_REFLECTOR_ADDRESSES: 'here',
           PORT: '99999',
@@ -110,6 +114,11 @@ describe('a relay', function () {
           'RELAY_LISTEN_ADDRESSES',
           'RELAY_BOOTSTRAP_PEERS',
           'RELAY_MAX_RESERVATIONS',
+          'RELAY_MAX_CONNECTIONS_PER_PEER_PER_MINUTE',
+          'RELAY_WS_PORT',
+          'RELAY_HTTP_URL',
+          'RPC_URL',
+          'VAULT_REGISTRY_ADDRESS',
           'P2P_REFLECTOR_PORTS',
           'P2P_REFLECTOR_ADDRESSES',
           'PORT',
@@ -120,6 +129,28 @@ describe('a relay', function () {
         return true
       }
     )
+  })
+
+  it('listens on one more WebSocket port by default, or where it is named', () => {
+    const listen = '/ip4/0.0.0.0/tcp/1'
+    assert.deepEqual(readConfig({ RELAY_LISTEN_ADDRESSES: listen }).listen, [listen])
+    assert.deepEqual(readConfig({ RELAY_LISTEN_ADDRESSES: listen, RELAY_WS_PORT: '2' }).listen, [
+      listen,
+      '/ip4/0.0.0.0/tcp/2/ws'
+    ])
+    assert.equal(readConfig({}).listen.at(-1), '/ip4/0.0.0.0/tcp/4003/ws')
+  })
+
+  it('has the seed’s limits by default', () => {
+    const { limits, relayLimits } = readConfig({})
+    assert.equal(limits.maxConnections, 1000)
+    assert.equal(relayLimits.maxReservations, 1000)
+    assert.equal(relayLimits.circuitDurationMs, 2 * 60_000)
+    assert.equal(relayLimits.circuitDataBytes, 10 * 1024 * 1024)
+    assert.equal(relayLimits.connectionsPerPeer, 5)
+    assert.equal(relayLimits.connectionsPerHost, 20)
+    assert.equal(relayLimits.peerBitsPerSecond, 10_000_000)
+    assert.equal(relayLimits.blockMs, 5 * 60_000)
   })
 
   it('reflects on two ports unless told otherwise, and not at all when told so', () => {

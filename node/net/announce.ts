@@ -12,6 +12,7 @@ import type { Log } from '../log.ts'
 import { frameReader, sendBytes, sendHeader } from './frames.ts'
 import { createHeard } from './heard.ts'
 import { type NetworkServices, TOPICS } from './libp2p.ts'
+import { askPeerDirectory, PEER_DIRECTORY_PROTOCOL } from './peer-directory.ts'
 import { parseHeader } from './protocols.ts'
 
 /** Asks for all announcements a peer heard: `{}` → `{ sizeBytes }` and that much JSON, an array. */
@@ -71,6 +72,8 @@ export function createAnnouncements(options: {
   identity: Identity
   /** Whether this peer is one we begin with: it is asked for what it heard. */
   isAnchor: (peerId: string) => boolean
+  /** Told of each announcement of another whose signature holds. */
+  onHeard?: (announcement: Announcement) => void
   log: Log
 }): Announcements {
   const { libp2p, own, identity, isAnchor, log } = options
@@ -115,6 +118,7 @@ export function createAnnouncements(options: {
     const { signature, ...rest } = announcement
     if (!verifyPeerSignature(announcement.peerId, signedBytes(rest), Buffer.from(signature, 'base64'))) return
     heard.keep(announcement.peerId, announcement)
+    options.onHeard?.(rest)
     remember(libp2p, announcement).catch(() => undefined)
   }
 
@@ -140,10 +144,19 @@ export function createAnnouncements(options: {
     }
   }
 
+  const connectionTo = (peerId: string) =>
+    libp2p.getConnections(peerIdFromString(peerId)).find(({ direct, status }) => direct && status === 'open')
+
+  /** A relay that keeps no signed announcements may still know where peers are; who they are they tell themselves. */
+  async function askDirectory(peerId: string): Promise<void> {
+    const connection = connectionTo(peerId)
+    if (connection === undefined) return
+    const { peers } = await askPeerDirectory(connection)
+    for (const peer of peers) if (peer.peerId !== identity.peerId) await remember(libp2p, peer)
+  }
+
   async function ask(peerId: string): Promise<void> {
-    const connection = libp2p
-      .getConnections(peerIdFromString(peerId))
-      .find(({ direct, status }) => direct && status === 'open')
+    const connection = connectionTo(peerId)
     if (connection === undefined) return
     const frame = { idleTimeoutMs: LIST_TIMEOUT_MS, signal: AbortSignal.timeout(2 * LIST_TIMEOUT_MS) }
     const stream = await connection.newStream(ANNOUNCEMENTS_PROTOCOL, { signal: frame.signal })
@@ -167,9 +180,13 @@ export function createAnnouncements(options: {
   const onIdentify = (event: CustomEvent) => {
     const { peerId, protocols } = event.detail as { peerId: { toString: () => string }; protocols: string[] }
     const id = peerId.toString()
-    if (!isAnchor(id) || !protocols.includes(ANNOUNCEMENTS_PROTOCOL)) return
+    if (!isAnchor(id)) return
+    const hasList = protocols.includes(ANNOUNCEMENTS_PROTOCOL)
+    if (!hasList && !protocols.includes(PEER_DIRECTORY_PROTOCOL)) return
     const asked = () =>
-      ask(id).catch((error: Error) => log.debug({ peer: id, why: error.message }, 'no list of announcements'))
+      (hasList ? ask(id) : askDirectory(id)).catch((error: Error) =>
+        log.debug({ peer: id, why: error.message }, 'no list of announcements')
+      )
     void asked()
     for (const afterMs of ASK_AGAIN_MS) {
       const timer = setTimeout(() => {
@@ -239,8 +256,11 @@ function check(value: unknown): SignedAnnouncement | null {
   return result.success && Math.abs(result.data.timestamp - Date.now()) < MAX_CLOCK_SKEW_MS ? result.data : null
 }
 
-/** Addresses a peer signed for are where to dial it. */
-async function remember(libp2p: Libp2p, { peerId, multiaddrs }: Announcement): Promise<void> {
+/** Where to dial a peer: addresses it signed for, or a relay's word, which leads nowhere without the peer's key. */
+async function remember(
+  libp2p: Libp2p,
+  { peerId, multiaddrs }: Pick<Announcement, 'peerId' | 'multiaddrs'>
+): Promise<void> {
   const addresses = multiaddrs.flatMap(text => {
     try {
       return [multiaddr(text)]

@@ -9,7 +9,7 @@ import { bootstrap } from '@libp2p/bootstrap'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { dcutr as stockDcutr } from '@libp2p/dcutr'
 import { identify, identifyPush } from '@libp2p/identify'
-import type { Connection, Libp2p, PeerDiscovery, ServiceMap, Transport } from '@libp2p/interface'
+import type { Connection, ConnectionGater, Libp2p, PeerDiscovery, ServiceMap, Transport } from '@libp2p/interface'
 import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
@@ -79,6 +79,10 @@ export interface NetworkNodeOptions {
   limits?: NetworkLimits
   /** Only for the relay. */
   relayLimits?: RelayLimits
+  /** Only for the relay: serves circuits in place of js-libp2p's own server. */
+  relayServer?: typeof circuitRelayServer
+  /** Who may connect to us, besides what the limits say. */
+  admission?: Pick<ConnectionGater, 'denyInboundConnection' | 'denyInboundEncryptedConnection'>
   log: Log
 }
 
@@ -182,12 +186,15 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
         }
       })
     ],
-    connectionGater: dialPolicy({
-      dialPrivate: options.dialPrivate ?? 'same-subnet',
-      trusted: known.map(address => multiaddr(address)),
-      connectedTo: peerId =>
-        libp2p?.getConnections().some(({ remotePeer }) => remotePeer.toString() === peerId) ?? false
-    }),
+    connectionGater: {
+      ...options.admission,
+      ...dialPolicy({
+        dialPrivate: options.dialPrivate ?? 'same-subnet',
+        trusted: known.map(address => multiaddr(address)),
+        connectedTo: peerId =>
+          libp2p?.getConnections().some(({ remotePeer }) => remotePeer.toString() === peerId) ?? false
+      })
+    },
     connectionManager: {
       maxConnections: limits.maxConnections,
       maxIncomingPendingConnections: limits.maxIncomingPending,
@@ -351,7 +358,7 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits, hardPunch:
   if (mode === 'stock') all.dcutr = stockDcutr()
   if (role === 'relay') {
     const relay = options.relayLimits ?? DEFAULT_RELAY_LIMITS
-    all.relay = circuitRelayServer({
+    all.relay = (options.relayServer ?? circuitRelayServer)({
       hopTimeout: relay.hopTimeoutMs,
       maxInboundHopStreams: relay.hopStreams,
       maxOutboundHopStreams: relay.hopStreams,

@@ -248,6 +248,66 @@ export const RELAY_LIMITS = {
     default: 300,
     generous: 2000,
     what: 'circuits that one peer may have through this relay'
+  },
+  circuits: {
+    env: 'RELAY_MAX_CIRCUITS',
+    default: 1000,
+    generous: 8000,
+    what: 'circuits at once; with more, new ones are refused'
+  },
+  circuitStallMs: {
+    env: 'RELAY_CIRCUIT_STALL_MS',
+    default: 30_000,
+    generous: 30_000,
+    what: 'ms a peer may take no bytes before its circuit is cut'
+  },
+  connectionsPerPeer: {
+    env: 'RELAY_MAX_CONNECTIONS_PER_PEER_PER_MINUTE',
+    default: 5,
+    generous: 6000,
+    what: 'new connections a minute of one peer; with more it is blocked'
+  },
+  connectionsPerHost: {
+    env: 'RELAY_MAX_CONNECTIONS_PER_IP_PER_MINUTE',
+    default: 20,
+    generous: 60_000,
+    what: 'new connections a minute from one address (IPv6: one /64); with more it is blocked'
+  },
+  pendingPerHost: {
+    env: 'RELAY_MAX_PENDING_PER_IP',
+    default: 5,
+    generous: 1000,
+    what: 'connections from one address whose handshake is under way; more are refused'
+  },
+  blockMs: {
+    env: 'RELAY_BLOCK_MS',
+    default: 300_000,
+    generous: 300_000,
+    what: 'ms a peer or address stays blocked'
+  },
+  peerBitsPerSecond: {
+    env: 'RELAY_PEER_BITS_PER_SECOND',
+    default: 10_000_000,
+    generous: 100_000_000_000,
+    what: 'relayed bits a second of one peer, each way; with more its senders are held back'
+  },
+  peerBurstBytes: {
+    env: 'RELAY_PEER_BURST_BYTES',
+    default: MIB,
+    generous: 64 * MIB,
+    what: 'relayed bytes, each way, that an idle peer may have at once'
+  },
+  directoryPeers: {
+    env: 'RELAY_DIRECTORY_MAX_PEERS',
+    default: 1000,
+    generous: 4000,
+    what: 'peers the directory keeps and answers with'
+  },
+  accountedPeers: {
+    env: 'RELAY_MAX_ACCOUNTS',
+    default: 10_000,
+    generous: 10_000,
+    what: 'peers whose bytes are counted one by one; those longest unused are added up as one'
   }
 } as const satisfies Record<string, LimitSpec>
 

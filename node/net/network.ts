@@ -7,7 +7,7 @@ import type { Log } from '../log.ts'
 import type { AskProof } from '../proofs/auditor.ts'
 import type { Prover } from '../proofs/prover.ts'
 import type { AnchorState } from './anchors.ts'
-import { createAnnouncements } from './announce.ts'
+import { type Announcement, createAnnouncements } from './announce.ts'
 import { type Asker, createAsker, type TransferCounters, type UploadSource } from './ask.ts'
 import { createProofAsker } from './ask-proof.ts'
 import type { NetworkNode } from './libp2p.ts'
@@ -141,6 +141,8 @@ export function createNetwork(options: {
   portMapping?: boolean
   /** Asks reflectors for the NAT's kind. Default: those of the relays, where this role has a NAT at all. */
   detectKind?: DetectKind
+  /** Told of each announcement of another whose signature holds. */
+  onAnnouncement?: (announcement: Announcement) => void
   log: Log
 }): Network {
   const { node, identity, own, log } = options
@@ -195,6 +197,7 @@ export function createNetwork(options: {
     own: own === null ? null : () => ({ ...own, shards: [...own.shards], url }),
     identity,
     isAnchor: peerId => anchors.states().some(anchor => anchor.peerId === peerId),
+    ...(options.onAnnouncement ? { onHeard: options.onAnnouncement } : {}),
     log
   })
   const reports = new Map<string, HealthReport>()

@@ -88,7 +88,7 @@ export function createHostAllowance(init: { perHostPerMinute: number; nowMs?: ()
 }
 
 /** What is one host: an IPv4 address, an IPv6 /64. Of an address that begins with either, as all candidates do. */
-function hostOf(address: Multiaddr): string {
+export function hostOf(address: Multiaddr): string {
   const isIp6 = address.getComponents()[0]?.code === CODE_IP6
   // One byte of protocol code, then the IP address.
   return Buffer.from(address.bytes.subarray(0, isIp6 ? 1 + 8 : 1 + 4)).toString('hex')

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import type { Stream } from '@libp2p/interface'
+import { peerIdFromString } from '@libp2p/peer-id'
+import { ProtocolViolationError } from '../errors.ts'
+import { ephemeralIdentity } from '../identity.ts'
+import { silentLog } from '../log.ts'
+import { createNetworkNode } from './libp2p.ts'
+import { GENEROUS_LIMITS } from './limits.ts'
+import { askPeerDirectory, MAX_DIRECTORY_BYTES, PEER_DIRECTORY_PROTOCOL, tellPeerDirectory } from './peer-directory.ts'
+import { eventually, startPeer } from './testing.ts'
+
+/** A relay that knows nothing of announcements and answers the directory's question as it likes. */
+async function startOtherRelay(answer: (stream: Stream) => void) {
+  const node = await createNetworkNode({
+    role: 'relay',
+    identity: await ephemeralIdentity(),
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    limits: GENEROUS_LIMITS,
+    log: silentLog()
+  })
+  await node.libp2p.handle(PEER_DIRECTORY_PROTOCOL, answer)
+  await node.start()
+  return { node, address: String(node.libp2p.getMultiaddrs()[0]), [Symbol.asyncDispose]: () => node.stop() }
+}
+
+const entry = (peerId: string) => ({
+  peerId,
+  multiaddrs: ['/ip4/127.0.0.1/tcp/7', 'nonsense'],
+  lastSeen: 1,
+  isRegistered: true,
+  onChainNodeId: null,
+  nodeId: 'far'
+})
+
+describe('the peer directory, asked', () => {
+  it('tells a node that begins with a relay without announcements where peers are', async () => {
+    const known = (await ephemeralIdentity()).peerId
+    const json = Buffer.from(JSON.stringify({ peers: [entry(known)], timestamp: 1 }))
+    await using relay = await startOtherRelay(stream => void tellPeerDirectory(stream, json))
+    await using peer = await startPeer({ bootstrap: [relay.address] })
+    const addresses = await eventually(async () => {
+      const found = await peer.node.libp2p.peerStore.get(peerIdFromString(known)).catch(() => null)
+      return found !== null && found.addresses.length > 0 ? found.addresses : null
+    }, 'the peer is known')
+    assert.deepEqual(
+      addresses!.map(({ multiaddr }) => String(multiaddr)),
+      ['/ip4/127.0.0.1/tcp/7']
+    )
+    // A relay's word makes nobody a member.
+    assert.deepEqual(
+      peer.network.members().map(({ peerId }) => peerId),
+      [peer.identity.peerId]
+    )
+  })
+
+  for (const [what, bytes] of Object.entries({
+    'a length over the limit': lengthOf(MAX_DIRECTORY_BYTES + 1),
+    'no JSON': framed('{"peers":'),
+    'another shape': framed('{"peers":[{"peerId":7}],"timestamp":1}'),
+    'no object': framed('null')
+  })) {
+    it(`refuses ${what}`, async () => {
+      await using relay = await startOtherRelay(stream => {
+        stream.send(bytes)
+        void stream.close().catch(() => undefined)
+      })
+      await using peer = await startPeer()
+      const connection = await peer.node.libp2p.dial(relay.node.libp2p.getMultiaddrs())
+      await assert.rejects(askPeerDirectory(connection), ProtocolViolationError)
+    })
+  }
+
+  it('refuses an answer that ends before its length', async () => {
+    await using relay = await startOtherRelay(stream => {
+      stream.send(lengthOf(100))
+      void stream.close().catch(() => undefined)
+    })
+    await using peer = await startPeer()
+    const connection = await peer.node.libp2p.dial(relay.node.libp2p.getMultiaddrs())
+    await assert.rejects(askPeerDirectory(connection), { code: 'TRANSFER_CUT' })
+  })
+})
+
+function lengthOf(bytes: number): Uint8Array {
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(bytes)
+  return length
+}
+
+function framed(text: string): Uint8Array {
+  return Buffer.concat([lengthOf(Buffer.byteLength(text)), Buffer.from(text)])
+}

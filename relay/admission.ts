@@ -1,0 +1,152 @@
+/**
+ * Who may connect: so many new connections a minute of one peer and from one address, and whoever makes more is blocked
+ * for a while. js-libp2p asks before it answers a connection (address) and again once it knows the peer.
+ *
+ * Attempts while blocked do not lengthen the block: an honest peer that keeps trying comes back when it ends.
+ */
+import type { ConnectionGater, MultiaddrConnection } from '@libp2p/interface'
+import { CODE_IP4, CODE_IP6, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
+import { hostOf } from '../node/index.ts'
+
+/** Why a connection was refused; `libp2p-limit`: by js-libp2p, over one of the connection limits of node/net. */
+export const REFUSALS = [
+  'host-rate',
+  'host-blocked',
+  'host-pending',
+  'peer-rate',
+  'peer-blocked',
+  'libp2p-limit'
+] as const
+export type Refusal = (typeof REFUSALS)[number]
+
+export interface Admission {
+  /** For js-libp2p's connection gater. */
+  gater: Required<Pick<ConnectionGater, 'denyInboundConnection' | 'denyInboundEncryptedConnection'>>
+  /** Counts what js-libp2p refuses before it asks the gater. */
+  watch: (manager: { acceptIncomingConnection: (connection: MultiaddrConnection) => boolean }) => void
+  /** Refused since the start. */
+  refused: () => Readonly<Record<Refusal, number>>
+  /** Hosts and peers that are blocked now. */
+  blocked: () => { hosts: number; peers: number }
+}
+
+const WINDOW_MS = 60_000
+/** Hosts, and peers, that are remembered; the one longest known is forgotten for a new one. */
+const MAX_REMEMBERED = 10_000
+
+interface Seen {
+  /** When the window began. */
+  sinceMs: number
+  connections: number
+  blockedUntilMs: number
+}
+
+/** @param options.nowMs for tests */
+export function createAdmission(options: {
+  connectionsPerPeer: number
+  connectionsPerHost: number
+  /** Connections of one host whose handshake is under way. */
+  pendingPerHost: number
+  blockMs: number
+  maxRemembered?: number
+  nowMs?: () => number
+}): Admission {
+  const { blockMs, maxRemembered = MAX_REMEMBERED, nowMs = () => performance.now() } = options
+  const hosts = createWindows({ perMinute: options.connectionsPerHost, blockMs, max: maxRemembered, nowMs })
+  const peers = createWindows({ perMinute: options.connectionsPerPeer, blockMs, max: maxRemembered, nowMs })
+  const counts = Object.fromEntries(REFUSALS.map(reason => [reason, 0])) as Record<Refusal, number>
+
+  function refuse(what: 'host' | 'peer', why: 'rate' | 'blocked' | 'pending' | null): boolean {
+    if (why === null) return false
+    counts[`${what}-${why}` as Refusal]++
+    return true
+  }
+
+  /** Hosts whose handshakes are under way, and how many. */
+  const pending = new Map<string, number>()
+  const ending = new WeakMap<MultiaddrConnection, () => void>()
+
+  /** Silent ones would keep all places for newcomers until their timeout. */
+  function begin(connection: MultiaddrConnection, host: string): void {
+    pending.set(host, (pending.get(host) ?? 0) + 1)
+    const end = () => {
+      connection.removeEventListener('close', end)
+      if (!ending.delete(connection)) return
+      const left = (pending.get(host) ?? 1) - 1
+      if (left > 0) pending.set(host, left)
+      else pending.delete(host)
+    }
+    ending.set(connection, end)
+    connection.addEventListener('close', end)
+  }
+
+  return {
+    gater: {
+      denyInboundConnection(connection) {
+        if (!isFromHost(connection.remoteAddr)) return false
+        const host = hostOf(connection.remoteAddr)
+        if (refuse('host', hosts.take(host))) return true
+        if ((pending.get(host) ?? 0) >= options.pendingPerHost) return refuse('host', 'pending')
+        begin(connection, host)
+        return false
+      },
+      denyInboundEncryptedConnection(peerId, connection) {
+        ending.get(connection)?.()
+        return refuse('peer', peers.take(peerId.toString()))
+      }
+    },
+    watch(manager) {
+      const accept = manager.acceptIncomingConnection.bind(manager)
+      manager.acceptIncomingConnection = connection => {
+        const isAccepted = accept(connection)
+        if (!isAccepted) counts['libp2p-limit']++
+        return isAccepted
+      }
+    },
+    refused: () => counts,
+    blocked: () => ({ hosts: hosts.blocked(), peers: peers.blocked() })
+  }
+}
+
+/** Connections through another relay come from that relay's address: it is not to be blocked for them. */
+function isFromHost(address: Multiaddr): boolean {
+  const parts = address.getComponents()
+  const first = parts[0]?.code
+  return (first === CODE_IP4 || first === CODE_IP6) && !parts.some(({ code }) => code === CODE_P2P_CIRCUIT)
+}
+
+function createWindows(options: { perMinute: number; blockMs: number; max: number; nowMs: () => number }) {
+  const { perMinute, blockMs, max, nowMs } = options
+  /** In the order in which their windows began. */
+  const seen = new Map<string, Seen>()
+
+  return {
+    /** Counts a connection of `key`; says why it is refused, or null. */
+    take(key: string): 'rate' | 'blocked' | null {
+      const now = nowMs()
+      let entry = seen.get(key)
+      if (entry !== undefined && now < entry.blockedUntilMs) return 'blocked'
+      if (entry === undefined || entry.blockedUntilMs > 0 || now - entry.sinceMs >= WINDOW_MS) {
+        seen.delete(key)
+        for (const oldest of seen.keys()) {
+          if (seen.size < max) break
+          seen.delete(oldest)
+        }
+        entry = { sinceMs: now, connections: 0, blockedUntilMs: 0 }
+        seen.set(key, entry)
+      }
+      if (entry.connections < perMinute) {
+        entry.connections++
+        return null
+      }
+      entry.blockedUntilMs = now + blockMs
+      return 'rate'
+    },
+    blocked(): number {
+      const now = nowMs()
+      let count = 0
+      for (const { blockedUntilMs } of seen.values()) if (now < blockedUntilMs) count++
+      return count
+    }
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * The circuit relay v2 server. Reservations are js-libp2p's; what it does with a circuit is done here, because it can
+ * neither hold a peer to a rate nor say how many bytes went, and buffers without bound what the far end does not take.
+ *
+ * https://github.com/libp2p/specs/blob/master/relay/circuit-v2.md
+ */
+import { type CircuitRelayService, circuitRelayServer } from '@libp2p/circuit-relay-v2'
+import type { Connection, PeerId, Stream } from '@libp2p/interface'
+import { peerIdFromMultihash } from '@libp2p/peer-id'
+import { CODE_P2P_CIRCUIT } from '@multiformats/multiaddr'
+import * as Digest from 'multiformats/hashes/digest'
+import type { Log, RelayLimits } from '../node/index.ts'
+import type { Accounting } from './accounting.ts'
+import { encodeStatus, type HopStatus } from './hop-status.ts'
+import type { Rates } from './rates.ts'
+import { CIRCUIT_ENDS, type CircuitEnd, splice } from './splice.ts'
+
+/** Why a reservation or a circuit was refused. */
+export const CIRCUIT_REFUSALS = [
+  'reservations-full',
+  'no-reservation',
+  'circuits-full',
+  'peer-circuits-full',
+  'target-unreachable',
+  'over-circuit',
+  'malformed'
+] as const
+export type CircuitRefusal = (typeof CIRCUIT_REFUSALS)[number]
+
+export interface Circuits {
+  /** For the composition of libp2p. */
+  server: typeof circuitRelayServer
+  /** Peers that may be reached through this relay. */
+  reserved: () => string[]
+  /** Circuits open now. */
+  open: () => number
+  /** Refused since the start. */
+  refused: () => Readonly<Record<CircuitRefusal, number>>
+  /** Ended since the start. */
+  ended: () => Readonly<Record<CircuitEnd, number>>
+  /** The peer has no connection any more: it cannot be reached, and its place is for another. */
+  forget: (peerId: PeerId) => void
+}
+
+/** What of js-libp2p's server is used; it is its class, whose type is not exported. */
+interface StockServer extends CircuitRelayService {
+  reservationStore: {
+    reserve: (...args: unknown[]) => { status: string }
+    get: (peerId: PeerId) => StockReservation | undefined
+    removeReservation: (peerId: PeerId) => void
+  }
+  shutdownController: AbortController
+  stopHop: (
+    request: { connection: Connection; request: object },
+    options: { signal: AbortSignal }
+  ) => Promise<Stream | undefined>
+  handleConnect: (hop: Hop, options: { signal: AbortSignal }) => Promise<void>
+}
+
+interface StockReservation {
+  limit?: { data?: bigint; duration?: number }
+  signal: AbortSignal & { clear: () => void }
+}
+
+/** A CONNECT as js-libp2p's server gives it on. */
+interface Hop {
+  stream: {
+    pb: (codec: { encode: (bytes: Uint8Array) => Uint8Array; decode: (bytes: Uint8Array) => Uint8Array }) => {
+      write: (bytes: Uint8Array, options?: { signal: AbortSignal }) => Promise<void>
+    }
+    unwrap: () => Stream
+  }
+  connection: Connection
+  request: { peer?: { id: Uint8Array } }
+}
+
+const AS_IT_IS = { encode: (bytes: Uint8Array) => bytes, decode: (bytes: Uint8Array) => bytes }
+const SECOND_MS = 1000
+
+export function createCircuits(options: {
+  limits: RelayLimits
+  rates: Rates
+  accounting: Accounting
+  log: Log
+}): Circuits {
+  const { limits, rates, accounting, log } = options
+  const limit = { duration: Math.ceil(limits.circuitDurationMs / SECOND_MS), data: BigInt(limits.circuitDataBytes) }
+  const refusals = zeros(CIRCUIT_REFUSALS)
+  const ends = zeros(CIRCUIT_ENDS)
+  /** Circuits that are open or being built, and of each peer that opened them. */
+  let inUse = 0
+  const ofPeer = new Map<string, number>()
+  let open = 0
+  let stock: StockServer | undefined
+
+  /** A place for a circuit of this peer, or why there is none. The place is given back with `leave`. */
+  function enter(peerId: string): CircuitRefusal | null {
+    const own = ofPeer.get(peerId) ?? 0
+    if (inUse >= limits.circuits) return 'circuits-full'
+    if (own >= limits.hopStreams) return 'peer-circuits-full'
+    inUse++
+    ofPeer.set(peerId, own + 1)
+    return null
+  }
+  function leave(peerId: string): void {
+    inUse--
+    const own = (ofPeer.get(peerId) ?? 1) - 1
+    if (own > 0) ofPeer.set(peerId, own)
+    else ofPeer.delete(peerId)
+  }
+
+  async function connect(server: StockServer, connections: ConnectionsOf, hop: Hop, signal: AbortSignal) {
+    const answer = (status: HopStatus) => {
+      const told = encodeStatus(status, status === 'OK' ? limit : undefined)
+      return hop.stream.pb(AS_IT_IS).write(told, { signal })
+    }
+    const refuse = async (why: CircuitRefusal, status: HopStatus) => {
+      refusals[why]++
+      await answer(status)
+      await hop.stream.unwrap().close({ signal })
+    }
+    const from = hop.connection.remotePeer.toString()
+    if (isCircuit(hop.connection)) return await refuse('over-circuit', 'PERMISSION_DENIED')
+    const target = targetOf(hop)
+    if (target === null) return await refuse('malformed', 'MALFORMED_MESSAGE')
+    const connection = newest(connections(target))
+    if (server.reservationStore.get(target) === undefined || connection === undefined) {
+      return await refuse('no-reservation', 'NO_RESERVATION')
+    }
+    const full = enter(from)
+    if (full !== null) return await refuse(full, 'RESOURCE_LIMIT_EXCEEDED')
+    let isOpen = false
+    try {
+      const far = await reach(server, connection, hop, signal)
+      if (far === null) return await refuse('target-unreachable', 'CONNECTION_FAILED')
+      try {
+        await answer('OK')
+      } catch (error) {
+        far.abort(error as Error)
+        throw error
+      }
+      carry([hop.stream.unwrap(), far], from, target.toString(), server.shutdownController.signal)
+      isOpen = true
+    } finally {
+      if (!isOpen) leave(from)
+    }
+  }
+
+  /** The stream to whom the circuit leads, or null when it does not answer. */
+  async function reach(server: StockServer, connection: Connection, hop: Hop, signal: AbortSignal) {
+    const peer = { id: hop.connection.remotePeer.toMultihash().bytes, addrs: [] }
+    try {
+      return (await server.stopHop({ connection, request: { type: 'CONNECT', peer, limit } }, { signal })) ?? null
+    } catch (error) {
+      log.debug({ peer: connection.remotePeer.toString(), why: (error as Error).message }, 'no circuit to it')
+      return null
+    }
+  }
+
+  function carry(streams: readonly [Stream, Stream], from: string, to: string, signal: AbortSignal): void {
+    const session = accounting.open(from, to)
+    open++
+    splice({
+      ends: streams,
+      maxBytes: limits.circuitDataBytes,
+      durationMs: limits.circuitDurationMs,
+      stallMs: limits.circuitStallMs,
+      signal,
+      onBytes(end, bytes) {
+        session.add(end, bytes)
+        const [sender, receiver] = end === 0 ? [from, to] : [to, from]
+        return Math.max(rates.take(sender, 'up', bytes), rates.take(receiver, 'down', bytes))
+      },
+      onEnd(why) {
+        open--
+        ends[why]++
+        session.close(why)
+        leave(from)
+      }
+    })
+  }
+
+  return {
+    server: init => components => {
+      const server = circuitRelayServer({
+        ...init,
+        // Told to peers as it is, where the protocol has seconds; the time itself is kept by `splice`.
+        reservations: { ...init?.reservations, defaultDurationLimit: limit.duration }
+      })(components) as StockServer
+      const connections: ConnectionsOf = peerId => components.connectionManager.getConnections(peerId)
+      server.handleConnect = (hop, { signal }) => connect(server, connections, hop, signal)
+      const reserve = server.reservationStore.reserve.bind(server.reservationStore)
+      server.reservationStore.reserve = (...args) => {
+        const result = reserve(...args)
+        if (result.status !== 'OK') refusals['reservations-full']++
+        return result
+      }
+      stock = server
+      return server
+    },
+    reserved: () => (stock === undefined ? [] : [...stock.reservations.keys()].map(String)),
+    open: () => open,
+    refused: () => refusals,
+    ended: () => ends,
+    forget(peerId) {
+      // Else its end would, hours later, take away the reservation that the peer made meanwhile.
+      stock?.reservationStore.get(peerId)?.signal.clear()
+      stock?.reservationStore.removeReservation(peerId)
+    }
+  }
+}
+
+type ConnectionsOf = (peerId: PeerId) => Connection[]
+
+const zeros = <K extends string>(keys: readonly K[]) =>
+  Object.fromEntries(keys.map(key => [key, 0])) as Record<K, number>
+
+const isCircuit = ({ remoteAddr }: Connection) =>
+  remoteAddr.getComponents().some(({ code }) => code === CODE_P2P_CIRCUIT)
+
+/** Older ones of a peer that moved are dead and do not know it yet. */
+function newest(connections: Connection[]): Connection | undefined {
+  return connections
+    .filter(connection => connection.status === 'open' && !isCircuit(connection))
+    .reduce<Connection | undefined>(
+      (best, each) => (best === undefined || each.timeline.open >= best.timeline.open ? each : best),
+      undefined
+    )
+}
+
+function targetOf({ request }: Hop): PeerId | null {
+  try {
+    return request.peer === undefined ? null : peerIdFromMultihash(Digest.decode(request.peer.id) as never)
+  } catch {
+    return null
+  }
+}
