@@ -25,6 +25,7 @@ import { type DialPrivate, dialPolicy } from './dial-policy.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+import { newestFirst } from './newest-first.ts'
 import { dcutr } from './punching/dcutr.ts'
 import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
 import type { HardPunchConfig } from './punching/hard/hard-limits.ts'
@@ -344,19 +345,21 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits, hardPunch:
   if (mode === 'stock') all.dcutr = stockDcutr()
   if (role === 'relay') {
     const relay = options.relayLimits ?? DEFAULT_RELAY_LIMITS
-    all.relay = circuitRelayServer({
-      hopTimeout: relay.hopTimeoutMs,
-      maxInboundHopStreams: relay.hopStreams,
-      maxOutboundHopStreams: relay.hopStreams,
-      maxOutboundStopStreams: relay.hopStreams,
-      reservations: {
-        maxReservations: relay.maxReservations,
-        reservationTtl: relay.reservationTtlMs,
-        applyDefaultLimit: true,
-        defaultDurationLimit: relay.circuitDurationMs,
-        defaultDataLimit: BigInt(relay.circuitDataBytes)
-      }
-    })
+    all.relay = newestFirst(
+      circuitRelayServer({
+        hopTimeout: relay.hopTimeoutMs,
+        maxInboundHopStreams: relay.hopStreams,
+        maxOutboundHopStreams: relay.hopStreams,
+        maxOutboundStopStreams: relay.hopStreams,
+        reservations: {
+          maxReservations: relay.maxReservations,
+          reservationTtl: relay.reservationTtlMs,
+          applyDefaultLimit: true,
+          defaultDurationLimit: relay.circuitDurationMs,
+          defaultDataLimit: BigInt(relay.circuitDataBytes)
+        }
+      })
+    )
   }
   return all
 }

@@ -166,6 +166,7 @@ export function createNetwork(options: {
     connect: paths.connect,
     onNetworkChange() {
       node.hardPunch?.networkChanged()
+      node.dcutr?.networkChanged()
       reachability.networkChanged()
     },
     ...(options.life ? { limits: options.life } : {}),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { generateKeyPair } from '@libp2p/crypto/keys'
+import type { Connection } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { createLibp2p } from 'libp2p'
 import { PeerUnreachableError } from '../errors.ts'
@@ -26,6 +27,53 @@ describe('paths to peers', function () {
       [0, 1, MAX_UNREACHABLE].map(index => paths.reachable(ids[index]!)),
       [true, false, false]
     )
+    await libp2p.stop()
+  })
+
+  it('lead through a relay that is asked once more when it does not answer', async () => {
+    await using peer = await startPeer()
+    const libp2p = await createLibp2p()
+    const [id, relay] = await Promise.all(
+      [0, 1].map(async () => peerIdFromPrivateKey(await generateKeyPair('Ed25519')).toString())
+    )
+    const anchors = createAnchors({
+      relays: [`/ip4/127.0.0.1/tcp/1/p2p/${relay}`],
+      bootstrap: [],
+      reserving: false,
+      log: silentLog()
+    })
+    const met = { direct: false } as Connection
+    let asked = 0
+    const transportManager = {
+      ...peer.node.parts.transportManager,
+      // The first time the relay waits for a peer that comes back by another connection.
+      dial: async () => (++asked === 1 ? await new Promise<Connection>(() => undefined) : met)
+    }
+    const paths = createPaths({ libp2p, parts: { transportManager }, anchors, connectTimeoutMs: 10_000 })
+    assert.equal(await paths.connect(id!), met)
+    assert.equal(asked, 2)
+    await libp2p.stop()
+  })
+
+  it('do not ask a relay again that answered', async () => {
+    await using peer = await startPeer()
+    const libp2p = await createLibp2p()
+    const [id, relay] = await Promise.all(
+      [0, 1].map(async () => peerIdFromPrivateKey(await generateKeyPair('Ed25519')).toString())
+    )
+    const relays = [`/ip4/127.0.0.1/tcp/1/p2p/${relay}`]
+    const anchors = createAnchors({ relays, bootstrap: [], reserving: false, log: silentLog() })
+    let asked = 0
+    const transportManager = {
+      ...peer.node.parts.transportManager,
+      async dial(): Promise<Connection> {
+        asked++
+        throw new Error('no reservation')
+      }
+    }
+    const paths = createPaths({ libp2p, parts: { transportManager }, anchors, connectTimeoutMs: 10_000 })
+    await assert.rejects(paths.connect(id!), PeerUnreachableError)
+    assert.equal(asked, 1)
     await libp2p.stop()
   })
 })

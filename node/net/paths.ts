@@ -4,7 +4,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import { PathMovedError, PeerUnreachableError, RequestInvalidError, TransferCutError } from '../errors.ts'
 import type { Anchors } from './anchors.ts'
-import { firstOf } from './first-of.ts'
+import { firstOf, type Runner } from './first-of.ts'
 import type { NetworkParts } from './libp2p.ts'
 import type { ConnectionPath } from './protocols.ts'
 import { deadline } from './timings.ts'
@@ -14,8 +14,11 @@ const UNREACHABLE_MS = 30_000
 const ROUTING_TIMEOUT_MS = 5000
 /** How long direct addresses are tried alone before a relay is asked too; js-libp2p would wait 6 s for each of them. */
 const DIRECT_HEAD_START_MS = 300
-/** How long one relay is asked alone before the next is asked too. */
-const NEXT_RELAY_MS = 500
+/**
+ * How long one relay is asked alone before the next is asked too. When all were asked and none has answered, each is
+ * asked once more: a relay waits with us for a peer whose network changed, while that comes back by another connection.
+ */
+const NEXT_RELAY_MS = 400
 /** Relays asked for one peer. */
 const MAX_RELAYS_ASKED = 3
 /** A peer to which a connection was open so lately may just have moved. */
@@ -94,10 +97,9 @@ export function createPaths(options: {
       return await firstOf(
         [
           ...(known.length === 0 ? [] : [direct]),
-          ...circuits.slice(0, MAX_RELAYS_ASKED).map(circuit => ({
-            headStartMs: NEXT_RELAY_MS,
-            run: (lost: AbortSignal) => throughRelay(circuit, AbortSignal.any([signal, lost]))
-          }))
+          ...twice(circuits.slice(0, MAX_RELAYS_ASKED), (circuit, lost) =>
+            throughRelay(circuit, AbortSignal.any([signal, lost]))
+          )
         ],
         signal
       )
@@ -202,6 +204,33 @@ export function createPaths(options: {
     },
     all: () => libp2p.getConnections().map(describe)
   }
+}
+
+/** Asks each relay, then again those that have not answered. */
+function twice<T>(
+  circuits: readonly Multiaddr[],
+  ask: (circuit: Multiaddr, lost: AbortSignal) => Promise<T>
+): Array<Runner<T>> {
+  const answers = new Map<Multiaddr, unknown>()
+  const first = circuits.map(circuit => ({
+    headStartMs: NEXT_RELAY_MS,
+    run: async (lost: AbortSignal) => {
+      try {
+        return await ask(circuit, lost)
+      } catch (error) {
+        answers.set(circuit, error)
+        throw error
+      }
+    }
+  }))
+  const again = circuits.map(circuit => ({
+    headStartMs: NEXT_RELAY_MS,
+    run: async (lost: AbortSignal) => {
+      if (answers.has(circuit)) throw answers.get(circuit)
+      return await ask(circuit, lost)
+    }
+  }))
+  return [...first, ...again]
 }
 
 /** Notes the time of a peer; of too many the oldest is forgotten. */

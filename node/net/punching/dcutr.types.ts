@@ -116,6 +116,8 @@ export interface Dcutr {
    * @throws DcutrError or PunchFailedError of the last attempt
    */
   repunch: (peerId: PeerId, options?: { signal?: AbortSignal }) => Promise<Connection>
+  /** This machine's addresses changed: whoever can observe the new ones is asked at once. */
+  networkChanged: () => void
   /** Peers with a punch under way. */
   active: () => number
   start: () => Promise<void>
