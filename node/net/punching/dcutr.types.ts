@@ -96,6 +96,7 @@ export interface DcutrComponents {
   transportManager: {
     getTransports: () => Transport[]
     getAddrs: () => Multiaddr[]
+    dial: (address: Multiaddr, options: { signal: AbortSignal }) => Promise<Connection>
     dialTransportForMultiaddr: (address: Multiaddr) => Transport | undefined
   }
   connectionManager: {

@@ -31,11 +31,11 @@ function lab(ownHosts: string[], fails = false) {
   const components = {
     events,
     connectionGater: {},
-    transportManager: { getTransports: () => transports },
-    connectionManager: {
-      getConnections: () => [connected],
-      async openConnection([address]: Multiaddr[]) {
-        dialled.push(address!.toString().replace(`/p2p/${RELAY}`, ''))
+    connectionManager: { getConnections: () => [connected] },
+    transportManager: {
+      getTransports: () => transports,
+      async dial(address: Multiaddr) {
+        dialled.push(address.toString().replace(`/p2p/${RELAY}`, ''))
         if (fails) throw new Error('the way is closed')
       }
     }

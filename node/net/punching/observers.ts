@@ -56,7 +56,8 @@ export function createObservers(
     if ((await connectionGater.denyDialMultiaddr?.(address)) === true) return
     const limit = deadline(DIAL_TIMEOUT_MS, stopping.signal)
     try {
-      await connectionManager.openConnection([address], { signal: limit.signal, force: true })
+      // Beside the dial queue, where whoever wants the relay by another address would wait for this one first.
+      await transportManager.dial(address, { signal: limit.signal })
       if (againAtMs.has(key)) againAtMs.set(key, performance.now() + AGAIN_MS)
     } catch {
       // It does not listen there, or the way is closed: then nothing is to be punched that way either.
