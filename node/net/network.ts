@@ -146,6 +146,8 @@ export function createNetwork(options: {
     ...(options.liveness ? { limits: options.liveness } : {}),
     log
   })
+  // Whoever asks for a circuit waits: less patience with a connection of which there are others.
+  node.watchCircuits({ isSuspect: liveness.isSuspect, probe: connection => liveness.probe(connection, true) })
   const paths = createPaths({
     libp2p,
     parts: node.parts,
