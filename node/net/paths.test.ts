@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import type { Connection } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
+import type { Multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { PeerUnreachableError } from '../errors.ts'
 import { silentLog } from '../log.ts'
 import { createAnchors } from './anchors.ts'
 import { createPaths, MAX_UNREACHABLE } from './paths.ts'
-import { startPeer } from './testing.ts'
+import { eventually, startPeer } from './testing.ts'
 
 describe('paths to peers', function () {
   this.timeout(30_000)
@@ -53,6 +54,34 @@ describe('paths to peers', function () {
     assert.equal(await paths.connect(id!), met)
     assert.equal(asked, 2)
     await libp2p.stop()
+  })
+
+  it('lead over a suspect connection, and meanwhile through a relay', async () => {
+    await using peer = await startPeer()
+    await using other = await startPeer()
+    const { libp2p } = peer.node
+    const direct = await libp2p.dial(other.node.libp2p.getMultiaddrs())
+    const relay = peerIdFromPrivateKey(await generateKeyPair('Ed25519')).toString()
+    const relays = [`/ip4/127.0.0.1/tcp/1/p2p/${relay}`]
+    const anchors = createAnchors({ relays, bootstrap: [], reserving: false, log: silentLog() })
+    const asked: string[] = []
+    const transportManager = {
+      ...peer.node.parts.transportManager,
+      async dial(address: Multiaddr) {
+        asked.push(address.toString())
+        return { direct: false } as Connection
+      }
+    }
+    let isSuspect = false
+    const use = { used: () => undefined, isSuspect: () => isSuspect }
+    const paths = createPaths({ libp2p, parts: { transportManager }, anchors, connectTimeoutMs: 10_000, use })
+    const { peerId } = other.identity
+    assert.equal(await paths.connect(peerId), direct)
+    assert.deepEqual(asked, [])
+    isSuspect = true
+    assert.equal(await paths.connect(peerId), direct)
+    await eventually(() => asked.length > 0, 'asked')
+    assert.deepEqual(asked, [`${relays[0]}/p2p-circuit/p2p/${peerId}`])
   })
 
   it('do not ask a relay again that answered', async () => {

@@ -90,13 +90,13 @@ export function createPaths(options: {
   }
 
   /** Direct addresses first, then relays beside them: whoever answers first is used, a direct one that is later stays. */
-  async function dial(peer: PeerId, signal: AbortSignal): Promise<Connection> {
+  async function dial(peer: PeerId, signal: AbortSignal, relaysOnly: boolean): Promise<Connection> {
     const { known, circuits } = await addresses(peer)
     const direct = { headStartMs: DIRECT_HEAD_START_MS, run: () => libp2p.dial(known, { signal }) }
     try {
       return await firstOf(
         [
-          ...(known.length === 0 ? [] : [direct]),
+          ...(known.length === 0 || relaysOnly ? [] : [direct]),
           ...twice(circuits.slice(0, MAX_RELAYS_ASKED), (circuit, lost) =>
             throughRelay(circuit, AbortSignal.any([signal, lost]))
           )
@@ -104,7 +104,7 @@ export function createPaths(options: {
         signal
       )
     } catch (error) {
-      if (signal.aborted) throw error
+      if (signal.aborted || relaysOnly) throw error
     }
     const found = await libp2p.peerRouting.findPeer(peer, {
       signal: AbortSignal.any([signal, AbortSignal.timeout(ROUTING_TIMEOUT_MS)])
@@ -128,7 +128,11 @@ export function createPaths(options: {
   async function connect(peerId: string, given: { signal?: AbortSignal } = {}): Promise<Connection> {
     const peer = parsePeer(peerId)
     const open = existing(peer)
-    if (open !== undefined) return open
+    if (open !== undefined) {
+      // By the time that it is known to be dead, another path is there. Nobody waits for that.
+      if (open.direct && use?.isSuspect(open) === true) dialOnce(peerId, peer, true).catch(() => undefined)
+      return open
+    }
     try {
       const connection = await withSignal(dialOnce(peerId, peer), given.signal)
       failedAtMs.delete(peerId)
@@ -144,12 +148,12 @@ export function createPaths(options: {
   }
 
   /** All who want a peer at one time share one dial: each would build a circuit of its own. */
-  function dialOnce(peerId: string, peer: PeerId): Promise<Connection> {
+  function dialOnce(peerId: string, peer: PeerId, relaysOnly = false): Promise<Connection> {
     const running = dialling.get(peerId)
     if (running !== undefined) return running
     // The signal of a dial stays with the connection it made: it is only aborted while the dial runs.
     const limit = deadline(connectTimeoutMs)
-    const begun = dial(peer, limit.signal).finally(() => {
+    const begun = dial(peer, limit.signal, relaysOnly).finally(() => {
       limit.clear()
       dialling.delete(peerId)
     })
