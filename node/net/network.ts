@@ -146,8 +146,7 @@ export function createNetwork(options: {
     ...(options.liveness ? { limits: options.liveness } : {}),
     log
   })
-  // Whoever asks for a circuit waits: less patience with a connection of which there are others.
-  node.watchCircuits({ isSuspect: liveness.isSuspect, probe: connection => liveness.probe(connection, true) })
+  node.watchCircuits({ isSuspect: liveness.isSuspect, probe: connection => liveness.probe(connection) })
   const paths = createPaths({
     libp2p,
     parts: node.parts,
