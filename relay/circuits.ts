@@ -123,7 +123,7 @@ export function createCircuits(options: {
     if (isCircuit(hop.connection)) return await refuse('over-circuit', 'PERMISSION_DENIED')
     const target = targetOf(hop)
     if (target === null) return await refuse('malformed', 'MALFORMED_MESSAGE')
-    const connection = newest(connections(target))
+    const connection = usable(connections(target))
     if (server.reservationStore.get(target) === undefined || connection === undefined) {
       return await refuse('no-reservation', 'NO_RESERVATION')
     }
@@ -218,14 +218,9 @@ const zeros = <K extends string>(keys: readonly K[]) =>
 const isCircuit = ({ remoteAddr }: Connection) =>
   remoteAddr.getComponents().some(({ code }) => code === CODE_P2P_CIRCUIT)
 
-/** Older ones of a peer that moved are dead and do not know it yet. */
-function newest(connections: Connection[]): Connection | undefined {
-  return connections
-    .filter(connection => connection.status === 'open' && !isCircuit(connection))
-    .reduce<Connection | undefined>(
-      (best, each) => (best === undefined || each.timeline.open >= best.timeline.open ? each : best),
-      undefined
-    )
+/** The composition of libp2p lists first which is not suspect and newest: older ones of a peer that moved may be dead. */
+function usable(connections: Connection[]): Connection | undefined {
+  return connections.find(connection => connection.status === 'open' && !isCircuit(connection))
 }
 
 function targetOf({ request }: Hop): PeerId | null {

@@ -3,15 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Topology } from '../netem/index.ts'
 import { type Occasion, type Story, scenario } from './harness/scenario.ts'
 import {
-  concerns,
+  chosen,
   EVENT_LABS,
   type EventLab,
   HOME_KIND,
   homeOf,
   hostOf,
   isShared,
-  NETWORK_EVENTS,
-  type NetworkEvent,
+  type Played,
   type Side
 } from './punching/events.ts'
 import { relaysFor } from './punching/lab.ts'
@@ -54,12 +53,6 @@ interface EventRow extends Record<string, unknown> {
   wrong: string | null
 }
 
-interface Played {
-  event: NetworkEvent
-  lab: EventLab
-  side: Side
-}
-
 function topology({ depth }: Occasion): Topology {
   const { linkMs, lossPct } = readSettings(process.env, { depth })
   const link = linkMs + lossPct === 0 ? {} : { link: { delayMs: linkMs, lossPct } }
@@ -90,18 +83,14 @@ export default scenario({
   topology,
   needs: ['nat', 'exec', 'router-change', 'move', 'kill'],
   withinMs: 1_800_000,
-  settings: ['RUNS', 'LINK', 'LOSS'],
+  settings: ['RUNS', 'LINK', 'LOSS', 'EVENTS', 'LABS', 'SIDES', 'AT_ONCE'],
   reportFolder: ({ depth }) => (depth === 'full' ? 'network-events' : 'network-events-short'),
 
   async story(story) {
     const { depth, check, step, row } = story
     const settings = readSettings(process.env, { depth })
     const runs = process.env.RUNS ? settings.runs : depth === 'full' ? FULL_RUNS : 1
-    const played = NETWORK_EVENTS.flatMap(event =>
-      EVENT_LABS.filter(lab => concerns(event, lab)).flatMap(lab =>
-        event.sides.map((side): Played => ({ event, lab, side }))
-      )
-    )
+    const played = chosen(process.env, depth)
     const rows = new Map(played.map(each => [each, rowFor(each)]))
     let number = 0
     const playing = async (each: Played): Promise<void> => {

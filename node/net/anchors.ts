@@ -7,6 +7,7 @@ import type { Connection, Libp2p, Transport } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import type { Log } from '../log.ts'
+import { firstOf } from './first-of.ts'
 import { pause } from './timings.ts'
 
 /** Who speaks it carries circuits. */
@@ -15,6 +16,8 @@ const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
 const FIRST_RETRY_MS = 250
 const LONGEST_RETRY_MS = 10_000
 const DIAL_DEADLINE_MS = 15_000
+/** How long one address of an anchor is dialled alone. */
+const NEXT_ADDRESS_MS = 500
 /** A reservation can be lost without its connection: it expires, or the relay forgets it. */
 const CHECK_INTERVAL_MS = 5000
 
@@ -33,7 +36,7 @@ export interface Anchors {
   states: () => AnchorState[]
   /** The relay addresses through which a peer may be reached, one a relay, connected ones first. */
   circuitsTo: (peerId: string) => Multiaddr[]
-  /** Whoever waits before the next try stops waiting: something of the network changed. */
+  /** Whoever waits before the next try, or for a dial from where we were, tries now: something of the network changed. */
   retryNow: () => void
   start: (libp2p: Libp2p) => void
   stop: () => Promise<void>
@@ -53,6 +56,7 @@ interface CircuitTransport {
 
 /** The part of libp2p's transport manager we use. */
 interface Transports {
+  dial: (address: Multiaddr, options: { signal: AbortSignal }) => Promise<Connection>
   listen: (addresses: Multiaddr[]) => Promise<void>
 }
 
@@ -111,9 +115,17 @@ export function createAnchors(options: {
 
   async function keep(anchor: Anchor, node: Libp2p): Promise<void> {
     let retryMs = FIRST_RETRY_MS
+    let isChanged = false
     while (!stopping.signal.aborted) {
+      const woken = waiting.signal
       try {
-        if (connections(anchor).length === 0) await dial(node, anchor.addresses, stopping.signal)
+        if (connections(anchor).length === 0) {
+          await within([stopping.signal, woken], signal =>
+            isChanged && transports !== undefined
+              ? dialBeside(transports, anchor.addresses, signal)
+              : node.dial(anchor.addresses, { signal })
+          )
+        }
         if (reserving && anchor.relay) await reserve(anchor)
         if (!wanted(anchor)) throw new Error('the connection or the reservation was lost at once')
         log.info({ peer: anchor.peerId, relay: anchor.relay, reserved: reserved(anchor) }, 'anchor connected')
@@ -123,9 +135,10 @@ export function createAnchors(options: {
       } catch (error) {
         if (stopping.signal.aborted) return
         log.debug({ peer: anchor.peerId, why: (error as Error).message, retryMs }, 'anchor not reached')
+        isChanged = woken.aborted
         // Half of the wait is random: a hundred nodes must not return to a relay in the same instant.
-        await pause(retryMs * (0.5 + Math.random() / 2), AbortSignal.any([stopping.signal, waiting.signal]))
-        retryMs = Math.min(retryMs * 2, LONGEST_RETRY_MS)
+        await pause(retryMs * (0.5 + Math.random() / 2), AbortSignal.any([stopping.signal, woken]))
+        retryMs = woken.aborted ? FIRST_RETRY_MS : Math.min(retryMs * 2, LONGEST_RETRY_MS)
       }
     }
   }
@@ -192,17 +205,46 @@ function order(peerId: string, { peerId: relay }: Anchor): number {
  * Dial with a deadline of our own: the signal of a dial stays attached to the connection it made, so it must not
  * be aborted once the dial succeeded.
  */
-async function dial(node: Libp2p, addresses: Multiaddr[], stop: AbortSignal): Promise<void> {
+async function within(
+  stops: readonly AbortSignal[],
+  dial: (signal: AbortSignal) => Promise<Connection>
+): Promise<void> {
   const controller = new AbortController()
   const timer = setTimeout(() => controller.abort(), DIAL_DEADLINE_MS)
   const onStop = () => controller.abort()
-  stop.addEventListener('abort', onStop, { once: true })
+  for (const stop of stops) stop.addEventListener('abort', onStop, { once: true })
   try {
-    await node.dial(addresses, { signal: controller.signal })
+    await dial(controller.signal)
   } finally {
     clearTimeout(timer)
-    stop.removeEventListener('abort', onStop)
+    for (const stop of stops) stop.removeEventListener('abort', onStop)
   }
+}
+
+/**
+ * Beside the dial queue: that has one dial a peer, and others may still wait there for one that began before our network
+ * changed and leads nowhere.
+ */
+async function dialBeside(
+  transports: Transports,
+  addresses: readonly Multiaddr[],
+  signal: AbortSignal
+): Promise<Connection> {
+  const runners = addresses.map(address => ({
+    headStartMs: NEXT_ADDRESS_MS,
+    async run(lost: AbortSignal) {
+      // Not AbortSignal.any: the winner's signal stays with its connection, and must never abort.
+      const controller = new AbortController()
+      const end = () => controller.abort()
+      for (const each of [signal, lost]) each.addEventListener('abort', end, { once: true })
+      try {
+        return await transports.dial(address, { signal: controller.signal })
+      } finally {
+        for (const each of [signal, lost]) each.removeEventListener('abort', end)
+      }
+    }
+  }))
+  return await firstOf(runners, signal)
 }
 
 /** Resolves when `holds` no longer does, or on stop. */

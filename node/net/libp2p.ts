@@ -25,6 +25,7 @@ import { type DialPrivate, dialPolicy } from './dial-policy.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+import { type CircuitWatch, newestFirst } from './newest-first.ts'
 import { dcutr } from './punching/dcutr.ts'
 import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
 import type { HardPunchConfig } from './punching/hard/hard-limits.ts'
@@ -121,6 +122,8 @@ export interface NetworkNode {
   readonly dcutr: Dcutr | null
   /** Hard pairs, and the kind of our NAT; null unless the mode is `warren`, and for who is reached directly. */
   readonly hardPunch: HardPunch | null
+  /** Of a relay: who tells which connections circuits are better not opened on. */
+  watchCircuits: (watch: CircuitWatch) => void
   /** Resolves when it listens; relays are dialled in the background. */
   start: () => Promise<void>
   stop: () => Promise<void>
@@ -159,6 +162,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   /** Whom the operator trusts with where our datagrams go. */
   const configured = new Set(known.map(peerOf))
   let hardPunch: HardPunch | null = null
+  let circuitWatch: CircuitWatch | null = null
   libp2p = await createLibp2p<NetworkServices>({
     start: false,
     privateKey: identity.privateKey,
@@ -216,7 +220,12 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     // An address that cannot be had is an error at start, not a node that listens on less than it was told.
     transportManager: { faultTolerance: 0 },
     peerDiscovery: discovery as never,
-    services: services(options, limits, () => hardPunch) as ServiceFactoryMap<NetworkServices>
+    services: services(
+      options,
+      limits,
+      () => hardPunch,
+      () => circuitWatch
+    ) as ServiceFactoryMap<NetworkServices>
   })
   const built = libp2p
   const adopting = built.services.parts.transportManager.getTransports().find(transport => 'adopt' in transport)
@@ -236,6 +245,9 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     anchors,
     dcutr: dcutrMode === 'warren' ? (built.services.dcutr ?? null) : null,
     hardPunch,
+    watchCircuits(watch) {
+      circuitWatch = watch
+    },
     async start() {
       await hardPunch?.start()
       await built.start()
@@ -300,7 +312,12 @@ function quicInit(
   }
 }
 
-function services(options: NetworkNodeOptions, limits: NetworkLimits, hardPunch: () => HardPunch | null) {
+function services(
+  options: NetworkNodeOptions,
+  limits: NetworkLimits,
+  hardPunch: () => HardPunch | null,
+  circuitWatch: () => CircuitWatch | null
+) {
   const { role, announce = [], relays = [] } = options
   // Whoever cannot be dialled is no DHT server: every look-up that meets it would build a circuit for nothing.
   const dhtServer = role === 'relay' || (role === 'node' && (announce.length > 0 || relays.length === 0))
@@ -358,19 +375,22 @@ function services(options: NetworkNodeOptions, limits: NetworkLimits, hardPunch:
   if (mode === 'stock') all.dcutr = stockDcutr()
   if (role === 'relay') {
     const relay = options.relayLimits ?? DEFAULT_RELAY_LIMITS
-    all.relay = (options.relayServer ?? circuitRelayServer)({
-      hopTimeout: relay.hopTimeoutMs,
-      maxInboundHopStreams: relay.hopStreams,
-      maxOutboundHopStreams: relay.hopStreams,
-      maxOutboundStopStreams: relay.hopStreams,
-      reservations: {
-        maxReservations: relay.maxReservations,
-        reservationTtl: relay.reservationTtlMs,
-        applyDefaultLimit: true,
-        defaultDurationLimit: relay.circuitDurationMs,
-        defaultDataLimit: BigInt(relay.circuitDataBytes)
-      }
-    })
+    all.relay = newestFirst(
+      (options.relayServer ?? circuitRelayServer)({
+        hopTimeout: relay.hopTimeoutMs,
+        maxInboundHopStreams: relay.hopStreams,
+        maxOutboundHopStreams: relay.hopStreams,
+        maxOutboundStopStreams: relay.hopStreams,
+        reservations: {
+          maxReservations: relay.maxReservations,
+          reservationTtl: relay.reservationTtlMs,
+          applyDefaultLimit: true,
+          defaultDurationLimit: relay.circuitDurationMs,
+          defaultDataLimit: BigInt(relay.circuitDataBytes)
+        }
+      }),
+      circuitWatch
+    )
   }
   return all
 }

@@ -155,6 +155,7 @@ export function createNetwork(options: {
     ...(options.liveness ? { limits: options.liveness } : {}),
     log
   })
+  node.watchCircuits({ isSuspect: liveness.isSuspect, probe: connection => liveness.probe(connection) })
   const paths = createPaths({
     libp2p,
     parts: node.parts,
@@ -175,6 +176,7 @@ export function createNetwork(options: {
     connect: paths.connect,
     onNetworkChange() {
       node.hardPunch?.networkChanged()
+      node.dcutr?.networkChanged()
       reachability.networkChanged()
     },
     ...(options.life ? { limits: options.life } : {}),

@@ -4,7 +4,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import { PathMovedError, PeerUnreachableError, RequestInvalidError, TransferCutError } from '../errors.ts'
 import type { Anchors } from './anchors.ts'
-import { firstOf } from './first-of.ts'
+import { firstOf, type Runner } from './first-of.ts'
 import type { NetworkParts } from './libp2p.ts'
 import type { ConnectionPath } from './protocols.ts'
 import { deadline } from './timings.ts'
@@ -14,8 +14,11 @@ const UNREACHABLE_MS = 30_000
 const ROUTING_TIMEOUT_MS = 5000
 /** How long direct addresses are tried alone before a relay is asked too; js-libp2p would wait 6 s for each of them. */
 const DIRECT_HEAD_START_MS = 300
-/** How long one relay is asked alone before the next is asked too. */
-const NEXT_RELAY_MS = 500
+/**
+ * How long one relay is asked alone before the next is asked too. When all were asked and none has answered, each is
+ * asked once more: a relay waits with us for a peer whose network changed, while that comes back by another connection.
+ */
+const NEXT_RELAY_MS = 400
 /** Relays asked for one peer. */
 const MAX_RELAYS_ASKED = 3
 /** A peer to which a connection was open so lately may just have moved. */
@@ -87,22 +90,21 @@ export function createPaths(options: {
   }
 
   /** Direct addresses first, then relays beside them: whoever answers first is used, a direct one that is later stays. */
-  async function dial(peer: PeerId, signal: AbortSignal): Promise<Connection> {
+  async function dial(peer: PeerId, signal: AbortSignal, relaysOnly: boolean): Promise<Connection> {
     const { known, circuits } = await addresses(peer)
     const direct = { headStartMs: DIRECT_HEAD_START_MS, run: () => libp2p.dial(known, { signal }) }
     try {
       return await firstOf(
         [
-          ...(known.length === 0 ? [] : [direct]),
-          ...circuits.slice(0, MAX_RELAYS_ASKED).map(circuit => ({
-            headStartMs: NEXT_RELAY_MS,
-            run: (lost: AbortSignal) => throughRelay(circuit, AbortSignal.any([signal, lost]))
-          }))
+          ...(known.length === 0 || relaysOnly ? [] : [direct]),
+          ...twice(circuits.slice(0, MAX_RELAYS_ASKED), (circuit, lost) =>
+            throughRelay(circuit, AbortSignal.any([signal, lost]))
+          )
         ],
         signal
       )
     } catch (error) {
-      if (signal.aborted) throw error
+      if (signal.aborted || relaysOnly) throw error
     }
     const found = await libp2p.peerRouting.findPeer(peer, {
       signal: AbortSignal.any([signal, AbortSignal.timeout(ROUTING_TIMEOUT_MS)])
@@ -126,7 +128,11 @@ export function createPaths(options: {
   async function connect(peerId: string, given: { signal?: AbortSignal } = {}): Promise<Connection> {
     const peer = parsePeer(peerId)
     const open = existing(peer)
-    if (open !== undefined) return open
+    if (open !== undefined) {
+      // By the time that it is known to be dead, another path is there. Nobody waits for that.
+      if (open.direct && use?.isSuspect(open) === true) dialOnce(peerId, peer, true).catch(() => undefined)
+      return open
+    }
     try {
       const connection = await withSignal(dialOnce(peerId, peer), given.signal)
       failedAtMs.delete(peerId)
@@ -142,12 +148,12 @@ export function createPaths(options: {
   }
 
   /** All who want a peer at one time share one dial: each would build a circuit of its own. */
-  function dialOnce(peerId: string, peer: PeerId): Promise<Connection> {
+  function dialOnce(peerId: string, peer: PeerId, relaysOnly = false): Promise<Connection> {
     const running = dialling.get(peerId)
     if (running !== undefined) return running
     // The signal of a dial stays with the connection it made: it is only aborted while the dial runs.
     const limit = deadline(connectTimeoutMs)
-    const begun = dial(peer, limit.signal).finally(() => {
+    const begun = dial(peer, limit.signal, relaysOnly).finally(() => {
       limit.clear()
       dialling.delete(peerId)
     })
@@ -202,6 +208,35 @@ export function createPaths(options: {
     },
     all: () => libp2p.getConnections().map(describe)
   }
+}
+
+/** Asks each relay, then again those that have not answered. */
+function twice<T>(
+  circuits: readonly Multiaddr[],
+  ask: (circuit: Multiaddr, lost: AbortSignal) => Promise<T>
+): Array<Runner<T>> {
+  const answers = new Map<Multiaddr, unknown>()
+  const first = circuits.map(circuit => ({
+    headStartMs: NEXT_RELAY_MS,
+    run: async (lost: AbortSignal) => {
+      const askedAtMs = performance.now()
+      try {
+        return await ask(circuit, lost)
+      } catch (error) {
+        // A late one tells that the relay had to find out: now it knows.
+        if (performance.now() - askedAtMs < NEXT_RELAY_MS) answers.set(circuit, error)
+        throw error
+      }
+    }
+  }))
+  const again = circuits.map(circuit => ({
+    headStartMs: NEXT_RELAY_MS,
+    run: async (lost: AbortSignal) => {
+      if (answers.has(circuit)) throw answers.get(circuit)
+      return await ask(circuit, lost)
+    }
+  }))
+  return [...first, ...again]
 }
 
 /** Notes the time of a peer; of too many the oldest is forgotten. */

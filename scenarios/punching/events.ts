@@ -1,5 +1,7 @@
 /** Events that change the network under two connected peers, as data. Pure but for `act`, which the nemesis plays. */
+import { HarnessError } from '../harness/errors.ts'
 import type { Nemesis } from '../harness/nemesis.ts'
+import type { Depth } from '../harness/scenario.ts'
 import type { PunchTransport } from './expected.ts'
 
 export type Side = 'a' | 'b'
@@ -106,3 +108,62 @@ export function concerns({ families, leaves }: NetworkEvent, { family, transport
 export function isShared({ needs }: NetworkEvent): boolean {
   return needs === 'kill'
 }
+
+/** One event at one side of one lab. */
+export interface Played {
+  event: NetworkEvent
+  lab: EventLab
+  side: Side
+}
+
+/**
+ * What a run plays: everything in full; in short each event once or twice, over the lab with both transports, TCP and
+ * QUIC by themselves where an event takes them different ways, and IPv6. EVENTS, LABS and SIDES choose of all of it.
+ * @throws HarnessError BAD_SETTINGS that names every word that is none
+ */
+export function chosen(env: Readonly<Record<string, string | undefined>>, depth: Depth): Played[] {
+  const problems: string[] = []
+  const words = (name: string, known: readonly string[]): ReadonlySet<string> | null => {
+    const list = (env[name] || '').split(',').filter(word => word !== '')
+    for (const word of list)
+      if (!known.includes(word)) problems.push(`${name} has "${word}": ${known.join(', ')} are known`)
+    return list.length === 0 ? null : new Set(list)
+  }
+  const events = words(
+    'EVENTS',
+    NETWORK_EVENTS.map(({ name }) => name)
+  )
+  const labs = words(
+    'LABS',
+    EVENT_LABS.map(({ name }) => name)
+  )
+  const sides = words('SIDES', BOTH)
+  if (problems.length > 0) throw new HarnessError('BAD_SETTINGS', problems.join('; '))
+  const isAny = events === null && labs === null && sides === null
+  return NETWORK_EVENTS.flatMap(event =>
+    EVENT_LABS.filter(lab => concerns(event, lab)).flatMap(lab =>
+      event.sides.map((side): Played => ({ event, lab, side }))
+    )
+  ).filter(({ event, lab, side }) =>
+    isAny && depth === 'short'
+      ? SHORT.has(`${event.name} ${lab.name} ${side}`)
+      : events?.has(event.name) !== false && labs?.has(lab.name) !== false && sides?.has(side) !== false
+  )
+}
+
+const SHORT: ReadonlySet<string> = new Set([
+  'rebind quic a',
+  'rebind tcp b',
+  'rebind six a',
+  'public address change quic b',
+  'public address change tcp a',
+  'public address change dual b',
+  'uplink switch quic a',
+  'uplink switch tcp b',
+  'uplink switch dual a',
+  'uplink switch six b',
+  'UDP blocked dual a',
+  'UDP blocked six b',
+  'relay loss dual a',
+  'relay loss, then rebind quic b'
+])

@@ -43,7 +43,9 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
     enableDht: false,
     punching: {
       isUsable: address =>
-        !isPrivate(address) && options.transports.some(transport => PROTOCOL[transport].test(`${address}`)),
+        !isPrivate(address) &&
+        `${address}`.startsWith(`/ip${family}/`) &&
+        options.transports.some(transport => PROTOCOL[transport].test(`${address}`)),
       onReport: report => {
         if (reports.length < MAX_REPORTS) reports.push(report)
       },

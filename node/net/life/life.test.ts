@@ -224,6 +224,28 @@ describe("the connections' life", function () {
     assert.deepEqual(pathsTo(behind, open), ['relayed'])
   })
 
+  it('asks its relays too when a direct connection falls silent, and sooner knows that they are lost', async () => {
+    const slow = { ...LIVENESS, intervalMs: 100, timeoutMs: 4000 }
+    await using relay = await startRelay({ limits: { circuitDataBytes: 64 * MIB } })
+    await using toRelay = await startLine(relay.port)
+    await using peers = await pair([relay.address.replace(/\/tcp\/\d+/, `/tcp/${toRelay.port}`)], { liveness: slow })
+    const { open, behind } = peers
+    await using line = await startLine(portOf(open))
+    await open.network.health(behind.network.self)
+    await punch(peers, line.port)
+    await eventually(() => pathsTo(open, behind).join() === 'direct', 'direct')
+    const ended: string[] = []
+    open.node.libp2p.addEventListener('connection:close', ({ detail }) => {
+      ended.push(detail.remotePeer.equals(behind.node.libp2p.peerId) ? 'peer' : 'relay')
+    })
+    line.freeze()
+    toRelay.freeze()
+    const limit = AbortSignal.timeout(30_000)
+    open.network.health(behind.network.self, { signal: limit }).catch(() => undefined)
+    await eventually(() => ended.includes('peer') && ended.includes('relay'), 'both are ended', 20_000)
+    assert.equal(ended[0], 'relay')
+  })
+
   it('reserves on two relays, and loses no request when one of them goes', async () => {
     await using first = await startRelay()
     await using second = await startRelay()

@@ -201,7 +201,7 @@ export function createConnectionLife(options: {
       const local = localAddress(connection)
       if (local !== undefined && gone.includes(local))
         endConnection(connection, new Error(`${local} is no longer ours`))
-      else void liveness.probe(connection)
+      else void liveness.probe(connection, gone.length > 0)
     }
     anchors.retryNow()
     options.onNetworkChange?.()
@@ -213,10 +213,13 @@ export function createConnectionLife(options: {
     want,
     counters: () => counters,
     suspect(connection) {
-      // A direct path and the relays die together when it is our own network that changed.
-      for (const { peerId, connected } of anchors.states()) {
-        if (!connected || peerId === connection.remotePeer.toString()) continue
-        for (const relay of connectionsTo(peerId)) if (relay.direct) void liveness.probe(relay)
+      // A direct path and the relays die together when it is our own network that changed, and with it all other
+      // paths to the same peer when it is the peer's.
+      const peerId = connection.remotePeer.toString()
+      for (const other of connectionsTo(peerId)) if (other !== connection) void liveness.probe(other, true)
+      for (const anchor of anchors.states()) {
+        if (!anchor.connected || anchor.peerId === peerId) continue
+        for (const relay of connectionsTo(anchor.peerId)) if (relay.direct) void liveness.probe(relay, true)
       }
     },
     start() {
@@ -243,7 +246,7 @@ function isIdle({ streams }: Connection): boolean {
   return streams.every(({ protocol }) => isGossip(protocol) || protocol === PING_PROTOCOL)
 }
 
-/** The own end of a TCP connection, where js-libp2p's transport shows it. */
+/** The own end of a TCP connection, where js-libp2p's transport or ours shows it. */
 function localAddress(connection: Connection): string | undefined {
   const { maConn } = connection as unknown as { maConn?: { socket?: { localAddress?: string } } }
   return maConn?.socket?.localAddress?.replace(/^::ffff:/, '')

@@ -23,13 +23,19 @@ export const LIVENESS: LivenessLimits = { intervalMs: 300, timeoutMs: 1200, want
 
 /** A slow connection has so many of its round trips (the question needs two, and one packet may be lost). */
 const ROUND_TRIPS = 6
-/** A peer that has made another connection is not lost with this one: so many ms, and round trips, are enough then. */
-const REPLACED_TIMEOUT_MS = 600
-const REPLACED_ROUND_TRIPS = 4
+/**
+ * So many ms, and round trips, are enough where silence is no surprise: the peer has made another connection, our own
+ * network changed, or another path fell silent at the same time.
+ */
+const EXPECTED_TIMEOUT_MS = 600
+const EXPECTED_ROUND_TRIPS = 4
 /** No connection has longer than this. */
 const LONGEST_TIMEOUT_MS = 5000
-/** Part of the timeout after which a silent connection is no longer the first choice. */
+/** Part of the timeout after which a silent connection is no longer the first choice; of one whose round trip is known, */
 const SUSPECT_PART = 0.5
+/** so many ms, and round trips, if that is sooner: suspicion costs questions, not the connection. */
+const SUSPECT_MS = 300
+const SUSPECT_ROUND_TRIPS = 3
 /** A silence is counted in steps; one that takes longer tells of this process, not of the peer, and counts once. */
 const STEP_MS = 100
 const PING_PROTOCOL = '/ipfs/ping/1.0.0'
@@ -51,8 +57,11 @@ export interface Liveness {
   touch: (connection: Connection) => void
   /** Whether it is silent for so long that another path should be preferred. */
   isSuspect: (connection: Connection) => boolean
-  /** Ask now, whoever uses it. Resolves with whether it lives; a dead one is ended. `hasOther`: with less patience. */
-  probe: (connection: Connection, hasOther?: boolean) => Promise<boolean>
+  /**
+   * Ask now, whoever uses it. Resolves with whether it lives; a dead one is ended.
+   * @param isExpected something else says that it may be dead: less patience
+   */
+  probe: (connection: Connection, isExpected?: boolean) => Promise<boolean>
   /** Connections that were ended because they were silent. */
   readonly ended: () => number
   start: () => void
@@ -102,24 +111,28 @@ export function createLiveness(options: {
     }
   }
 
-  function probe(connection: Connection, hasOther = false): Promise<boolean> {
+  function probe(connection: Connection, isExpected = false): Promise<boolean> {
     const running = probing.get(connection)
     if (running !== undefined) return running
-    const begun = ask(connection, hasOther).finally(() => probing.delete(connection))
+    const begun = ask(connection, isExpected).finally(() => probing.delete(connection))
     probing.set(connection, begun)
     return begun
   }
 
-  async function ask(connection: Connection, hasOther: boolean): Promise<boolean> {
+  async function ask(connection: Connection, isExpected: boolean): Promise<boolean> {
     const ear = earOf(connection)
     const askedAtMs = performance.now()
     const hear = () => {
       ear.heardAtMs = performance.now()
       suspects.delete(connection)
     }
-    const leastMs = hasOther ? Math.min(REPLACED_TIMEOUT_MS, timeoutMs) : timeoutMs
-    const roundTrips = hasOther ? REPLACED_ROUND_TRIPS : ROUND_TRIPS
+    const leastMs = isExpected ? Math.min(EXPECTED_TIMEOUT_MS, timeoutMs) : timeoutMs
+    const roundTrips = isExpected ? EXPECTED_ROUND_TRIPS : ROUND_TRIPS
     const waitMs = Math.min(LONGEST_TIMEOUT_MS, Math.max(leastMs, roundTrips * (connection.rtt ?? 0)))
+    const suspectMs = Math.min(
+      waitMs * SUSPECT_PART,
+      connection.rtt === undefined ? waitMs : Math.max(SUSPECT_MS, SUSPECT_ROUND_TRIPS * connection.rtt)
+    )
     const controller = new AbortController()
     const question = ping(connection, controller.signal).then(rttMs => {
       if (rttMs !== null) connection.rtt = rttMs
@@ -131,11 +144,11 @@ export function createLiveness(options: {
     for (const stream of streams) stream.addEventListener('message', hear)
     try {
       const isHeard = () => ear.heardAtMs > askedAtMs || connection.status !== 'open'
-      await silence(waitMs * SUSPECT_PART, question, isHeard)
+      await silence(suspectMs, question, isHeard)
       if (!isHeard()) {
         suspects.add(connection)
         options.onSuspect?.(connection)
-        await silence(waitMs * (1 - SUSPECT_PART), question, isHeard)
+        await silence(waitMs - suspectMs, question, isHeard)
       }
       if (connection.status !== 'open') return false
       if (isHeard()) return true

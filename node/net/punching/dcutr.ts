@@ -287,6 +287,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
     [serviceDependencies]: ['@libp2p/identify'],
     observed,
     active: () => active.size,
+    networkChanged: () => observers?.networkChanged(),
     async repunch(peerId: PeerId, { signal } = {}) {
       signal?.throwIfAborted()
       if (!isStarted) throw new DcutrStoppedError()

@@ -96,6 +96,7 @@ export interface DcutrComponents {
   transportManager: {
     getTransports: () => Transport[]
     getAddrs: () => Multiaddr[]
+    dial: (address: Multiaddr, options: { signal: AbortSignal }) => Promise<Connection>
     dialTransportForMultiaddr: (address: Multiaddr) => Transport | undefined
   }
   connectionManager: {
@@ -116,6 +117,8 @@ export interface Dcutr {
    * @throws DcutrError or PunchFailedError of the last attempt
    */
   repunch: (peerId: PeerId, options?: { signal?: AbortSignal }) => Promise<Connection>
+  /** This machine's addresses changed: whoever can observe the new ones is asked at once. */
+  networkChanged: () => void
   /** Peers with a punch under way. */
   active: () => number
   start: () => Promise<void>

@@ -23,12 +23,13 @@ export interface SocketConnectionInit {
 
 /** Owns the socket from now on. */
 export class SocketConnection extends AbstractMultiaddrConnection {
-  readonly #socket: Socket
+  /** Public as that of `@libp2p/tcp`: whose own address it has says whether it outlives a network change. */
+  readonly socket: Socket
 
   constructor(init: SocketConnectionInit) {
     super({ remoteAddr: init.remoteAddr, direction: init.direction, log: init.log })
-    const socket = init.socket
-    this.#socket = socket
+    const { socket } = init
+    this.socket = socket
     socket.on('data', bytes => this.onData(bytes))
     socket.on('drain', () => this.safeDispatchEvent('drain'))
     socket.on('error', error => this.abort(error))
@@ -45,26 +46,26 @@ export class SocketConnection extends AbstractMultiaddrConnection {
     let sentBytes = 0
     for (const bytes of data) {
       sentBytes += bytes.byteLength
-      if (!this.#socket.write(bytes)) return { sentBytes, canSendMore: false }
+      if (!this.socket.write(bytes)) return { sentBytes, canSendMore: false }
     }
     return { sentBytes, canSendMore: true }
   }
 
   override async sendClose(options?: AbortOptions): Promise<void> {
-    if (this.#socket.destroyed) return
-    this.#socket.destroySoon()
-    await once(this.#socket, 'close', options?.signal === undefined ? {} : { signal: options.signal })
+    if (this.socket.destroyed) return
+    this.socket.destroySoon()
+    await once(this.socket, 'close', options?.signal === undefined ? {} : { signal: options.signal })
   }
 
   override sendReset(): void {
-    discard(this.#socket)
+    discard(this.socket)
   }
 
   override sendPause(): void {
-    this.#socket.pause()
+    this.socket.pause()
   }
 
   override sendResume(): void {
-    this.#socket.resume()
+    this.socket.resume()
   }
 }
