@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { plan, testnet, topologyNamed } from '../netem/index.ts'
-import { generousEnvironment } from '../node/index.ts'
+import { generousEnvironment, generousHttpEnvironment } from '../node/index.ts'
 import { inventory, roleProcess, roles } from './roles.ts'
 
 const planned = plan(testnet, 'roles')
@@ -9,13 +9,14 @@ const processOf = (name: string, control?: 'socket') =>
   roleProcess(planned, planned.hosts.find(host => host.name === name)!, places, control)
 const names = (env: Record<string, string>) =>
   Object.keys(env)
-    .filter(name => !(name in generousEnvironment('relay')))
+    .filter(name => !(name in generousEnvironment('relay') || name in generousHttpEnvironment()))
     .sort()
 
 describe('the table of roles', () => {
   it('gives each role the environment its room documents', () => {
     assert.deepEqual(names(processOf('alice').env), [
       'DATA_DIR',
+      'ENV_FILE',
       'FAILURE_GROUP',
       'LOG_LEVEL',
       'MAX_STORAGE_MB',

@@ -172,6 +172,49 @@ export class BusyError extends WarrenError {
   }
 }
 
+/** Thrown when an address asked more often than its class of route allows. */
+export class RateLimitedError extends WarrenError {
+  /** Seconds after which the limit surely has room again. */
+  readonly retryAfterS: number
+
+  constructor(rateClass: string, limit: number, retryAfterS: number) {
+    super(
+      'RATE_LIMITED',
+      429,
+      `More than ${limit} requests a minute of the class "${rateClass}". Wait, or have the operator raise the limit.`
+    )
+    this.retryAfterS = retryAfterS
+  }
+}
+
+/** Thrown when a page of an origin that is not allowed tries to change something. */
+export class OriginForbiddenError extends WarrenError {
+  constructor(origin: string) {
+    super(
+      'FORBIDDEN',
+      403,
+      `Pages of ${origin.slice(0, 200)} may not use this node. Its operator can add it to CORS_ORIGIN.`
+    )
+  }
+}
+
+/** Thrown when a route for this machine alone is asked from elsewhere. */
+export class LocalOnlyError extends WarrenError {
+  constructor() {
+    super('FORBIDDEN', 403, 'This is for the operator: ask on the machine of the node, not through a proxy.')
+  }
+}
+
+/** Thrown when a client declares a class of content that this node does not take, or none where it takes some only. */
+export class ContentTypeRejectedError extends WarrenError {
+  constructor(contentType: string | undefined, taken: readonly string[]) {
+    const said = contentType === undefined ? 'Content of no declared class' : `Content of the class "${contentType}"`
+    super('CONTENT_TYPE_REJECTED', 403, `${said} is not taken here. This node takes ${taken.join(', ')}.`, {
+      details: { contentTypes: taken }
+    })
+  }
+}
+
 /** Thrown when somebody from another machine asks for the list of all blobs. */
 export class ListForbiddenError extends WarrenError {
   constructor() {

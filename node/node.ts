@@ -1,11 +1,13 @@
 /** The storage node: store, libp2p, chain and HTTP put together, their order of start and stop. */
 import type { Server } from 'node:http'
+import { openRawAliases } from './blobs/raw-alias.ts'
 import { createBlobService } from './blobs/service.ts'
 import type { BlobService } from './blobs/service.types.ts'
 import { openStore } from './blobs/store.ts'
 import type { BlobStore } from './blobs/store.types.ts'
 import { createRegistry, type Registry } from './chain/registry.ts'
 import type { Environment, NodeConfig } from './config.ts'
+import { IdentityMismatchError } from './errors.ts'
 import { listen } from './http/listen.ts'
 import { createHttpServer } from './http/server.ts'
 import { loadIdentity } from './identity.ts'
@@ -47,6 +49,11 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     dataDir: config.dataDir,
     ...(p2p.privateKeyFile === null ? {} : { importFile: p2p.privateKeyFile })
   })
+  if (config.publicKey !== null && config.publicKey !== identity.publicKey) {
+    throw new IdentityMismatchError(
+      `PUBLIC_KEY is ${config.publicKey}, the key in ${config.dataDir}/keys is ${identity.publicKey}. Correct the one or restore the other.`
+    )
+  }
   const nodeId = config.nodeId || `node-${identity.peerId.slice(-NAME_TAIL)}`
   const opening = openStore({
     dataDir: config.dataDir,
@@ -71,7 +78,11 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     limits: p2p.limits,
     log
   })
-  const [store, networkNode] = await Promise.all([opening, building])
+  const [store, networkNode, aliases] = await Promise.all([
+    opening,
+    building,
+    openRawAliases({ dataDir: config.dataDir, log })
+  ])
   const registry: Registry | null =
     chain === null
       ? null
@@ -99,7 +110,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     portMapping: p2p.enabled && p2p.portMapping,
     log
   })
-  const blobs = createBlobService({
+  const plainBlobs = createBlobService({
     store,
     network,
     shards: config.shards,
@@ -111,6 +122,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     membersKnown: () => registry === null || registry.nodes() !== null,
     log
   })
+  const blobs = aliases.noting(plainBlobs)
   let running = false
   let port = 0
   const status = createStatus({
@@ -132,8 +144,15 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
   const http: Server = createHttpServer({
     blobs,
     store,
+    aliases,
     maxBlobBytes: config.maxBlobBytes,
     listBlobs: config.listBlobs,
+    shardCount: config.shardCount,
+    replicationFactor: config.replicationFactor,
+    contentTypes: config.contentTypes,
+    http: config.http,
+    nodeUrl: config.nodeUrl,
+    connect: network.connect,
     status,
     log,
     onAnswer: facts =>
@@ -150,6 +169,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     if (http.listening || port !== 0) await closed
     clearTimeout(timer)
     await blobs.stop()
+    await aliases.flush()
     await registry?.stop()
     await network.stop()
   }

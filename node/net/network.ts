@@ -1,7 +1,9 @@
 /** The network as the rest of a role sees it: members, blobs to and from peers, providers, health. */
-import type { Connection, Transport } from '@libp2p/interface'
+import type { Connection, PeerId, Transport } from '@libp2p/interface'
+import { multiaddr } from '@multiformats/multiaddr'
 import { CID } from 'multiformats/cid'
 import type { BlobHandlers, BlobMember, BlobNetwork } from '../blobs/network.types.ts'
+import { PeerUnreachableError } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
 import type { AnchorState } from './anchors.ts'
@@ -11,7 +13,7 @@ import type { NetworkNode } from './libp2p.ts'
 import { type ConnectionLife, createConnectionLife, type LifeCounters, type LifeLimits } from './life/life.ts'
 import { createLiveness, type LivenessLimits } from './life/liveness.ts'
 import { DEFAULT_LIMITS, type NetworkLimits } from './limits.ts'
-import { createPaths } from './paths.ts'
+import { createPaths, describeConnection } from './paths.ts'
 import type { ConnectionPath, HealthReport } from './protocols.ts'
 import { type PunchingTransport, punchingTransport } from './punching/punch.types.ts'
 import type { Reachability } from './reachability/reachability.types.ts'
@@ -84,6 +86,8 @@ export interface Network extends BlobNetwork {
   ) => Promise<{ cid: string; sizeBytes: number }>
   /** A node's own report, over /bytecave/health; the answer is remembered for `members`. */
   health: (peerId: string, options?: { signal?: AbortSignal }) => Promise<HealthReport>
+  /** Connect to a peer at a multiaddr with its peer id. @throws PeerUnreachableError */
+  connect: (address: string, options?: { signal?: AbortSignal }) => Promise<ConnectionPath>
   /** Every open connection. */
   connections: () => ConnectionPath[]
   /** Relays and bootstrap peers. */
@@ -191,6 +195,14 @@ export function createNetwork(options: {
     log
   })
   const reports = new Map<string, HealthReport>()
+  // The words are those the ByteCave document has its operators look for.
+  const onConnect = ({ detail }: CustomEvent<PeerId>) => log.info(firstConnection(detail), 'Peer connected')
+  const onDisconnect = ({ detail }: CustomEvent<PeerId>) => log.info({ peer: detail.toString() }, 'Peer disconnected')
+  const firstConnection = (peer: PeerId): Record<string, unknown> => {
+    const [connection] = libp2p.getConnections(peer)
+    const path = connection === undefined ? {} : { direct: connection.direct, address: String(connection.remoteAddr) }
+    return { peer: peer.toString(), ...path }
+  }
   const startedAtMs = performance.now()
   let serving: Awaited<ReturnType<typeof serveProtocols>> | undefined
 
@@ -238,6 +250,17 @@ export function createNetwork(options: {
   return {
     self: identity.peerId,
     members,
+    async connect(address, { signal } = {}) {
+      const limit = AbortSignal.timeout(timings.connectTimeoutMs)
+      try {
+        const signals = signal === undefined ? [limit] : [limit, signal]
+        const connection = await libp2p.dial(multiaddr(address), { signal: AbortSignal.any(signals) })
+        return describeConnection(connection)
+      } catch (cause) {
+        signal?.throwIfAborted()
+        throw new PeerUnreachableError(address, { cause })
+      }
+    },
     connections: paths.all,
     anchors: anchors.states,
     multiaddrs: () => libp2p.getMultiaddrs().map(String),
@@ -287,6 +310,8 @@ export function createNetwork(options: {
       })
     },
     async start() {
+      libp2p.addEventListener('peer:connect', onConnect)
+      libp2p.addEventListener('peer:disconnect', onDisconnect)
       await announcements.start()
       life.start()
       liveness.start()
@@ -294,6 +319,8 @@ export function createNetwork(options: {
       await node.start()
     },
     async stop() {
+      libp2p.removeEventListener('peer:connect', onConnect)
+      libp2p.removeEventListener('peer:disconnect', onDisconnect)
       announcements.stop()
       liveness.stop()
       await Promise.all([life.stop(), reachability.stop()])

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { z } from 'zod'
+import { startNode, startNodes, type TestNode } from '../../testing.ts'
+import { createRouter, type RoutesOptions } from '../server.ts'
+import { describe as documentOf, operations } from './description.ts'
+
+interface Media {
+  schema?: Record<string, unknown>
+}
+interface Described {
+  operationId: string
+  parameters?: Array<{ name: string; in: string; required: boolean; schema: Record<string, unknown> }>
+  requestBody?: { content: Record<string, Media> }
+  responses: Record<string, { description: string; content?: Record<string, Media> }>
+}
+interface Document {
+  openapi: string
+  info: { title: string; version: string }
+  paths: Record<string, Record<string, Described>>
+  components: { schemas: Record<string, Record<string, unknown>> }
+}
+
+const METHODS = new Set(['get', 'head', 'post', 'put', 'delete', 'patch', 'options', 'trace'])
+
+/** Every `$ref` of a document. */
+function refs(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return []
+  return Object.entries(value).flatMap(([key, item]) => (key === '$ref' ? [String(item)] : refs(item)))
+}
+
+describe('the description of the API', function () {
+  this.timeout(30_000)
+  let nodes: TestNode[] & AsyncDisposable
+  let peer: TestNode
+  let document: Document
+
+  before(async () => {
+    nodes = await startNodes(2)
+    peer = nodes[0]!
+    document = (await (await fetch(`${peer.url}/openapi.json`)).json()) as Document
+  })
+  after(() => nodes[Symbol.asyncDispose]())
+
+  it('has every route of the router, and no other', () => {
+    // Nothing is called: the routes are only looked at.
+    const given = { http: { limits: {}, metrics: true }, nodeUrl: null } as unknown as RoutesOptions
+    const routed = createRouter(given).stack.flatMap(({ methods, path }) =>
+      methods.map(method => `${method.toLowerCase()} ${String(path).replace(/:(\w+)/g, '{$1}')}`)
+    )
+    const described = Object.entries(document.paths).flatMap(([path, of]) =>
+      Object.keys(of).map(method => `${method} ${path}`)
+    )
+    assert.deepEqual(described.sort(), routed.sort())
+  })
+
+  it('is sound by the rules of OpenAPI 3.1', () => {
+    assert.match(document.openapi, /^3\.1\.\d+$/)
+    assert.ok(document.info.title && document.info.version)
+    const ids = new Set<string>()
+    for (const [path, of] of Object.entries(document.paths)) {
+      assert.match(path, /^\//)
+      for (const [method, operation] of Object.entries(of)) {
+        const where = `${method} ${path}`
+        assert.ok(METHODS.has(method), where)
+        assert.ok(!ids.has(operation.operationId), `${where} has the id of another`)
+        ids.add(operation.operationId)
+        const inPath = (operation.parameters ?? []).filter(parameter => parameter.in === 'path')
+        assert.ok(inPath.every(({ required }) => required))
+        assert.deepEqual(inPath.map(({ name }) => `{${name}}`).sort(), (path.match(/\{\w+\}/g) ?? []).sort(), where)
+        assert.ok(Object.values(operation.responses).every(({ description }) => description !== ''))
+        for (const status of Object.keys(operation.responses)) assert.match(status, /^([1-5]\d\d|default)$/)
+      }
+    }
+    for (const ref of refs(document)) {
+      assert.match(ref, /^#\/components\/schemas\/\w+$/)
+      assert.ok(ref.split('/').at(-1)! in document.components.schemas, ref)
+    }
+  })
+
+  it('is what the node answers', async () => {
+    const bytes = randomBytes(100)
+    const ciphertext = bytes.toString('base64')
+    const json = { 'content-type': 'application/json' }
+    const other = nodes[1]!
+    const stored = await fetch(`${peer.url}/store`, { method: 'POST', body: bytes })
+    const { cid } = (await stored.json()) as { cid: string }
+    const post = (path: string, body: unknown): [string, RequestInit] => [
+      path,
+      { method: 'POST', headers: json, body: JSON.stringify(body) }
+    ]
+    const cases: Array<[string, number, string, RequestInit?]> = [
+      ...operations
+        .filter(({ method }) => method === 'get')
+        .map(({ path }): [string, number, string] => [path, 200, path.replace(':cid', cid)]),
+      ['/store', 200, ...post('/store', { ciphertext })],
+      ['/store', 201, ...post('/store', { ciphertext: `${ciphertext.slice(0, -4)}AAAA`, mimeType: 'text/plain' })],
+      ['/store', 201, '/store', { method: 'POST', body: randomBytes(10) }],
+      ['/store', 400, '/store', { method: 'POST' }],
+      ['/store', 400, ...post('/store', { ciphertext: 'no base64!' })],
+      ['/replicate', 200, ...post('/replicate', { cid, ciphertext })],
+      ['/replicate', 400, ...post('/replicate', { cid, ciphertext: `${ciphertext}AAAA`.slice(4) })],
+      ['/peers/connect', 200, ...post('/peers/connect', { multiaddr: other.node.addresses()[0] })],
+      ['/peers/connect', 400, ...post('/peers/connect', { multiaddr: '/ip4/127.0.0.1/tcp/1' })],
+      ['/retrieve/:cid', 206, `/retrieve/${cid}`, { headers: { range: 'bytes=0-1' } }],
+      ['/retrieve/:cid', 304, `/retrieve/${cid}`, { headers: { 'if-none-match': `"${cid}"` } }],
+      ['/retrieve/:cid', 416, `/retrieve/${cid}`, { headers: { range: 'bytes=1000-' } }],
+      ['/retrieve/:cid', 400, '/retrieve/x'],
+      ['/blobs', 400, '/blobs?limit=x']
+    ]
+    const seen = new Set<string>()
+    for (const [path, status, url, init] of cases) {
+      const method = (init?.method ?? 'GET').toLowerCase()
+      // The blob is elsewhere too: a mismatch must not be hidden by a copy that is here.
+      if (path === '/replicate' && status === 400) await peer.node.store.delete(cid)
+      const answer = await fetch(`${peer.url}${url}`, init)
+      const where = `${method} ${url} ${JSON.stringify(init?.body ?? '')}`
+      assert.equal(answer.status, status, `${where}: ${answer.status === status ? '' : await answer.text()}`)
+      const described = document.paths[path.replace(/:(\w+)/g, '{$1}')]?.[method]
+      const form = described?.responses[status]
+      assert.ok(form, `${where} ${status} is not described`)
+      seen.add(`${method} ${path}`)
+      const type = (answer.headers.get('content-type') ?? '').split(';')[0]!
+      const media = form.content?.[type]
+      if (media?.schema === undefined || type !== 'application/json') {
+        await answer.arrayBuffer()
+        assert.ok(status === 304 || form.content === undefined || type in form.content || '*/*' in form.content, where)
+        continue
+      }
+      const schema = z.fromJSONSchema({ ...media.schema, $defs: {} } as never)
+      const body = await answer.json()
+      const failure = document.components.schemas.Failure as never
+      const parsed = (status >= 400 ? z.fromJSONSchema(failure) : schema).safeParse(body)
+      assert.ok(parsed.success, `${where}: ${parsed.error?.message}`)
+    }
+    const missed = operations.filter(({ method, path }) => !seen.has(`${method} ${path}`))
+    assert.deepEqual(
+      missed.map(({ path }) => path),
+      []
+    )
+  })
+
+  it('tells where the node is reached, and not of metrics that are not served', async () => {
+    await using quiet = await startNode({ METRICS_ENABLED: 'false', NODE_URL: 'https://node.example/' })
+    const its = (await (await fetch(`${quiet.url}/openapi.json`)).json()) as Document & { servers: unknown }
+    assert.deepEqual(its.servers, [{ url: 'https://node.example' }])
+    assert.equal('/metrics' in its.paths, false)
+    assert.equal((await fetch(`${quiet.url}/metrics`)).status, 404)
+    assert.deepEqual(documentOf(operations, { nodeUrl: null }).servers, [{ url: '/' }])
+  })
+})
