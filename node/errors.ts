@@ -254,6 +254,15 @@ export class ConfigInvalidError extends WarrenError {
   }
 }
 
+/** Thrown at start when another program listens on the port of HTTP. */
+export class PortTakenError extends WarrenError {
+  constructor(port: number, cause: unknown) {
+    super('PORT_TAKEN', 500, `PORT ${port} is taken. Stop what listens there, or give this one another port.`, {
+      cause
+    })
+  }
+}
+
 /** Thrown when two of the key files, or a key file and the imported key, hold different identities. */
 export class IdentityMismatchError extends WarrenError {
   constructor(message: string) {

@@ -44,7 +44,7 @@ describe('the description of the API', function () {
 
   it('has every route of the router, and no other', () => {
     // Nothing is called: the routes are only looked at.
-    const given = { http: { limits: {}, metrics: true }, nodeUrl: null } as unknown as RoutesOptions
+    const given = { http: { limits: {}, metrics: true }, status: {}, nodeUrl: null } as unknown as RoutesOptions
     const routed = createRouter(given).stack.flatMap(({ methods, path }) =>
       methods.map(method => `${method.toLowerCase()} ${String(path).replace(/:(\w+)/g, '{$1}')}`)
     )
@@ -99,19 +99,19 @@ describe('the description of the API', function () {
       ['/store', 400, '/store', { method: 'POST' }],
       ['/store', 400, ...post('/store', { ciphertext: 'no base64!' })],
       ['/replicate', 200, ...post('/replicate', { cid, ciphertext })],
-      ['/replicate', 400, ...post('/replicate', { cid, ciphertext: `${ciphertext}AAAA`.slice(4) })],
       ['/peers/connect', 200, ...post('/peers/connect', { multiaddr: other.node.addresses()[0] })],
       ['/peers/connect', 400, ...post('/peers/connect', { multiaddr: '/ip4/127.0.0.1/tcp/1' })],
       ['/retrieve/:cid', 206, `/retrieve/${cid}`, { headers: { range: 'bytes=0-1' } }],
       ['/retrieve/:cid', 304, `/retrieve/${cid}`, { headers: { 'if-none-match': `"${cid}"` } }],
       ['/retrieve/:cid', 416, `/retrieve/${cid}`, { headers: { range: 'bytes=1000-' } }],
       ['/retrieve/:cid', 400, '/retrieve/x'],
-      ['/blobs', 400, '/blobs?limit=x']
+      ['/blobs', 400, '/blobs?limit=x'],
+      ['/replicate', 400, ...post('/replicate', { cid, ciphertext: `${ciphertext}AAAA`.slice(4) })]
     ]
     const seen = new Set<string>()
     for (const [path, status, url, init] of cases) {
       const method = (init?.method ?? 'GET').toLowerCase()
-      // The blob is elsewhere too: a mismatch must not be hidden by a copy that is here.
+      // What is here already is not compared again.
       if (path === '/replicate' && status === 400) await peer.node.store.delete(cid)
       const answer = await fetch(`${peer.url}${url}`, init)
       const where = `${method} ${url} ${JSON.stringify(init?.body ?? '')}`
@@ -127,10 +127,10 @@ describe('the description of the API', function () {
         assert.ok(status === 304 || form.content === undefined || type in form.content || '*/*' in form.content, where)
         continue
       }
-      const schema = z.fromJSONSchema({ ...media.schema, $defs: {} } as never)
+      const reference = /^#\/components\/schemas\/(\w+)$/.exec(String(media.schema.$ref ?? ''))?.[1]
+      const schema = reference === undefined ? media.schema : document.components.schemas[reference]!
       const body = await answer.json()
-      const failure = document.components.schemas.Failure as never
-      const parsed = (status >= 400 ? z.fromJSONSchema(failure) : schema).safeParse(body)
+      const parsed = z.fromJSONSchema(schema as never).safeParse(body)
       assert.ok(parsed.success, `${where}: ${parsed.error?.message}`)
     }
     const missed = operations.filter(({ method, path }) => !seen.has(`${method} ${path}`))
