@@ -194,8 +194,9 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
           putReplica: blobs.putReplica,
           get: blobs.get,
           health: () => {
-            const { storedBlobs, totalSizeBytes } = store.stats()
-            return { status: 'healthy', storedBlobs, totalSize: totalSizeBytes }
+            const { storedBlobs, totalSizeBytes, capacityBytes } = store.stats()
+            const { underReplicated } = blobs
+            return { status: 'healthy', storedBlobs, totalSize: totalSizeBytes, capacityBytes, underReplicated }
           }
         })
         await Promise.all([listening, network.start()])

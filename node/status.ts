@@ -15,6 +15,8 @@ export type ReachedBy = 'public' | 'relayed' | 'unknown'
 
 /** Most shards of this node listed one by one. */
 export const SHARDS_EXPANDED_MAX = 65_536
+/** Most nodes whose heartbeats /network/stats shows. */
+export const HEARTBEATS_SHOWN = 200
 /** What /node/info and /status give as the version; the package's. */
 const VERSION = '0.1.0'
 /** What this node can do, in the words of ByteCave's code. */
@@ -147,9 +149,22 @@ export function createStatus(parts: StatusParts): NodeStatus {
     networkStats: () => {
       const members = network.members()
       const connections = network.connections()
+      const own = capacity()
+      // Only who is a member counts: anybody can say anything of itself.
+      const known = new Set(members.map(member => member.peerId))
+      const nodes = network.heartbeats().filter(({ peerId }) => known.has(peerId))
+      const sum = (of: 'capacityBytes' | 'usedBytes' | 'storedBlobs') =>
+        nodes.reduce((total, node) => total + node[of], own[of])
       return {
         nodeId,
         members: members.length,
+        storage: {
+          nodes: nodes.length + 1,
+          capacityBytes: sum('capacityBytes'),
+          usedBytes: sum('usedBytes'),
+          storedBlobs: sum('storedBlobs')
+        },
+        heartbeats: nodes.slice(0, HEARTBEATS_SHOWN),
         reachableMembers: members.filter(member => member.reachable).length,
         failureGroups: new Set(members.map(member => member.failureGroup)).size,
         shardCount: config.shardCount,

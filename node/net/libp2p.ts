@@ -38,8 +38,12 @@ import { steadyYamux } from './steady-yamux.ts'
 /** Our own DHT: never mixed with the public one. */
 export const DHT_PROTOCOL = '/warren/kad/1.0.0'
 
-/** Topics of the ByteCave document. */
-export const TOPICS = { announce: 'bytecave-announce', broadcast: 'bytecave-broadcast' } as const
+/** Topics of the ByteCave document, and our own of control messages. */
+export const TOPICS = {
+  announce: 'bytecave-announce',
+  broadcast: 'bytecave-broadcast',
+  control: 'warren-control'
+} as const
 
 const GOSSIP = { D: 6, Dlo: 4, Dhi: 12, Dlazy: 6, heartbeatMs: 1000 } as const
 

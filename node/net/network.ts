@@ -9,6 +9,7 @@ import type { Log } from '../log.ts'
 import type { AnchorState } from './anchors.ts'
 import { createAnnouncements } from './announce.ts'
 import { type Asker, createAsker, type TransferCounters, type UploadSource } from './ask.ts'
+import { createHeartbeats, type Heartbeat } from './heartbeats.ts'
 import type { NetworkNode } from './libp2p.ts'
 import { type ConnectionLife, createConnectionLife, type LifeCounters, type LifeLimits } from './life/life.ts'
 import { createLiveness, type LivenessLimits } from './life/liveness.ts'
@@ -61,6 +62,10 @@ export interface HealthFacts {
   storedBlobs: number
   /** Bytes. */
   totalSize: number
+  /** Bytes it may keep. */
+  capacityBytes?: number
+  /** Blobs waiting for replicas. */
+  underReplicated?: number
 }
 
 /** What `serve` takes: the blob service's handlers and the counters of the node. */
@@ -94,6 +99,8 @@ export interface Network extends BlobNetwork {
   anchors: () => AnchorState[]
   /** Own addresses with peer id. */
   multiaddrs: () => string[]
+  /** How other nodes said they are, lately. */
+  heartbeats: () => Heartbeat[]
   /** Blob requests being served. */
   activeTransfers: () => number
   /** How others reach us, as it is now; `subscribe` tells of changes. */
@@ -204,6 +211,8 @@ export function createNetwork(options: {
     return { peer: peer.toString(), ...path }
   }
   const startedAtMs = performance.now()
+  let facts: (() => HealthFacts) | undefined
+  const heartbeats = createHeartbeats({ libp2p, identity, own: ownHeartbeat, log })
   let serving: Awaited<ReturnType<typeof serveProtocols>> | undefined
 
   function member({ nodeId, peerId, owner, url: at }: RegisteredNode): Member {
@@ -247,8 +256,27 @@ export function createNetwork(options: {
     }
   }
 
+  function ownHeartbeat(): Omit<Heartbeat, 'peerId' | 'timestamp'> | null {
+    if (own === null || facts === undefined) return null
+    const { status, storedBlobs, totalSize, capacityBytes = 0, underReplicated = 0 } = facts()
+    const connections = paths.all()
+    const direct = connections.filter(({ path }) => path === 'direct').length
+    return {
+      nodeId: own.nodeId,
+      status: status === 'healthy' || status === 'degraded' ? status : 'unhealthy',
+      uptimeS: Math.floor((performance.now() - startedAtMs) / SECOND_MS),
+      storedBlobs,
+      usedBytes: totalSize,
+      capacityBytes,
+      underReplicated,
+      direct,
+      relayed: connections.length - direct
+    }
+  }
+
   return {
     self: identity.peerId,
+    heartbeats: heartbeats.all,
     members,
     async connect(address, { signal } = {}) {
       const limit = AbortSignal.timeout(timings.connectTimeoutMs)
@@ -299,10 +327,11 @@ export function createNetwork(options: {
       }
     },
     async serve(handlers) {
-      const { health: facts, ...blobs } = handlers
+      const { health: ask, ...blobs } = handlers
+      facts = ask
       serving = await serveProtocols({
         libp2p,
-        handlers: { ...blobs, health: () => health(facts()) },
+        handlers: { ...blobs, health: () => health(ask()) },
         limits: options.limits ?? DEFAULT_LIMITS,
         timings,
         onUse: liveness.touch,
@@ -313,6 +342,7 @@ export function createNetwork(options: {
       libp2p.addEventListener('peer:connect', onConnect)
       libp2p.addEventListener('peer:disconnect', onDisconnect)
       await announcements.start()
+      heartbeats.start()
       life.start()
       liveness.start()
       reachability.start()
@@ -322,6 +352,7 @@ export function createNetwork(options: {
       libp2p.removeEventListener('peer:connect', onConnect)
       libp2p.removeEventListener('peer:disconnect', onDisconnect)
       announcements.stop()
+      heartbeats.stop()
       liveness.stop()
       await Promise.all([life.stop(), reachability.stop()])
       await serving?.stop()

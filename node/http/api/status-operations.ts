@@ -205,6 +205,27 @@ export const statusOperations: Operation[] = [
           shardsWithoutOwner: count,
           peers: count,
           connections: z.object({ direct: count, relayed: count }),
+          storage: z.object({
+            nodes: count.describe('this one, and members heard lately; replicas are counted where they are'),
+            capacityBytes: bytesCount,
+            usedBytes: bytesCount,
+            storedBlobs: count
+          }),
+          heartbeats: z.array(
+            z.object({
+              peerId: z.string(),
+              nodeId: z.string(),
+              status: z.enum(['healthy', 'degraded', 'unhealthy']),
+              uptimeS: seconds,
+              storedBlobs: count,
+              usedBytes: bytesCount,
+              capacityBytes: bytesCount,
+              underReplicated: count,
+              direct: count.describe('its connections'),
+              relayed: count,
+              timestamp: timeMs.describe('by its clock')
+            })
+          ),
           transfers: count,
           counters: z.record(z.string(), z.number()),
           timestamp: timeMs
