@@ -28,6 +28,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   P2P_PORT_MAPPING: 'ask the own router to open the ports, unless addresses are announced',
   P2P_DCUTR: 'how relayed connections become direct: warren, stock or off',
   P2P_PRIVATE_KEY_FILE: 'base64 libp2p Ed25519 key, imported at the first start',
+  P2P_SOCKS5_PROXY: 'socks5://[user:password@]host:port for dials to the internet; TCP only, no hole punching then',
   MAX_STORAGE_MB: 'quota of blob bytes, MiB',
   MAX_BLOB_SIZE_MB: 'largest blob, MiB',
   CACHE_SIZE_MB: 'no effect: the page cache of the system holds sealed files, and nothing plain is kept',

@@ -14,6 +14,8 @@ import { DCUTR_MODES, type DcutrMode } from './net/dcutr-mode.ts'
 import { type LimitSpec, NETWORK_LIMITS, type NetworkLimits, readLimits } from './net/limits.ts'
 import { HARD_PUNCH_LIMITS, type HardPunchConfig, readHardPunch } from './net/punching/hard/hard-limits.ts'
 
+import { parseSocksProxy, type SocksProxy } from './net/socks/socks.ts'
+
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** The chain's part; null with WARREN_OFFLINE=1. */
@@ -86,6 +88,8 @@ export interface NodeConfig {
     dcutr: DcutrMode
     hardPunch: HardPunchConfig
     privateKeyFile: string | null
+    /** Proxy of outgoing dials; null: none. */
+    socks: SocksProxy | null
     limits: NetworkLimits
   }
   maxStorageBytes: number
@@ -209,6 +213,11 @@ const schema = z.object({
   P2P_PORT_MAPPING: flag(true),
   P2P_DCUTR: z.enum(DCUTR_MODES, `is to be one of ${DCUTR_MODES.join(', ')}`).default('warren'),
   P2P_PRIVATE_KEY_FILE: text(''),
+  P2P_SOCKS5_PROXY: z
+    .string()
+    .trim()
+    .default('')
+    .refine(value => value === '' || parseSocksProxy(value) !== null, 'is to be socks5://[user:password@]host:port'),
   MAX_STORAGE_MB: number(10_240, 1, MAX_STORAGE_MB_MAX),
   MAX_BLOB_SIZE_MB: number(100, 1, MAX_BLOB_MB_MAX),
   CACHE_SIZE_MB: number(50, 0, MAX_STORAGE_MB_MAX),
@@ -332,6 +341,7 @@ export function readConfig(env: Environment, earlier: readonly string[] = []): N
       dcutr: data.P2P_DCUTR,
       hardPunch,
       privateKeyFile: data.P2P_PRIVATE_KEY_FILE || null,
+      socks: parseSocksProxy(data.P2P_SOCKS5_PROXY),
       limits
     },
     maxStorageBytes: data.MAX_STORAGE_MB * MIB,

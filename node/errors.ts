@@ -284,6 +284,13 @@ export class PeerUnreachableError extends WarrenError {
   }
 }
 
+/** Thrown when the SOCKS5 proxy does not connect. */
+export class ProxyRefusedError extends WarrenError {
+  constructor(why: string) {
+    super('PROXY_REFUSED', 503, `The proxy of P2P_SOCKS5_PROXY did not connect: ${why}.`)
+  }
+}
+
 /** Thrown when a peer says something that is not the protocol. */
 export class ProtocolViolationError extends WarrenError {
   constructor(why: string) {

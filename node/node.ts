@@ -73,6 +73,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     enableDht: p2p.enabled && p2p.enableDht,
     enableMdns: p2p.enabled && p2p.enableMdns,
     dcutr: p2p.dcutr,
+    ...(p2p.socks === null ? {} : { socks: p2p.socks }),
     punching: createPunchCounters(metrics),
     hardPunch: p2p.hardPunch,
     limits: p2p.limits,
@@ -107,7 +108,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     members: registry,
     limits: p2p.limits,
     announced: p2p.enabled ? p2p.announce : [],
-    portMapping: p2p.enabled && p2p.portMapping,
+    portMapping: p2p.enabled && p2p.portMapping && p2p.socks === null,
     log
   })
   const plainBlobs = createBlobService({
