@@ -5,6 +5,7 @@ import type { Context } from 'koa'
 import { z } from 'zod'
 import { parseCid } from '../blobs/cid.ts'
 import { shardOf } from '../blobs/shards.ts'
+import { endEarly } from '../blobs/sources.ts'
 import { ListForbiddenError, PayloadTooLargeError, RequestInvalidError } from '../errors.ts'
 import type { BlobRoutesOptions } from './blob-routes.ts'
 import { isLocalRequest } from './client-address.ts'
@@ -166,8 +167,4 @@ async function* inBase64(head: Record<string, unknown>, source: AsyncIterable<Ui
     rest = bytes.subarray(whole)
   }
   yield `${Buffer.from(rest).toString('base64')}"}`
-}
-
-async function endEarly(bytes: AsyncIterable<Uint8Array>): Promise<void> {
-  await bytes[Symbol.asyncIterator]().return?.()
 }

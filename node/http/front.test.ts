@@ -211,11 +211,15 @@ describe('blobs in other forms', function () {
     const absent = CID.createV1(raw.code, await sha256.digest(randomBytes(9))).toString()
     const answer = await fetch(`${peer.url}/retrieve/${absent}`)
     assert.deepEqual([answer.status, await errorOf(answer)], [404, 'BLOB_NOT_FOUND'])
-    // Another content of the hash-like name, and a large blob, have no such name.
-    const large = randomBytes(300_000)
-    await fetch(`${peer.url}/store`, { method: 'POST', body: large })
-    const largeRaw = CID.createV1(raw.code, await sha256.digest(large)).toString()
-    assert.equal((await fetch(`${peer.url}/retrieve/${largeRaw}`)).status, 404)
+    // What is more than one block has no such name, whether its size is told before or not.
+    const large = [randomBytes(300_000), randomBytes(300_000)]
+    await fetch(`${peer.url}/store`, { method: 'POST', body: large[0]! })
+    const chunked = new Blob([large[1]!]).stream()
+    await fetch(`${peer.url}/store`, { method: 'POST', body: chunked, duplex: 'half' } as RequestInit)
+    for (const bytes of large) {
+      const name = CID.createV1(raw.code, await sha256.digest(bytes)).toString()
+      assert.equal((await fetch(`${peer.url}/retrieve/${name}`)).status, 404)
+    }
     await peer.stop()
     await using again = await startNode({ DATA_DIR: peer.dataDir, MAX_BLOB_SIZE_MB: '1' })
     assert.deepEqual(await read(again.url, asRaw), bytes)

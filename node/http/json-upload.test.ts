@@ -75,6 +75,10 @@ describe('a blob in JSON', () => {
     for (const text of bad) await assert.rejects(read(text), { code: 'INVALID_REQUEST' }, text.slice(0, 60))
   })
 
+  it('is called what it is when it is there twice', async () => {
+    await assert.rejects(read('{"ciphertext":"YQ==","ciphertext":"YQ=="}'), /"ciphertext" is there twice/)
+  })
+
   it('is never gathered', async () => {
     const letters = randomBytes(48 * 1024).toString('base64')
     let given = 0
