@@ -8,7 +8,7 @@ import { gatherSettings } from './settings.ts'
 const DRAIN_MS = 10_000
 
 async function main(): Promise<void> {
-  const settings = gatherSettings({ argv: process.argv.slice(2), env: process.env, cwd: process.cwd() })
+  const settings = await gatherSettings({ argv: process.argv.slice(2), env: process.env, cwd: process.cwd() })
   if (settings.command === 'help') {
     process.stdout.write(helpText())
     return

@@ -25,7 +25,7 @@ describe('settings', () => {
   it('go flag before environment before .env before YAML before default', async () => {
     await file('.env', 'PORT=3\nNODE_ID=env-file\nMAX_STORAGE_MB=33\n')
     const yaml = await file('node.yaml', 'port: 4\nnode_id: yaml\nmax_storage_mb: 44\nreplication_factor: 4\n')
-    const layers = gather(['--config', yaml, '--port', '1'], { PORT: '2', NODE_ID: 'environment' })
+    const layers = await gather(['--config', yaml, '--port', '1'], { PORT: '2', NODE_ID: 'environment' })
     assert.deepEqual(layers.problems, [])
     assert.deepEqual(
       ['PORT', 'NODE_ID', 'MAX_STORAGE_MB', 'REPLICATION_FACTOR', 'SHARD_COUNT'].map(name => [
@@ -43,19 +43,19 @@ describe('settings', () => {
     const { port, replicationFactor, shardCount } = readConfig({ ...layers.env, WARREN_OFFLINE: '1' })
     assert.deepEqual([port, replicationFactor, shardCount], [1, 4, 1024])
     // An empty value is none; a `.env` can be left out.
-    assert.equal(gather(['--config', yaml, '--env-file', 'none'], { PORT: '' }).env.PORT, '4')
+    assert.equal((await gather(['--config', yaml, '--env-file', 'none'], { PORT: '' })).env.PORT, '4')
     await rm(join(cwd, '.env'))
   })
 
-  it('take every variable as a flag, switches without a value', () => {
+  it('take every variable as a flag, switches without a value', async () => {
     const argv = [...SETTINGS].flatMap(([name, { isSwitch }]) => (isSwitch ? [flagOf(name)] : [`${flagOf(name)}=7`]))
-    const { env, problems } = gather(argv)
+    const { env, problems } = await gather(argv)
     assert.deepEqual(problems, [])
     assert.deepEqual(
       [...SETTINGS].filter(([name, { isSwitch }]) => env[name] !== (isSwitch ? 'true' : '7')),
       []
     )
-    assert.equal(gather(['--metrics-enabled', 'false', '--port', '8']).env.METRICS_ENABLED, 'false')
+    assert.equal((await gather(['--metrics-enabled', 'false', '--port', '8'])).env.METRICS_ENABLED, 'false')
   })
 
   it('read a node file of DeBros, and say what has no meaning here', async () => {
@@ -75,7 +75,7 @@ describe('settings', () => {
         'node_shards: [{start: 0, end: 7}]'
       ].join('\n')
     )
-    const { env, problems, notes } = gather(['--config', yaml])
+    const { env, problems, notes } = await gather(['--config', yaml])
     assert.deepEqual(problems, [])
     assert.equal(env.DATA_DIR, './here')
     assert.equal(env.P2P_PRIVATE_KEY_FILE, './identity.key')
@@ -89,8 +89,8 @@ describe('settings', () => {
     // A node that joins nobody is the first of its network, and needs no relay.
     assert.equal(env.P2P_BOOTSTRAP_NODE, 'true')
     const joining = await file('join.yaml', 'database: {rqlite_join_address: "10.0.0.1:7001"}\nnode: {id: a}')
-    assert.equal(gather(['--config', joining]).env.P2P_BOOTSTRAP_NODE, undefined)
-    assert.equal(gather(['--config', joining]).env.NODE_ID, 'a')
+    assert.equal((await gather(['--config', joining])).env.P2P_BOOTSTRAP_NODE, undefined)
+    assert.equal((await gather(['--config', joining])).env.NODE_ID, 'a')
     const chain = {
       OWNER_ADDRESS: `0x${'1'.repeat(40)}`,
       VAULT_REGISTRY_ADDRESS: `0x${'2'.repeat(40)}`,
@@ -102,7 +102,7 @@ describe('settings', () => {
 
   it('report what is wrong in every place at once', async () => {
     const yaml = await file('bad.yaml', 'prot: 1\nshard_count: none\n')
-    const { env, problems } = gather(['--config', yaml, '--nonsense', '--port', '--env-file=absent'], {
+    const { env, problems } = await gather(['--config', yaml, '--nonsense', '--port', '--env-file=absent'], {
       LOG_LEVEL: 'loud'
     })
     assert.throws(
@@ -119,9 +119,9 @@ describe('settings', () => {
       }
     )
     for (const text of ['a: [', '- 1', '"x"']) {
-      assert.equal(gather(['--config', await file('broken.yaml', text)]).problems.length, 1, text)
+      assert.equal((await gather(['--config', await file('broken.yaml', text)])).problems.length, 1, text)
     }
-    assert.match(gather(['--config', 'nowhere.yaml']).problems.join(), /nowhere\.yaml.*ENOENT/)
+    assert.match((await gather(['--config', 'nowhere.yaml'])).problems.join(), /nowhere\.yaml.*ENOENT/)
   })
 
   it('are all explained by --help', () => {
@@ -134,14 +134,14 @@ describe('settings', () => {
 
   it('are printed with their sources and without secrets, in a form that can be read again', async () => {
     const rpc = 'https://user:pw@chain.example/v3/0123456789abcdef'
-    const printed = printedConfig(gather(['--port', '9'], { RPC_URL: rpc }))
+    const printed = printedConfig(await gather(['--port', '9'], { RPC_URL: rpc }))
     assert.match(printed, /^port: "9" # flag$/m)
     assert.match(printed, /^shard_count: "1024" # default$/m)
     assert.match(printed, /^rpc_url: "https:\/\/chain\.example\/\*\*\*" # environment$/m)
     assert.ok(!/pw|0123456789abcdef/.test(printed))
     assert.equal(masked('SOME_TOKEN', 'abc'), '***')
     assert.equal(masked('RPC_URL', 'http://11.0.0.9:8545'), 'http://11.0.0.9:8545')
-    const again = gather(['--config', await file('printed.yaml', printed)])
+    const again = await gather(['--config', await file('printed.yaml', printed)])
     assert.deepEqual(again.problems, [])
     assert.equal(again.env.PORT, '9')
   })

@@ -6,7 +6,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
-import { parse as parseYaml } from 'yaml'
 import { type Environment, SETTINGS } from './config.ts'
 
 /** Where one setting came from. */
@@ -63,7 +62,11 @@ const JOIN_ADDRESS = 'rqlite_join_address'
  * @param options.argv what follows the program
  * @param options.cwd where relative names of settings files begin
  */
-export function gatherSettings(options: { argv: readonly string[]; env: Environment; cwd: string }): Settings {
+export async function gatherSettings(options: {
+  argv: readonly string[]
+  env: Environment
+  cwd: string
+}): Promise<Settings> {
   const { argv, env, cwd } = options
   const problems: string[] = []
   const notes: string[] = []
@@ -73,7 +76,7 @@ export function gatherSettings(options: { argv: readonly string[]; env: Environm
   const envFile = flags.envFile ?? env.ENV_FILE ?? ''
   const dotEnv = readDotEnv(file(envFile || DEFAULT_ENV_FILE), envFile, problems)
   const configFile = flags.configFile ?? env.CONFIG_FILE ?? dotEnv.CONFIG_FILE ?? ''
-  const yaml = configFile === '' ? {} : readYaml(file(configFile), problems, notes)
+  const yaml = configFile === '' ? {} : await readYaml(file(configFile), problems, notes)
 
   const merged: Record<string, string | undefined> = { ...env }
   const sources = new Map<string, SettingSource>()
@@ -143,9 +146,11 @@ function readDotEnv(path: string, asked: string, problems: string[]): Environmen
   return parseEnv(text)
 }
 
-function readYaml(path: string, problems: string[], notes: string[]): Record<string, string> {
+async function readYaml(path: string, problems: string[], notes: string[]): Promise<Record<string, string>> {
   const text = readText(path, 'the configuration file', problems)
   if (text === null) return {}
+  // Imported here: most nodes have no such file, and start sooner without.
+  const { parse: parseYaml } = await import('yaml')
   let document: unknown
   try {
     document = parseYaml(text)

@@ -17,9 +17,11 @@ const FAILURE_BODY = { 'application/json': { schema: FAILURE } }
 /** Add the route. */
 export function addDescription(router: Router, options: { nodeUrl: string | null; serveMetrics: boolean }): void {
   const served = operations.filter(({ path }) => options.serveMetrics || path !== '/metrics')
-  const document = describe(served, options)
+  let document: Json | undefined
   router.get('/openapi.json', ctx => {
     ctx.set('cache-control', 'no-cache')
+    // Made when it is first asked for: a node starts sooner without.
+    document ??= describe(served, options)
     ctx.body = document
   })
 }
