@@ -263,6 +263,17 @@ export class PortTakenError extends WarrenError {
   }
 }
 
+/** Thrown at start when another node of this machine works in the data directory. */
+export class DataDirTakenError extends WarrenError {
+  constructor(dataDir: string) {
+    super(
+      'DATA_DIR_TAKEN',
+      500,
+      `DATA_DIR ${dataDir} is in use by another node. Stop that one, or give this one its own.`
+    )
+  }
+}
+
 /** Thrown when two of the key files, or a key file and the imported key, hold different identities. */
 export class IdentityMismatchError extends WarrenError {
   constructor(message: string) {

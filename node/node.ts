@@ -7,6 +7,7 @@ import { openStore } from './blobs/store.ts'
 import type { BlobStore } from './blobs/store.types.ts'
 import { createRegistry, type Registry } from './chain/registry.ts'
 import type { Environment, NodeConfig } from './config.ts'
+import { lockDataDir } from './data-lock.ts'
 import { IdentityMismatchError } from './errors.ts'
 import { listen } from './http/listen.ts'
 import { createHttpServer } from './http/server.ts'
@@ -42,8 +43,20 @@ export interface StorageNode {
   stop: () => Promise<void>
 }
 
-/** Put a node together. Opens its data directory and nothing else. */
-export async function createNode({ config, log }: { config: NodeConfig; log: Log }): Promise<StorageNode> {
+/** Put a node together. Opens its data directory and nothing else. @throws DataDirTakenError */
+export async function createNode(options: { config: NodeConfig; log: Log }): Promise<StorageNode> {
+  const unlock = await lockDataDir(options.config.dataDir)
+  try {
+    return await assemble({ ...options, unlock })
+  } catch (error) {
+    await unlock()
+    throw error
+  }
+}
+
+/** @param options.unlock lets the data directory go, at the end of everything */
+async function assemble(options: { config: NodeConfig; log: Log; unlock: () => Promise<void> }): Promise<StorageNode> {
+  const { config, log, unlock } = options
   const { p2p, chain } = config
   const identity = await loadIdentity({
     dataDir: config.dataDir,
@@ -173,6 +186,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     await aliases.flush()
     await registry?.stop()
     await network.stop()
+    await unlock()
   }
 
   return {

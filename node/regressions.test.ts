@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -156,6 +156,25 @@ describe('what the first implementation of ByteCave got wrong', function () {
     } finally {
       taken.close()
       await rm(folder, { recursive: true })
+    }
+  })
+})
+
+describe('a data directory', () => {
+  it('is that of one node at a time, under whatever name, and free again when that ends', async () => {
+    const peer = await startNode()
+    try {
+      const link = `${peer.dataDir}-link`
+      await symlink(peer.dataDir, link)
+      for (const dataDir of [peer.dataDir, link]) {
+        await assert.rejects(startNode({ DATA_DIR: dataDir }), { code: 'DATA_DIR_TAKEN' })
+      }
+      await rm(link)
+      await peer.stop()
+      const again = await startNode({ DATA_DIR: peer.dataDir })
+      await again.stop()
+    } finally {
+      await peer[Symbol.asyncDispose]()
     }
   })
 })
