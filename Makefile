@@ -31,7 +31,7 @@ export AT_ONCE ?=
 TESTNET := node scenarios/harness/cli.ts
 UP_FLAGS = --topology $(TOPOLOGY) --runtime $(RUNTIME) --seed $(SEED) $(if $(NODES),--nodes $(NODES)) $(if $(filter-out 0,$(CAPTURE)),--capture)
 
-.PHONY: help setup lab testnet-up testnet-status testnet-down test contract scenarios bench doctor docker-engine compose images \
+.PHONY: help setup lab testnet-up testnet-status testnet-down test contract scenarios faults bench doctor docker-engine compose images \
 	build run-node run-relay run-gateway lint format coverage sqlite3 clean
 
 help: ## This list
@@ -67,6 +67,12 @@ contract: lab ## The contract suite that every runtime keeps: RUNTIME
 
 scenarios: setup ## Scenario suites: SCENARIO, RUNTIME, DEPTH=short|full, CAPTURE=1; reports under reports/
 	@$(TESTNET) run $(if $(SCENARIO),$(SCENARIO),--all) --runtime $(RUNTIME) --seed $(SEED) --depth $(DEPTH) $(if $(filter-out 0,$(CAPTURE)),--capture)
+
+faults: setup ## Kill -9, failing system calls and flipped bits on stores: KILLS=100 NODE_KILLS=10 NTH=2 FLIPS=200
+	@node node/faults/kill.ts --kills $(or $(KILLS),100)
+	@node node/faults/kill-node.ts --kills $(or $(NODE_KILLS),10)
+	@node node/faults/inject.ts --nth $(or $(NTH),2) || [ $$? = 3 ]
+	@node node/faults/flips.ts --flips $(or $(FLIPS),200)
 
 bench: lab ## Benchmarks as ratios, JSON under reports/bench/: BENCH=name for one
 	@node bench/main.ts $(BENCH)

@@ -8,6 +8,7 @@ export type Bench = (say: (text: string) => void) => Promise<Row[] | { skip: str
 const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   node: () => import('./node.ts'),
   startup: () => import('./startup.ts'),
+  proofs: () => import('./proofs.ts'),
   docker: () => import('./docker.ts'),
   'nat-pair': () => import('./nat-pair.ts'),
   links: () => import('./links.ts'),

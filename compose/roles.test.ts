@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict'
 import { plan, testnet, topologyNamed } from '../netem/index.ts'
-import { generousEnvironment, generousHttpEnvironment } from '../node/index.ts'
+import { generousEnvironment, generousHardPunchEnvironment, generousHttpEnvironment } from '../node/index.ts'
 import { inventory, roleProcess, roles } from './roles.ts'
 
 const planned = plan(testnet, 'roles')
 const places = { root: '/app', data: '/data', files: '/keys' }
 const processOf = (name: string, control?: 'socket') =>
   roleProcess(planned, planned.hosts.find(host => host.name === name)!, places, control)
+const limits = { ...generousEnvironment('relay'), ...generousHardPunchEnvironment(), ...generousHttpEnvironment() }
 const names = (env: Record<string, string>) =>
   Object.keys(env)
-    .filter(name => !(name in generousEnvironment('relay') || name in generousHttpEnvironment()))
+    .filter(name => !(name in limits))
     .sort()
 
 describe('the table of roles', () => {
@@ -131,7 +132,10 @@ describe('the table of roles', () => {
 
   it('opens the limits as the node lists them', () => {
     const { env } = processOf('alice')
-    for (const [name, value] of Object.entries(generousEnvironment('node'))) assert.equal(env[name], value, name)
+    const opened = { ...generousEnvironment('node'), ...generousHardPunchEnvironment(), ...generousHttpEnvironment() }
+    for (const [name, value] of Object.entries(opened)) assert.equal(env[name], value, name)
+    assert.equal(processOf('gateway-1').env.P2P_HARD_PUNCH_PER_HOUR, opened.P2P_HARD_PUNCH_PER_HOUR)
+    assert.equal(processOf('relay-1').env.P2P_HARD_PUNCH_PER_HOUR, undefined)
   })
 
   it('hands over a socket instead of a port where the runtime has one', () => {

@@ -4,7 +4,7 @@ import { flagOf, type Settings } from './settings.ts'
 
 /** What every variable means; limits carry their own words. */
 const MEANINGS: Readonly<Record<string, string>> = {
-  NODE_ENV: 'development, production or test; routes made for tests exist in development only',
+  NODE_ENV: 'development, production or test; no effect: no route exists for tests only',
   PORT: 'TCP port of HTTP; a socket handed over by LISTEN_FDS goes before it',
   DATA_DIR: 'the only place it writes; one process at a time',
   HTTP_LIST_BLOBS: 'answer lists of blobs to other machines too: who knows a CID can read the blob',
@@ -39,6 +39,19 @@ const MEANINGS: Readonly<Record<string, string>> = {
   REPLICATION_QUORUM: 'replicas on disk before a store is acknowledged',
   REPLICATION_TIMEOUT_MS: 'ms for one attempt; 10 s for every MiB come on top',
   FAILURE_GROUP: 'nodes with the same label are likely to fail together',
+  GC_ENABLED: 'collect spare copies',
+  GC_RETENTION_MODE: 'time: spare copies go by age; size: by room; hybrid: by either',
+  GC_MAX_BLOB_AGE_DAYS: 'a spare copy goes when it is older',
+  GC_MAX_STORAGE_MB: 'spare copies go when blobs fill more, MiB; 0: MAX_STORAGE_MB',
+  GC_MIN_FREE_DISK_MB: 'room kept free on the disk, MiB',
+  GC_RESERVED_FOR_PINNED_MB: 'room that only pinned blobs may fill, MiB',
+  GC_INTERVAL_MINUTES: 'minutes between collections',
+  GC_VERIFY_REPLICAS: 'ask the other holders first; false: the last copy may go too',
+  GC_VERIFY_PROOFS: 'have the other holders prove all bytes first',
+  SCRUB_INTERVAL_HOURS: 'hours between scrubs; 0: never',
+  SCRUB_RATE_MB: 'MiB a second that a scrub reads; 0: unlimited',
+  ENABLE_BLOCKED_CONTENT: 'hold the block list at store and at read',
+  ADMIN_TOKEN_FILE: 'the operator’s token; DATA_DIR/keys/admin.token when absent',
   OWNER_ADDRESS: 'account that owns this node; required',
   OWNER_PRIVATE_KEY_FILE: 'its key; without it the registry is only read',
   VAULT_REGISTRY_ADDRESS: 'contract of the registry; required',

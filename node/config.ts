@@ -8,6 +8,8 @@ import { z } from 'zod'
 import { parseShards, SHARD_COUNT_MAX, type ShardRange } from './blobs/shards.ts'
 import { ConfigInvalidError } from './errors.ts'
 import { HTTP_LIMITS, type HttpLimits } from './http/http-limits.ts'
+import { RETENTION_MODES } from './keeping/collect-plan.ts'
+import type { KeepConfig } from './keeping/keeping.ts'
 import { LOG_LEVELS, type LogLevel } from './log.ts'
 import { addressProblem } from './net/addresses.ts'
 import { DCUTR_MODES, type DcutrMode } from './net/dcutr-mode.ts'
@@ -28,7 +30,7 @@ export interface ChainConfig {
   ownerKey: `0x${string}` | null
 }
 
-/** What NODE_ENV may be. `development` is what routes that are for tests only ask for. */
+/** What NODE_ENV may be. */
 export const NODE_ENVIRONMENTS = ['development', 'production', 'test'] as const
 export type NodeEnvironment = (typeof NODE_ENVIRONMENTS)[number]
 
@@ -100,11 +102,19 @@ export interface NodeConfig {
   replicationQuorum: number
   replicationTimeoutMs: number
   failureGroup: string
+  /** Pins, collection, scrub, block list. */
+  keep: KeepConfig
   chain: ChainConfig | null
   logLevel: LogLevel
 }
 
 const MIB = 1024 * 1024
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+const DAY_MS = 24 * HOUR_MS
+/** Longest interval of a timer of ours, minutes; Node's timers end at 24.8 days. */
+const INTERVAL_MINUTES_MAX = 20 * 24 * 60
+const AGE_DAYS_MAX = 36_500
 const PORT_MAX = 65_535
 /** Largest MAX_BLOB_SIZE_MB: beyond it one transfer takes longer than its deadlines allow. */
 const MAX_BLOB_MB_MAX = 10_240
@@ -232,6 +242,19 @@ const schema = z.object({
   OWNER_PRIVATE_KEY_FILE: text(''),
   VAULT_REGISTRY_ADDRESS: hex(40, 'a contract address'),
   RPC_URL: z.url({ protocol: /^https?$/, message: 'is to be an http or https URL' }).optional(),
+  GC_ENABLED: flag(true),
+  GC_RETENTION_MODE: z.enum(RETENTION_MODES, `is to be one of ${RETENTION_MODES.join(', ')}`).default('hybrid'),
+  GC_MAX_BLOB_AGE_DAYS: number(30, 0, AGE_DAYS_MAX),
+  GC_MAX_STORAGE_MB: number(0, 0, MAX_STORAGE_MB_MAX),
+  GC_MIN_FREE_DISK_MB: number(1000, 0, MAX_STORAGE_MB_MAX),
+  GC_RESERVED_FOR_PINNED_MB: number(1000, 0, MAX_STORAGE_MB_MAX),
+  GC_INTERVAL_MINUTES: number(10, 1, INTERVAL_MINUTES_MAX),
+  GC_VERIFY_REPLICAS: flag(true),
+  GC_VERIFY_PROOFS: flag(false),
+  SCRUB_INTERVAL_HOURS: number(168, 0, INTERVAL_MINUTES_MAX / 60),
+  SCRUB_RATE_MB: number(8, 0, MAX_STORAGE_MB_MAX),
+  ENABLE_BLOCKED_CONTENT: flag(true),
+  ADMIN_TOKEN_FILE: text(''),
   WARREN_OFFLINE: flag(false),
   LOG_LEVEL: z.enum(LOG_LEVELS, `is to be one of ${LOG_LEVELS.join(', ')}`).default('info'),
   LOG_FILE: text('logs/bytecave.log'),
@@ -297,7 +320,7 @@ export function readConfig(env: Environment, earlier: readonly string[] = []): N
   const shardCount = parsed.data?.SHARD_COUNT ?? Number(given.SHARD_COUNT ?? 1024)
   const shards = parseShards(given.NODE_SHARDS ?? '', shardCount)
   if (Number.isSafeInteger(shardCount)) problems.push(...shards.problems.map(problem => `NODE_SHARDS: ${problem}`))
-  for (const name of ['P2P_PRIVATE_KEY_FILE', 'OWNER_PRIVATE_KEY_FILE']) {
+  for (const name of ['P2P_PRIVATE_KEY_FILE', 'OWNER_PRIVATE_KEY_FILE', 'ADMIN_TOKEN_FILE']) {
     const path = given[name]
     if (path !== undefined && !readable(path.trim())) problems.push(`${name}: ${path} cannot be read`)
   }
@@ -352,6 +375,22 @@ export function readConfig(env: Environment, earlier: readonly string[] = []): N
     replicationQuorum: data.REPLICATION_ENABLED ? data.REPLICATION_QUORUM : 1,
     replicationTimeoutMs: data.REPLICATION_TIMEOUT_MS,
     failureGroup: data.FAILURE_GROUP,
+    keep: {
+      gc: {
+        enabled: data.GC_ENABLED,
+        mode: data.GC_RETENTION_MODE,
+        maxAgeMs: data.GC_MAX_BLOB_AGE_DAYS * DAY_MS,
+        maxBytes: (data.GC_MAX_STORAGE_MB || data.MAX_STORAGE_MB) * MIB,
+        minFreeDiskBytes: data.GC_MIN_FREE_DISK_MB * MIB,
+        reservedForPinnedBytes: data.GC_RESERVED_FOR_PINNED_MB * MIB,
+        intervalMs: data.GC_INTERVAL_MINUTES * MINUTE_MS,
+        verifyReplicas: data.GC_VERIFY_REPLICAS,
+        verifyProofs: data.GC_VERIFY_PROOFS
+      },
+      scrub: { intervalMs: data.SCRUB_INTERVAL_HOURS * HOUR_MS, bytesPerSecond: data.SCRUB_RATE_MB * MIB },
+      blockedContent: data.ENABLE_BLOCKED_CONTENT,
+      adminTokenFile: data.ADMIN_TOKEN_FILE || null
+    },
     chain: data.WARREN_OFFLINE
       ? null
       : {

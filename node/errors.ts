@@ -198,13 +198,6 @@ export class OriginForbiddenError extends WarrenError {
   }
 }
 
-/** Thrown when a route for this machine alone is asked from elsewhere. */
-export class LocalOnlyError extends WarrenError {
-  constructor() {
-    super('FORBIDDEN', 403, 'This is for the operator: ask on the machine of the node, not through a proxy.')
-  }
-}
-
 /** Thrown when a client declares a class of content that this node does not take, or none where it takes some only. */
 export class ContentTypeRejectedError extends WarrenError {
   constructor(contentType: string | undefined, taken: readonly string[]) {
@@ -212,6 +205,32 @@ export class ContentTypeRejectedError extends WarrenError {
     super('CONTENT_TYPE_REJECTED', 403, `${said} is not taken here. This node takes ${taken.join(', ')}.`, {
       details: { contentTypes: taken }
     })
+  }
+}
+
+/** Thrown when a challenge for a proof of storage is no challenge. */
+export class ChallengeInvalidError extends WarrenError {
+  constructor(why: string) {
+    super('CHALLENGE_INVALID', 400, `The challenge ${why}. Send 64 lower-case hex digits: 32 random bytes.`)
+  }
+}
+
+/** Thrown when a challenge was answered here before. */
+export class ChallengeReplayedError extends WarrenError {
+  constructor() {
+    super('CHALLENGE_REPLAYED', 409, 'This challenge was answered already. Draw a fresh random one for every proof.')
+  }
+}
+
+/** Thrown when a proof of storage does not hold; `reason` says where, in one word of a fixed list. */
+export class ProofInvalidError<Reason extends string = string> extends WarrenError {
+  readonly reason: Reason
+
+  constructor(reason: Reason, why: string) {
+    super('PROOF_INVALID', 422, `The proof does not hold: ${why}. Take the blob for missing there.`, {
+      details: { reason }
+    })
+    this.reason = reason
   }
 }
 
@@ -223,6 +242,89 @@ export class ListForbiddenError extends WarrenError {
       403,
       'The list of blobs is given to this machine only. Ask from there, or start the node with HTTP_LIST_BLOBS=1.'
     )
+  }
+}
+
+/** Thrown when a blob is on the block list of this node. */
+export class ContentBlockedError extends WarrenError {
+  constructor(cid: string) {
+    super('CONTENT_BLOCKED', 403, `${cid} is on this node’s block list: it is neither stored nor read here.`, {
+      details: { cid }
+    })
+  }
+}
+
+/** Thrown when a route for the operator is asked without the admin token, or with a wrong one. */
+export class UnauthorizedError extends WarrenError {
+  constructor() {
+    super(
+      'UNAUTHORIZED',
+      401,
+      'This route is for the operator. Send `Authorization: Bearer` with the token of DATA_DIR/keys/admin.token, or of ADMIN_TOKEN_FILE.'
+    )
+  }
+}
+
+/** Thrown when a pin would go over the most pins a node keeps. */
+export class PinLimitError extends WarrenError {
+  constructor(max: number) {
+    super('PIN_LIMIT_REACHED', 409, `This node keeps at most ${max} pins. Remove one first.`, { details: { max } })
+  }
+}
+
+/** Thrown when the block list would grow over its cap. */
+export class BlockLimitError extends WarrenError {
+  constructor(max: number) {
+    super('BLOCK_LIMIT_REACHED', 409, `The block list holds at most ${max} CIDs. Remove one first.`, {
+      details: { max }
+    })
+  }
+}
+
+/** Thrown when a pinned blob is to be deleted. */
+export class BlobPinnedError extends WarrenError {
+  constructor(cid: string) {
+    super('BLOB_PINNED', 409, `${cid} is pinned. Remove the pin first, or say force=true.`, { details: { cid } })
+  }
+}
+
+/** Thrown when a blob is to be deleted that too few other nodes are known to hold. */
+export class UnderReplicatedError extends WarrenError {
+  constructor(cid: string, confirmed: number, needed: number) {
+    super(
+      'BLOB_UNDER_REPLICATED',
+      409,
+      `${confirmed} other nodes answered that they hold ${cid}, ${needed} are needed. Wait for repair, or say force=true.`,
+      { details: { cid, confirmed, needed } }
+    )
+  }
+}
+
+/** Thrown when a collection is asked for while one runs. */
+export class GcRunningError extends WarrenError {
+  constructor() {
+    super('GC_ALREADY_RUNNING', 409, 'A collection runs already. GET /gc/status tells when it is done.')
+  }
+}
+
+/** Thrown when a scrub is asked for while one runs. */
+export class ScrubRunningError extends WarrenError {
+  constructor() {
+    super('SCRUB_ALREADY_RUNNING', 409, 'A scrub runs already. GET /admin/scrub tells how far it is.')
+  }
+}
+
+/** Thrown at start when a list of CIDs on disk cannot be read as one. */
+export class ListFileInvalidError extends WarrenError {
+  constructor(path: string, why: string) {
+    super('LIST_FILE_INVALID', 500, `${path}: ${why}. Repair it, or restore it from your backup.`)
+  }
+}
+
+/** Thrown at start when the admin token is no token. */
+export class AdminTokenInvalidError extends WarrenError {
+  constructor(path: string, why: string) {
+    super('ADMIN_TOKEN_INVALID', 500, `${path}: ${why}. Put a random token there, or remove it for a new one.`)
   }
 }
 

@@ -75,7 +75,12 @@ export { type ConnectionPath, type HealthReport, PROTOCOLS } from './net/protoco
 export { createPunchCounters } from './net/punching/counters.ts'
 export { dcutr } from './net/punching/dcutr.ts'
 export type { Dcutr, DcutrInit, PunchReport } from './net/punching/dcutr.types.ts'
-export { type HardPunchConfig, readHardPunch } from './net/punching/hard/hard-limits.ts'
+export {
+  GENEROUS_HARD_PUNCH_LIMITS,
+  generousHardPunchEnvironment,
+  type HardPunchConfig,
+  readHardPunch
+} from './net/punching/hard/hard-limits.ts'
 export {
   createHardPunch,
   type HardPunch,
@@ -95,6 +100,23 @@ export type { Reachability, ReachabilityState } from './net/reachability/reachab
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
 export type { StorageNode } from './node.ts'
+export {
+  type AuditDoubt,
+  type AuditFault,
+  type AuditOptions,
+  type Auditor,
+  createAuditor,
+  type PeerProof,
+  type Verdict
+} from './proofs/auditor.ts'
+export {
+  type Expected as ExpectedProof,
+  newChallenge,
+  type ProofFault,
+  type ProofMode,
+  type ProofStatement
+} from './proofs/statement.ts'
+export { verifyLeaves, verifyWhole } from './proofs/verify.ts'
 
 /**
  * A whole storage node in this process; `node.ts` has the details. Imported on use: the HTTP framework it brings is

@@ -8,15 +8,20 @@ import type { BlobStore } from './blobs/store.types.ts'
 import { createRegistry, type Registry } from './chain/registry.ts'
 import type { Environment, NodeConfig } from './config.ts'
 import { lockDataDir } from './data-lock.ts'
-import { IdentityMismatchError } from './errors.ts'
+import { ContentBlockedError, IdentityMismatchError } from './errors.ts'
+import { loadAdminToken, requireAdmin } from './http/admin-token.ts'
 import { listen } from './http/listen.ts'
 import { createHttpServer } from './http/server.ts'
 import { loadIdentity } from './identity.ts'
+import { openBlockList } from './keeping/block-list.ts'
+import { type Keeping, startKeeping } from './keeping/keeping.ts'
 import type { Log } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { createNetworkNode } from './net/libp2p.ts'
 import { createNetwork, type Network } from './net/network.ts'
 import { createPunchCounters } from './net/punching/counters.ts'
+import { createProver, type Prover } from './proofs/prover.ts'
+import { createSavedProofs } from './proofs/saved.ts'
 import { createStatus } from './status.ts'
 
 /** Characters of the peer id in a name that was not given. */
@@ -29,7 +34,9 @@ export interface StorageNode {
   readonly nodeId: string
   readonly blobs: BlobService
   readonly store: BlobStore
+  readonly keeping: Keeping
   readonly network: Network
+  readonly prover: Prover
   readonly metrics: Metrics
   /** Own addresses with peer id. */
   addresses: () => string[]
@@ -124,6 +131,10 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     portMapping: p2p.enabled && p2p.portMapping && p2p.socks === null,
     log
   })
+  const { dataDir, keep } = config
+  const membersKnown = () => registry === null || registry.nodes() !== null
+  const adminToken = await loadAdminToken({ dataDir, file: keep.adminTokenFile })
+  const blocked = await openBlockList({ dataDir, enabled: keep.blockedContent })
   const plainBlobs = createBlobService({
     store,
     network,
@@ -133,10 +144,36 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     quorum: config.replicationQuorum,
     timeoutMs: config.replicationTimeoutMs,
     maxBlobBytes: config.maxBlobBytes,
-    membersKnown: () => registry === null || registry.nodes() !== null,
+    membersKnown,
+    isBlocked: blocked.has,
     log
   })
   const blobs = aliases.noting(plainBlobs)
+  const keeping = await startKeeping({
+    config: keep,
+    dataDir,
+    store,
+    blobs,
+    network,
+    blocked,
+    replicationFactor: config.replicationFactor,
+    membersKnown,
+    metrics,
+    log
+  })
+  // A proof by leaves carries bytes of the blob.
+  const provable: Pick<BlobStore, 'open'> = {
+    open: async cid => {
+      if (blocked.has(cid)) throw new ContentBlockedError(cid)
+      return await store.open(cid)
+    }
+  }
+  const prover = createProver({
+    store: provable,
+    identity,
+    nodeId,
+    saved: createSavedProofs({ dataDir: config.dataDir, log })
+  })
   let running = false
   let port = 0
   const status = createStatus({
@@ -145,9 +182,11 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     identity,
     store,
     blobs,
+    keeping,
     network,
     registry,
     metrics,
+    lastProofMs: prover.lastProofMs,
     isRunning: () => running
   })
   const seconds = metrics.histogram('warren_http_request_seconds', 'HTTP answers by route', [
@@ -158,6 +197,9 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
   const http: Server = createHttpServer({
     blobs,
     store,
+    prover,
+    keeping,
+    requireAdmin: requireAdmin(adminToken),
     aliases,
     maxBlobBytes: config.maxBlobBytes,
     listBlobs: config.listBlobs,
@@ -182,6 +224,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     const timer = setTimeout(() => http.closeAllConnections(), DRAIN_MS)
     if (http.listening || port !== 0) await closed
     clearTimeout(timer)
+    await keeping.stop()
     await blobs.stop()
     await aliases.flush()
     await registry?.stop()
@@ -194,7 +237,9 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     nodeId,
     blobs,
     store,
+    keeping,
     network,
+    prover,
     metrics,
     addresses: network.multiaddrs,
     httpPort: () => port,
@@ -208,6 +253,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
           put: (source, options) => blobs.put(source, options),
           putReplica: blobs.putReplica,
           get: blobs.get,
+          prove: prover.prove,
           health: () => {
             const { storedBlobs, totalSizeBytes, capacityBytes } = store.stats()
             const { underReplicated } = blobs

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { CONFIG_VARIABLES, SETTINGS } from './config.ts'
 import { HTTP_LIMITS } from './http/http-limits.ts'
 import { type LimitSpec, NETWORK_LIMITS } from './net/limits.ts'
+import { CEILINGS, HARD_PUNCH_LIMITS } from './net/punching/hard/hard-limits.ts'
 
 const read = (path: string) => readFile(new URL(path, import.meta.url), 'utf8')
 
@@ -58,6 +59,21 @@ describe('the READMEs of the node', () => {
     })
     assert.deepEqual(
       wrong.map(([name, { fallback }]) => [name, written.get(name), fallback]),
+      []
+    )
+  })
+
+  it('have every limit of hard punches with its default, ceiling and what testnets have instead', async () => {
+    const text = await read('./net/punching/hard/README.md')
+    const missing = Object.entries(HARD_PUNCH_LIMITS).filter(([name, { env, default: usual, generous }]) => {
+      const row = new RegExp(`^\\| \`${env}\` +\\| (\\d+) +\\| (\\d*) +\\| (.*)\\|$`, 'm').exec(text)
+      const [, first, ceiling, what = ''] = row ?? []
+      const inTestnets = Number(/testnets: (\d+)/.exec(what)?.[1] ?? usual)
+      const most = String((CEILINGS as Record<string, number>)[name] ?? '')
+      return Number(first) !== usual || ceiling !== most || inTestnets !== generous
+    })
+    assert.deepEqual(
+      missing.map(([, { env }]) => env),
       []
     )
   })

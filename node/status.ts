@@ -6,6 +6,7 @@ import type { Registry } from './chain/registry.ts'
 import type { NodeConfig } from './config.ts'
 import type { NodeStatus } from './http/status-routes.ts'
 import type { Identity } from './identity.ts'
+import type { Keeping } from './keeping/keeping.ts'
 import type { Metrics } from './metrics.ts'
 import type { Member, Network } from './net/network.ts'
 import { registerReachability } from './net/reachability/metrics.ts'
@@ -28,6 +29,7 @@ export interface StatusParts {
   identity: Identity
   store: BlobStore
   blobs: BlobService
+  keeping: Keeping
   network: Network
   registry: Registry | null
   metrics: Metrics
@@ -39,7 +41,7 @@ export interface StatusParts {
 
 /** The answers of /health, /info, /ready, /peers and /metrics; registers the node's gauges. */
 export function createStatus(parts: StatusParts): NodeStatus {
-  const { config, nodeId, identity, store, blobs, network, registry, metrics, isRunning } = parts
+  const { config, nodeId, identity, store, blobs, keeping, network, registry, metrics, isRunning } = parts
   const startedMs = performance.now()
 
   const uptimeS = () => Math.floor((performance.now() - startedMs) / 1000)
@@ -80,27 +82,35 @@ export function createStatus(parts: StatusParts): NodeStatus {
   registerReachability(metrics, network)
   metrics.gauge('warren_transfers', 'Blob requests of peers being served', [], network.activeTransfers)
 
+  const health = () => {
+    const { storedBlobs, totalSizeBytes } = store.stats()
+    return {
+      status: isRunning() && blobs.unhealed === 0 ? 'healthy' : 'degraded',
+      uptime: Math.floor((performance.now() - startedMs) / 1000),
+      storedBlobs,
+      totalSize: totalSizeBytes,
+      peerId: identity.peerId,
+      multiaddrs: network.multiaddrs(),
+      publicKey: identity.publicKey,
+      peers: peerCount(),
+      reachability: reachedBy(),
+      reachabilityDetail: network.reachability(),
+      replication: {
+        factor: config.replicationFactor,
+        quorum: config.replicationQuorum,
+        members: network.members().length,
+        waiting: blobs.underReplicated,
+        unhealed: blobs.unhealed
+      },
+      integrity: keeping.scrub.integrity()
+    }
+  }
+
   return {
-    health: () => {
-      const { storedBlobs, totalSizeBytes } = store.stats()
-      return {
-        status: isRunning() ? 'healthy' : 'degraded',
-        uptime: uptimeS(),
-        storedBlobs,
-        totalSize: totalSizeBytes,
-        peerId: identity.peerId,
-        multiaddrs: network.multiaddrs(),
-        publicKey: identity.publicKey,
-        peers: peerCount(),
-        reachability: reachedBy(),
-        reachabilityDetail: network.reachability(),
-        replication: {
-          factor: config.replicationFactor,
-          quorum: config.replicationQuorum,
-          members: network.members().length,
-          waiting: blobs.underReplicated
-        }
-      }
+    health,
+    deepHealth: async () => {
+      const sample = await keeping.scrub.sample()
+      return { ...health(), sample, scrub: keeping.scrub.progress() }
     },
     info,
     nodeInfo: () => {

@@ -44,6 +44,8 @@ type Environment = Readonly<Record<string, string | undefined>>
 /** Two, so that peers can tell address-and-port-dependent mapping and filtering. */
 const DEFAULT_REFLECTOR_PORTS = '4003,4004'
 const MAX_REFLECTOR_PORTS = 2
+/** Peers ask no lower one, whoever names it. */
+const FIRST_REFLECTOR_PORT = 1024
 const MAX_REFLECTOR_HOSTS = 2
 const DEFAULT_LISTEN = '/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1,/ip4/0.0.0.0/tcp/4002/ws'
 const DEFAULT_HEALTH_PORT = 9090
@@ -96,8 +98,9 @@ export function readConfig(env: Environment): RelayConfig {
   const reflectorPorts = (env.P2P_REFLECTOR_PORTS ?? DEFAULT_REFLECTOR_PORTS).split(',').flatMap(text => {
     const port = text.trim()
     if (port === '') return []
-    if (/^\d{1,5}$/.test(port) && Number(port) <= MAX_PORT) return [Number(port)]
-    problems.push(`P2P_REFLECTOR_PORTS: "${port}" is no UDP port`)
+    const isPort = /^\d{1,5}$/.test(port) && Number(port) <= MAX_PORT
+    if (isPort && (Number(port) === 0 || Number(port) >= FIRST_REFLECTOR_PORT)) return [Number(port)]
+    problems.push(`P2P_REFLECTOR_PORTS: "${port}" is no UDP port from ${FIRST_REFLECTOR_PORT} to ${MAX_PORT}`)
     return []
   })
   if (reflectorPorts.length > MAX_REFLECTOR_PORTS) {

@@ -125,7 +125,8 @@ describe('a relay', function () {
   it('reflects on two ports unless told otherwise, and not at all when told so', () => {
     assert.deepEqual(readConfig({}).reflector, { ports: [4003, 4004], hosts: [] })
     assert.deepEqual(readConfig({ P2P_REFLECTOR_PORTS: '' }).reflector.ports, [])
-    assert.throws(() => readConfig({ P2P_REFLECTOR_PORTS: '1,2,3' }), { code: 'RELAY_CONFIG' })
+    assert.throws(() => readConfig({ P2P_REFLECTOR_PORTS: '4003,4004,4005' }), { code: 'RELAY_CONFIG' })
+    assert.throws(() => readConfig({ P2P_REFLECTOR_PORTS: '4003,53' }), { code: 'RELAY_CONFIG' })
   })
 
   it('tells its peers of the reflector, and only the permitted where it sees whom', async () => {
@@ -145,7 +146,9 @@ describe('a relay', function () {
     )
     try {
       const signal = AbortSignal.timeout(20_000)
-      const clients = [one!, other!].map(({ node }) => createReflectorClient(node.libp2p))
+      const clients = [one!, other!].map(({ node }) =>
+        createReflectorClient(node.libp2p, { isRelay: id => id === relay.peerId })
+      )
       const places = await until(async () => {
         const found = await Promise.all(clients.map(each => each.places({ signal })))
         return found.every(list => list.length === 1) ? found[0] : null
@@ -164,6 +167,30 @@ describe('a relay', function () {
       others.end()
     } finally {
       await Promise.all([one!.node.stop(), other!.node.stop()])
+    }
+  })
+
+  it('has a place again as soon as the peer that reserved it is gone', async () => {
+    const relay = await start('a', { RELAY_MAX_RESERVATIONS: '1' })
+    const reserved = async (): Promise<number> => {
+      const body = (await (await get(relay, '/health')).json()) as { p2p: { relay: number } }
+      return body.p2p.relay
+    }
+    for (const turn of ['first', 'second']) {
+      const node = await createNetworkNode({
+        role: 'node',
+        identity: await ephemeralIdentity(),
+        relays: relay.addresses(),
+        log: silentLog()
+      })
+      await node.start()
+      try {
+        const isReachable = () => node.libp2p.getMultiaddrs().some(address => String(address).includes('p2p-circuit'))
+        await until(isReachable, `the ${turn} peer has its reservation`)
+      } finally {
+        await node.stop()
+      }
+      await until(async () => (await reserved()) === 0, 'its place is free')
     }
   })
 

@@ -17,6 +17,7 @@ import {
 } from '../node/index.ts'
 import type { RelayConfig } from './config.ts'
 import { createHttpServer, listen, type Routes } from './http.ts'
+import { followReservations, type Reservations } from './reservations.ts'
 
 export interface Relay {
   readonly peerId: string
@@ -61,10 +62,11 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
   let reflecting: Awaited<ReturnType<typeof serveReflector>> | undefined
   let ready = false
   let port = 0
-  registerGauges(metrics, node)
+  const reservations = followReservations(node.libp2p)
+  registerGauges(metrics, node, reservations)
   if (reflector !== null) registerReflectorGauges(metrics, reflector)
   registerReachability(metrics, network)
-  const routes = createRoutes({ node, network, metrics, isReady: () => ready, uptimeSeconds })
+  const routes = createRoutes({ node, reservations, network, metrics, isReady: () => ready, uptimeSeconds })
   const http: Server = createHttpServer(routes)
 
   function uptimeSeconds(): number {
@@ -90,6 +92,7 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
       http.closeIdleConnections()
       await reflecting?.stop()
       reflector?.stop()
+      reservations.stop()
       await network.stop()
       http.closeAllConnections()
     }
@@ -98,6 +101,7 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
 
 function createRoutes(parts: {
   node: NetworkNode
+  reservations: Reservations
   network: Network
   metrics: Metrics
   isReady: () => boolean
@@ -106,7 +110,7 @@ function createRoutes(parts: {
   const { node, network, metrics } = parts
   const health = () => {
     const connections = network.connections()
-    const reservations = reservationsOf(node)
+    const reserved = parts.reservations.peers().length
     return {
       status: 200,
       json: {
@@ -117,11 +121,11 @@ function createRoutes(parts: {
         storedBlobs: 0,
         totalSize: 0,
         peers: new Set(connections.map(({ peerId }) => peerId)).size,
-        p2p: { connected: connections.length, replicating: 0, relay: reservations.length },
+        p2p: { connected: connections.length, replicating: 0, relay: reserved },
         peerId: network.self,
         multiaddrs: network.multiaddrs(),
         reachabilityDetail: network.reachability(),
-        metrics: { reservations: reservations.length, circuits: circuitsOf(node) }
+        metrics: { reservations: reserved, circuits: circuitsOf(node) }
       }
     }
   }
@@ -129,7 +133,7 @@ function createRoutes(parts: {
     '/': health,
     '/health': health,
     '/peers': () => {
-      const reserved = new Set(reservationsOf(node))
+      const reserved = new Set(parts.reservations.peers())
       const peers = network.connections().map(({ peerId, path, addr }) => ({
         peerId,
         path,
@@ -148,14 +152,6 @@ function createRoutes(parts: {
 
 const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
 
-/** Peer ids that may be reached through this relay. */
-function reservationsOf(node: NetworkNode): string[] {
-  const { relay } = node.libp2p.services as {
-    relay?: { reservations: { keys: () => Iterable<{ toString: () => string }> } }
-  }
-  return relay === undefined ? [] : [...relay.reservations.keys()].map(String)
-}
-
 /** Circuits it carries now. */
 function circuitsOf(node: NetworkNode): number {
   return node.libp2p
@@ -164,13 +160,13 @@ function circuitsOf(node: NetworkNode): number {
     .filter(({ protocol, direction }) => protocol === HOP_PROTOCOL && direction === 'inbound').length
 }
 
-function registerGauges(metrics: Metrics, node: NetworkNode): void {
+function registerGauges(metrics: Metrics, node: NetworkNode, reservations: Reservations): void {
   metrics.gauge('warren_connections', 'Open libp2p connections', [], () => node.libp2p.getConnections().length)
   metrics.gauge(
     'warren_relay_reservations',
     'Peers that may be reached through this relay',
     [],
-    () => reservationsOf(node).length
+    () => reservations.peers().length
   )
   metrics.gauge('warren_relay_circuits', 'Circuits it carries now', [], () => circuitsOf(node))
 }

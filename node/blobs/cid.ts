@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
 import { CidInvalidError, CidMismatchError } from '../errors.ts'
+import { DAG_PB, type DagLink, DIGEST_BYTES, encodeNode, leafFrame, SHA2_256 } from './dag.ts'
 
 /** Size of a leaf, bytes. */
 export const CID_CHUNK_BYTES = 256 * 1024
@@ -17,38 +18,29 @@ export const CID_MAX_LINKS = 174
 /** Longest text accepted as a CID, characters; the longest form of ours (base2 aside) has 62. */
 export const CID_TEXT_MAX = 128
 
-const DAG_PB = 0x70
-const SHA2_256 = 0x12
-const DIGEST_BYTES = 32
-const CID_PREFIX = Buffer.from([0x01, DAG_PB, SHA2_256, DIGEST_BYTES])
-
-interface Link {
-  digest: Buffer
-  /** Bytes of the file below this link. */
-  fileBytes: number
-  /** Bytes of all blocks below this link, its own included (dag-pb's Tsize). */
-  blockBytes: number
-}
-
 export interface CidHasherOptions {
   /** Leaf size in bytes; only tests ask for another one. */
   chunkBytes?: number
   /** Links a node; only tests ask for another number. */
   maxLinks?: number
+  /** Told of each leaf in order: the SHA-256 of its block, 32 bytes. */
+  onLeaf?: (digest: Buffer) => void
 }
 
 /** Works out the CID of bytes that arrive in pieces of any size. Pieces must not change while the hasher lives. */
 export class CidHasher {
   readonly #chunkBytes: number
   readonly #maxLinks: number
+  readonly #onLeaf: ((digest: Buffer) => void) | undefined
   #pieces: Uint8Array[] = []
   #pieceBytes = 0
-  #levels: Link[][] = [[]]
+  #levels: DagLink[][] = [[]]
   #sizeBytes = 0
 
   constructor(options: CidHasherOptions = {}) {
     this.#chunkBytes = options.chunkBytes ?? CID_CHUNK_BYTES
     this.#maxLinks = options.maxLinks ?? CID_MAX_LINKS
+    this.#onLeaf = options.onLeaf
   }
 
   /** Bytes taken so far. */
@@ -80,23 +72,18 @@ export class CidHasher {
   }
 
   #endLeaf(): void {
-    const head: number[] = [0x08, 0x02]
-    if (this.#pieceBytes > 0) pushField(head, 0x12, this.#pieceBytes)
-    const tail: number[] = []
-    pushField(tail, 0x18, this.#pieceBytes)
-    const dataBytes = head.length + this.#pieceBytes + tail.length
-    const frame: number[] = []
-    pushField(frame, 0x0a, dataBytes)
-    const hash = createHash('sha256').update(Buffer.from([...frame, ...head]))
+    const { head, tail } = leafFrame(this.#pieceBytes)
+    const hash = createHash('sha256').update(head)
     for (const piece of this.#pieces) hash.update(piece)
-    const digest = hash.update(Buffer.from(tail)).digest()
-    const link = { digest, fileBytes: this.#pieceBytes, blockBytes: frame.length + dataBytes }
+    const digest = hash.update(tail).digest()
+    const link = { digest, fileBytes: this.#pieceBytes, blockBytes: head.length + this.#pieceBytes + tail.length }
     this.#pieces = []
     this.#pieceBytes = 0
+    this.#onLeaf?.(digest)
     this.#push(0, link)
   }
 
-  #push(level: number, link: Link): void {
+  #push(level: number, link: DagLink): void {
     const links = this.#levels[level] ?? []
     this.#levels[level] = links
     links.push(link)
@@ -106,26 +93,7 @@ export class CidHasher {
   #endNode(level: number): void {
     const links = this.#levels[level]!
     this.#levels[level] = []
-    const data: number[] = [0x08, 0x02]
-    pushField(
-      data,
-      0x18,
-      links.reduce((sum, link) => sum + link.fileBytes, 0)
-    )
-    for (const link of links) pushField(data, 0x20, link.fileBytes)
-    const parts: Buffer[] = []
-    for (const link of links) {
-      const size: number[] = []
-      pushField(size, 0x18, link.blockBytes)
-      const cid = Buffer.concat([CID_PREFIX, link.digest])
-      // Hash, then the empty Name, then Tsize: the order dag-pb fixes.
-      const body = Buffer.concat([Buffer.from([0x0a, cid.length]), cid, Buffer.from([0x12, 0x00, ...size])])
-      parts.push(Buffer.from([0x12, body.length]), body)
-    }
-    const frame: number[] = []
-    pushField(frame, 0x0a, data.length)
-    parts.push(Buffer.from([...frame, ...data]))
-    const block = Buffer.concat(parts)
+    const block = encodeNode(links)
     this.#push(level + 1, {
       digest: createHash('sha256').update(block).digest(),
       fileBytes: links.reduce((sum, link) => sum + link.fileBytes, 0),
@@ -134,19 +102,14 @@ export class CidHasher {
   }
 }
 
-/** A protobuf tag and an unsigned varint. Sizes pass 2^32, so no bit operators on the value. */
-function pushField(into: number[], tag: number, value: number): void {
-  into.push(tag)
-  let rest = value
-  while (rest >= 0x80) {
-    into.push((rest % 0x80) + 0x80)
-    rest = Math.floor(rest / 0x80)
-  }
-  into.push(rest)
+/** The CID of a file whose root block has this SHA-256, in its canonical text form. */
+export function cidOfDigest(digest: Uint8Array): string {
+  return CID.createV1(DAG_PB, createDigest(SHA2_256, digest)).toString()
 }
 
-function cidOfDigest(digest: Uint8Array): string {
-  return CID.createV1(DAG_PB, createDigest(SHA2_256, digest)).toString()
+/** The SHA-256 of the root block that a CID in canonical text form names. */
+export function digestOfCid(cid: string): Uint8Array {
+  return CID.parse(cid).multihash.digest
 }
 
 /** The CID of a whole stream, in its canonical text form. */
@@ -174,6 +137,15 @@ export function parseCid(text: string): string {
     throw new CidInvalidError(text, 'its hash is not sha2-256')
   }
   return cid.toV1().toString()
+}
+
+/** Whether a text is a CID in canonical form. */
+export function isCid(text: string): boolean {
+  try {
+    return parseCid(text) === text
+  } catch {
+    return false
+  }
 }
 
 /**

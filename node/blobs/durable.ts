@@ -1,5 +1,6 @@
 /** The few file operations that make bytes survive a power cut, and the errors a disk answers when it is full. */
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
 
 /** Owner only: sealed data and its metadata are nobody else's business. */
 export const FILE_MODE = 0o600
@@ -24,6 +25,20 @@ export async function writeSynced(path: string, text: string): Promise<void> {
   } finally {
     await file.close()
   }
+}
+
+/** Put a small file in the place of another, whole or not at all, durable when this resolves. */
+export async function replaceFile(path: string, text: string): Promise<void> {
+  const temporary = `${path}.tmp`
+  await rm(temporary, { force: true })
+  try {
+    await writeSynced(temporary, text)
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {})
+    throw error
+  }
+  await syncFolder(dirname(path))
 }
 
 /** Append all the buffers. `writev` may write less than asked, for one when the disk fills up. */

@@ -4,6 +4,7 @@
  * same time put the same replicas.
  */
 import type { Log } from '../log.ts'
+import { pause } from './wait.ts'
 
 /** How often the loop looks for work. */
 export const REPAIR_TICK_MS = 2000
@@ -104,18 +105,4 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
     },
     ended: loop()
   }
-}
-
-/** Wait without keeping the process alive. */
-function pause(timeMs: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  const end = () => {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', end)
-    resolve()
-  }
-  const timer = setTimeout(end, timeMs)
-  timer.unref()
-  signal.addEventListener('abort', end)
-  return promise
 }

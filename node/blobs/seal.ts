@@ -141,6 +141,8 @@ export function openMeta(secrets: SealSecrets, cid: string, text: string): { met
   if (meta.version !== SEAL_VERSION || meta.chunkBytes !== SEAL_CHUNK_BYTES) {
     throw new SealBrokenError('meta.json has a format this version does not read')
   }
+  // One text for one meaning: a flipped bit is then seen even where base64 or JSON would read past it.
+  if (text !== metaText(meta)) throw new SealBrokenError('meta.json is not as it was written')
   const mac = Buffer.from(meta.mac, 'base64')
   const expected = macOf(secrets, meta)
   if (mac.length !== expected.length || !timingSafeEqual(mac, expected)) {
@@ -160,6 +162,13 @@ export function openMeta(secrets: SealSecrets, cid: string, text: string): { met
     throw new SealBrokenError('the key does not unwrap for this CID')
   }
   return { meta, key }
+}
+
+/** The text of `meta.json`. */
+export function metaText(meta: BlobMeta): string {
+  const { version, cid, sizeBytes, mimeType, createdAtMs, chunkBytes } = meta
+  const [wrappedKey, mac] = [meta.wrappedKey, meta.mac].map(text => Buffer.from(text, 'base64').toString('base64'))
+  return `${JSON.stringify({ version, cid, sizeBytes, mimeType, createdAtMs, chunkBytes, wrappedKey, mac })}\n`
 }
 
 function parseMeta(text: string): BlobMeta {

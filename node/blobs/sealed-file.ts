@@ -60,7 +60,7 @@ export class SealedWriter {
 export interface ReadRange {
   offset?: number
   length?: number
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /**

@@ -1,9 +1,13 @@
-/** Blobs as the whole node offers them: this disk, the other owners of the shard, and repair between them. */
+/**
+ * Blobs as the whole node offers them: this disk, the other owners of the shard, and repair between them. Past 300 lines:
+ * storing and reading share the rules of who is asked and what is refused, and those are best read in one place.
+ */
 import PQueue from 'p-queue'
 import {
   BlobCorruptError,
   BlobNotFoundError,
   CidMismatchError,
+  ContentBlockedError,
   MembersUnknownError,
   ReplicationFailedError,
   ShardMismatchError,
@@ -11,6 +15,7 @@ import {
   StoppedError
 } from '../errors.ts'
 import { CidHasher, parseCid } from './cid.ts'
+import { createHealer } from './heal.ts'
 import type { RemoteRead } from './network.types.ts'
 import { placementOrder } from './placement.ts'
 import { startRepair } from './repair.ts'
@@ -26,7 +31,7 @@ import type {
 import { ownsShard, shardOf } from './shards.ts'
 import { createRemoteBlobs, endEarly } from './sources.ts'
 import type { StagedBlob } from './store.types.ts'
-import { chain, pulled } from './streams.ts'
+import { abandonable, chain, pulled } from './streams.ts'
 
 /** Most owners asked for the state of one blob. */
 export const STATUS_OWNERS_MAX = 16
@@ -42,19 +47,24 @@ const MIB = 1024 * 1024
 /** Start the service. The network's handlers are the service itself. */
 export function createBlobService(options: BlobServiceOptions): BlobService {
   const { store, network, shards, shardCount, replicationFactor, quorum, timeoutMs, maxBlobBytes, log } = options
+  const { isBlocked = () => false } = options
   const stopping = new AbortController()
   const { signal: stopped } = stopping
   const remote = createRemoteBlobs({ network, log })
   const replicator = createReplicator({ store, network, timeoutMs, log, signal: stopped })
   const announcements = new PQueue({ concurrency: 2 })
   const background = new Set<Promise<unknown>>()
-  const healing = new Map<string, Promise<void>>()
+  const healer = createHealer({ store, remote, maxBlobBytes, log, signal: stopped })
+  const { heal } = healer
 
   const isMember = (peerId: string | undefined): boolean =>
     peerId !== undefined && network.members().some(member => member.peerId === peerId)
   const requireOwnShard = (cid: string): void => {
     const shard = shardOf(cid, shardCount)
     if (!ownsShard(shards, shard)) throw new ShardMismatchError(cid, shard, shards, shardCount)
+  }
+  const requireNotBlocked = (cid: string): void => {
+    if (isBlocked(cid)) throw new ContentBlockedError(cid)
   }
   const inBackground = (work: Promise<unknown>): void => {
     const tracked = work
@@ -74,6 +84,9 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
 
   /** Bring a blob's replicas up to the factor; answers who is known to hold it. */
   async function mend(cid: string): Promise<boolean> {
+    if (isBlocked(cid)) return true
+    // A copy that was lost here and could not be replaced at once.
+    if (healer.isLost(cid)) await heal(cid)
     const blob = await store.stat(cid)
     if (!blob) return true
     const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
@@ -96,21 +109,8 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       .join()
   const repair = startRepair({ mend, list: () => store.list(), membership, log, signal: stopped })
 
-  /** Fetch a good copy of a blob that was damaged here: verified whole, then kept. One at a time for each CID. */
-  function heal(cid: string): Promise<void> {
-    const running = healing.get(cid)
-    if (running) return running
-    const work = (async () => {
-      if (store.has(cid)) return
-      const { bytes, sizeBytes, mimeType } = await remote.open(cid, { offset: 0, signal: stopped })
-      const stage = { maxBytes: maxBlobBytes, sizeHint: sizeBytes, mimeType, expectedCid: cid, signal: stopped }
-      await (await store.stage(bytes, stage)).commit()
-      log.info({ cid }, 'damaged blob replaced by a good copy')
-    })().finally(() => healing.delete(cid))
-    healing.set(cid, work)
-    return work
-  }
   store.onQuarantine(cid => {
+    healer.lost(cid)
     if (!stopped.aborted) inBackground(heal(cid).finally(() => repair.enqueue(cid)))
   })
 
@@ -151,6 +151,10 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       }
     })
     const { cid, sizeBytes } = staged
+    if (isBlocked(cid)) {
+      await staged.discard()
+      throw new ContentBlockedError(cid)
+    }
     if (!ownsShard(shards, shardOf(cid, shardCount))) {
       try {
         return await forward(staged, putOptions)
@@ -189,6 +193,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   const putReplica: BlobService['putReplica'] = async (cidText, mimeType, source, { sizeHint, signal }) => {
     if (stopped.aborted) throw new StoppedError()
     const cid = parseCid(cidText)
+    requireNotBlocked(cid)
     requireOwnShard(cid)
     if (await isReallyHere(cid)) {
       await endEarly(source)
@@ -238,6 +243,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   async function get(cidText: string, getOptions: GetOptions): Promise<RemoteRead> {
     const cid = parseCid(cidText)
     const { offset = 0, length, signal, verify } = getOptions
+    requireNotBlocked(cid)
     if (verify) return await getVerified(cid, getOptions)
     let localError: unknown
     const local = await openLocal(cid, getOptions).catch(error => {
@@ -279,11 +285,22 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
 
   async function stat(cidText: string, getOptions: GetOptions) {
     const cid = parseCid(cidText)
+    requireNotBlocked(cid)
     const local = await store.stat(cid).catch(() => null)
     if (local) return local
     const { sizeBytes, mimeType, bytes } = await get(cid, { ...getOptions, offset: 0, length: 0, verify: false })
     await endEarly(bytes)
     return { cid, sizeBytes, mimeType }
+  }
+
+  async function fetch(cidText: string, signal?: AbortSignal): Promise<void> {
+    const cid = parseCid(cidText)
+    requireNotBlocked(cid)
+    if (store.has(cid)) return
+    requireOwnShard(cid)
+    await abandonable(heal(cid), signal)
+    announce(cid)
+    repair.enqueue(cid)
   }
 
   async function replication(cidText: string, signal?: AbortSignal): Promise<ReplicationStatus> {
@@ -302,9 +319,13 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     putReplica,
     get,
     stat,
+    fetch,
     replication,
     get underReplicated() {
       return repair.waiting
+    },
+    get unhealed() {
+      return healer.count
     },
     stop: async () => {
       stopping.abort(new StoppedError())

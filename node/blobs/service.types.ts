@@ -20,6 +20,8 @@ export interface BlobServiceOptions {
   maxBlobBytes: number
   /** Whether the owners of shards are known; nothing is accepted for storage before. */
   membersKnown: () => boolean
+  /** CIDs this node neither stores nor reads. Default: none. */
+  isBlocked?: (cid: string) => boolean
   log: Log
 }
 
@@ -88,9 +90,16 @@ export interface BlobService extends BlobHandlers {
   get: (cid: string, options: GetOptions) => Promise<RemoteRead>
   /** Size and type, from here, else from whoever has it. @throws BlobNotFoundError */
   stat: (cid: string, options: GetOptions) => Promise<Omit<BlobStat, 'createdAtMs'>>
+  /**
+   * Have a copy on this disk: at once when it is here, else from whoever has it, verified.
+   * @throws BlobNotFoundError, ShardMismatchError, ContentBlockedError and those of the store
+   */
+  fetch: (cid: string, signal?: AbortSignal) => Promise<void>
   /** Ask the owners now. */
   replication: (cid: string, signal?: AbortSignal) => Promise<ReplicationStatus>
   /** Blobs waiting for more replicas. */
   readonly underReplicated: number
+  /** Damaged copies that were set aside here and for which no good copy has come yet. */
+  readonly unhealed: number
   stop: () => Promise<void>
 }

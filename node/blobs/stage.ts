@@ -11,8 +11,9 @@ import {
 } from '../errors.ts'
 import { CidHasher } from './cid.ts'
 import { errnoOf, FILE_MODE, FOLDER_MODE, isDiskFull, syncFolder, writeSynced } from './durable.ts'
+import { keepLeafDigests } from './leaf-digests.ts'
 import type { Quota, Reservation } from './quota.ts'
-import { newBlobKey, type SealSecrets, sealMeta } from './seal.ts'
+import { metaText, newBlobKey, type SealSecrets, sealMeta } from './seal.ts'
 import { type ReadRange, readSealed, SealedWriter } from './sealed-file.ts'
 import { abortable } from './streams.ts'
 
@@ -73,7 +74,8 @@ export async function stageBlob(
     const data = await onDisk(() => open(join(folder, 'data'), 'wx', FILE_MODE))
     file = data
     const writer = new SealedWriter(data, key)
-    const hasher = new CidHasher()
+    const leaves: Buffer[] = []
+    const hasher = new CidHasher({ onLeaf: digest => leaves.push(digest) })
     for await (const bytes of abortable(source, signal)) {
       if (hasher.sizeBytes + bytes.length > maxBytes) throw new PayloadTooLargeError(maxBytes)
       reservation.growTo(hasher.sizeBytes + bytes.length)
@@ -86,7 +88,7 @@ export async function stageBlob(
     const cid = hasher.digest()
     if (expectedCid !== undefined && cid !== expectedCid) throw new CidMismatchError(expectedCid, cid)
     const mimeType = cleanMimeType(options.mimeType)
-    return stagedBlob({ cid, sizeBytes, mimeType, folder, key, file: data, reservation, context })
+    return stagedBlob({ cid, sizeBytes, mimeType, folder, key, leaves, file: data, reservation, context })
   } catch (error) {
     await file?.close().catch(() => {})
     await rm(folder, { recursive: true, force: true }).catch(() => {})
@@ -101,13 +103,15 @@ interface Staged {
   mimeType: string
   folder: string
   key: Uint8Array
+  /** Digests of the leaves. */
+  leaves: readonly Buffer[]
   file: FileHandle
   reservation: Reservation
   context: StageContext
 }
 
 function stagedBlob(staged: Staged): StagedBlob {
-  const { cid, sizeBytes, mimeType, folder, key, file, reservation, context } = staged
+  const { cid, sizeBytes, mimeType, folder, key, leaves, file, reservation, context } = staged
   let ended: Promise<{ existed: boolean }> | null = null
 
   const discard = async (): Promise<{ existed: boolean }> => {
@@ -121,7 +125,11 @@ function stagedBlob(staged: Staged): StagedBlob {
     try {
       const meta = sealMeta(context.secrets, key, { cid, sizeBytes, mimeType, createdAtMs: Date.now() })
       const adopted = await onDisk(async () => {
-        await Promise.all([file.datasync(), writeSynced(join(folder, 'meta.json'), `${JSON.stringify(meta)}\n`)])
+        await Promise.all([
+          file.datasync(),
+          writeSynced(join(folder, 'meta.json'), metaText(meta)),
+          keepLeafDigests({ folder, sizeBytes, key }, leaves)
+        ])
         await syncFolder(folder)
         return await context.adopt(cid, sizeBytes, folder)
       })
@@ -154,8 +162,8 @@ function stagedBlob(staged: Staged): StagedBlob {
   }
 }
 
-/** Give the disk's errors their names. */
-async function onDisk<T>(work: () => Promise<T>): Promise<T> {
+/** Give the disk's errors their names. @throws StorageFullError, StoreFailedError */
+export async function onDisk<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {

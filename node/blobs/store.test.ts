@@ -215,6 +215,26 @@ describe('store', () => {
     assert.ok((await collect(store.read(cid), MIB)).equals(bytes))
   })
 
+  it('asks once more before it deletes, and tells nobody any more that it has what is about to go', async () => {
+    const store = await reopen()
+    const { cid } = await put(store, randomBytes(100))
+    assert.equal(await store.delete(cid, () => false), false)
+    assert.ok(store.has(cid))
+    const deleting = store.delete(cid, () => true)
+    await new Promise<void>(resolve => setImmediate(resolve))
+    assert.equal(store.has(cid), false)
+    assert.equal(await deleting, true)
+    assert.deepEqual([await store.open(cid), store.stats().totalSizeBytes, await store.delete(cid)], [null, 0, false])
+  })
+
+  it('knows size and age of what it has, over a restart', async () => {
+    const beganMs = Date.now() - 1000
+    const { cid } = await put(await reopen(), randomBytes(100))
+    const [entry] = [...(await reopen()).entries()]
+    assert.deepEqual([entry!.cid, entry!.sizeBytes], [cid, 100])
+    assert.ok(entry!.storedAtMs >= beganMs && entry!.storedAtMs <= Date.now() + 1000)
+  })
+
   it('cannot be read under another node secret', async () => {
     const { cid } = await put(await reopen(), randomBytes(5000))
     const other = await openStore({ dataDir, capacityBytes: MIB, secret: Buffer.alloc(32, 2), log: silentLog() })

@@ -3,18 +3,22 @@
  *
  * A blob comes into being by one rename of a complete, synced folder out of `tmp/`; it is never written in place. So a
  * crash leaves either the whole blob or a temporary folder, which the next start removes.
+ *
+ * One class in one file, past 300 lines: index, quota and disk change together, each within a blob's turn.
  */
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import PQueue from 'p-queue'
 import { BlobCorruptError, BlobNotFoundError, StoreFailedError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { parseCid } from './cid.ts'
+import { isCid } from './cid.ts'
 import { errnoOf, FOLDER_MODE, sharedFolderSync, syncFolder } from './durable.ts'
+import { readKeptDag, rebuildDag } from './leaf-digests.ts'
 import { quarantineFolder } from './quarantine.ts'
 import { createQuota } from './quota.ts'
 import { deriveSealSecrets, openMeta, plainSize, SealBrokenError, type SealSecrets } from './seal.ts'
 import { readSealed } from './sealed-file.ts'
-import { stageBlob, TEMP_PREFIX } from './stage.ts'
+import { onDisk, stageBlob, TEMP_PREFIX } from './stage.ts'
 import type {
   BlobStat,
   BlobStore,
@@ -22,6 +26,7 @@ import type {
   ReadRange,
   StagedBlob,
   StageOptions,
+  StoredBlob,
   StoreOptions,
   StoreStats
 } from './store.types.ts'
@@ -30,6 +35,7 @@ import { readText } from './text-file.ts'
 /** What the index knows of a blob; the object's identity tells one copy from a later one of the same CID. */
 interface Entry {
   sizeBytes: number
+  storedAtMs: number
 }
 
 const SCAN_AT_ONCE = 64
@@ -52,6 +58,8 @@ class DiskStore implements BlobStore {
   /** One commit, deletion or quarantine of a CID at a time. */
   readonly #turns = new Map<string, Promise<unknown>>()
   readonly #syncBlobs
+  /** Trees made from all bytes of a blob. */
+  readonly #rebuilds = new PQueue({ concurrency: 1 })
   #quarantined = 0
   #onQuarantine: (cid: string) => void = () => {}
 
@@ -121,7 +129,16 @@ class DiskStore implements BlobStore {
       }
     }
     const { sizeBytes, mimeType, createdAtMs } = meta
-    return { cid, sizeBytes, mimeType, createdAtMs, read }
+    const place = { folder: join(this.#blobs, cid), cid, sizeBytes, key }
+    const dag: OpenBlob['dag'] = async ({ signal } = {}) =>
+      (await readKeptDag(place)) ??
+      (await this.#rebuilds.add(async () => {
+        signal?.throwIfAborted()
+        // Somebody who waited before may have made it.
+        const kept = await readKeptDag(place)
+        return kept ?? (await guard(() => rebuildDag(place, read({ signal }))))
+      }))
+    return { cid, sizeBytes, mimeType, createdAtMs, read, dag }
   }
 
   async *read(cid: string, range: ReadRange = {}): AsyncGenerator<Uint8Array> {
@@ -130,15 +147,25 @@ class DiskStore implements BlobStore {
     yield* blob.read(range)
   }
 
-  delete(cid: string): Promise<boolean> {
+  delete(cid: string, allowed: () => boolean = () => true): Promise<boolean> {
     return this.#inTurn(cid, async () => {
       const entry = this.#index.get(cid)
-      if (!entry) return false
+      if (!entry || !allowed()) return false
       const grave = join(this.#temp, `${TEMP_PREFIX}deleted-${cid}-${Date.now()}`)
-      await rename(join(this.#blobs, cid), grave)
+      // Out of the index first: whoever pins it now finds that it is not here.
       this.#forget(cid, entry)
-      await this.#syncBlobs()
-      await rm(grave, { recursive: true, force: true })
+      try {
+        await onDisk(() => rename(join(this.#blobs, cid), grave))
+      } catch (error) {
+        this.#index.set(cid, entry)
+        this.#quota.found(entry.sizeBytes)
+        throw error
+      }
+      await onDisk(() => this.#syncBlobs())
+      // What cannot be removed now is swept at the next start.
+      await rm(grave, { recursive: true, force: true }).catch(error =>
+        this.#log.warn({ cid, err: error }, 'not removed')
+      )
       return true
     })
   }
@@ -150,6 +177,26 @@ class DiskStore implements BlobStore {
 
   list(): Iterable<string> {
     return this.#index.keys()
+  }
+
+  *entries(): Generator<StoredBlob> {
+    for (const [cid, { sizeBytes, storedAtMs }] of this.#index) yield { cid, sizeBytes, storedAtMs }
+  }
+
+  async setAsideOrphans(): Promise<number> {
+    const unknown = (await readdir(this.#blobs)).filter(name => !this.#index.has(name) && isCid(name))
+    let found = 0
+    for (const name of unknown) {
+      await this.#inTurn(name, async () => {
+        // In its turn, no commit is between its rename and its place in the index.
+        const folder = join(this.#blobs, name)
+        if (this.#index.has(name) || !(await stat(folder).catch(() => null))) return
+        found += 1
+        this.#log.warn({ cid: name }, 'folder without a blob that is served, set aside')
+        await quarantineFolder(folder, this.#quarantine, name)
+      })
+    }
+    return found
   }
 
   stats(): StoreStats {
@@ -192,15 +239,13 @@ class DiskStore implements BlobStore {
       await rename(target, folder).catch(() => {})
       throw error
     }
-    this.#index.set(cid, { sizeBytes })
+    this.#index.set(cid, { sizeBytes, storedAtMs: Date.now() })
     return true
   }
 
   async #count(name: string): Promise<void> {
     const folder = join(this.#blobs, name)
-    try {
-      if (parseCid(name) !== name) return
-    } catch {
+    if (!isCid(name)) {
       this.#log.warn({ name }, 'not a blob, left alone')
       return
     }
@@ -208,13 +253,13 @@ class DiskStore implements BlobStore {
       ['data', 'meta.json'].map(file => stat(join(folder, file)).catch(() => null))
     )
     const sizeBytes = data ? plainSize(data.size) : null
-    if (sizeBytes === null || !meta || meta.size === 0) {
+    if (!data || sizeBytes === null || !meta || meta.size === 0) {
       this.#quarantined += 1
       this.#log.warn({ cid: name }, 'blob incomplete on disk, set aside')
       await quarantineFolder(folder, this.#quarantine, name)
       return
     }
-    this.#index.set(name, { sizeBytes })
+    this.#index.set(name, { sizeBytes, storedAtMs: data.mtimeMs })
     this.#quota.found(sizeBytes)
   }
 
@@ -226,6 +271,8 @@ class DiskStore implements BlobStore {
       const code = errnoOf(error)
       const damaged = error instanceof SealBrokenError || code === 'ENOENT' || code === 'EIO' || code === 'ENOTDIR'
       if (!damaged) throw code?.startsWith('E') ? new StoreFailedError(error) : error
+      // Deleted while it was read is not damaged.
+      if (code === 'ENOENT' && !this.#index.has(cid)) throw new BlobNotFoundError(cid)
       const why = error instanceof SealBrokenError ? error.message : `the disk answered ${code}`
       await this.#setAside(cid, entry, why)
       throw new BlobCorruptError(cid, why)

@@ -1,5 +1,6 @@
 /** What the blob store offers. */
 import type { Log } from '../log.ts'
+import type { Dag } from './dag-shape.ts'
 import type { ReadRange } from './sealed-file.ts'
 import type { StagedBlob, StageOptions } from './stage.ts'
 
@@ -14,10 +15,24 @@ export interface BlobStat {
   createdAtMs: number
 }
 
+/** What the index knows of a blob without touching the disk. */
+export interface StoredBlob {
+  cid: string
+  sizeBytes: number
+  /** When its file came here, milliseconds since 1970; a copy that was replaced is as young as its replacement. */
+  storedAtMs: number
+}
+
 /** A stored blob, its metadata checked, ready to be read. */
 export interface OpenBlob extends BlobStat {
   /** @throws BlobCorruptError when a chunk does not have its tag; the copy is in quarantine by then */
   read: (range?: ReadRange) => AsyncGenerator<Uint8Array>
+  /**
+   * The tree of its blocks, held against the CID. Cheap for what `leaves` was kept of; else the whole blob is read,
+   * one blob at a time.
+   * @throws BlobCorruptError
+   */
+  dag: (options?: { signal?: AbortSignal | undefined }) => Promise<Dag>
 }
 
 /** Counters, kept in memory. `totalSizeBytes` and the others count blob bytes, without the seal's own. */
@@ -42,12 +57,19 @@ export interface BlobStore {
   open: (cid: string) => Promise<OpenBlob | null>
   /** @throws BlobNotFoundError, BlobCorruptError */
   read: (cid: string, range?: ReadRange) => AsyncGenerator<Uint8Array>
-  /** Whether there was one. */
-  delete: (cid: string) => Promise<boolean>
+  /**
+   * Whether there was one. `allowed` is asked once more in the blob's turn, in the moment before it goes: false keeps
+   * it, and the answer is false.
+   */
+  delete: (cid: string, allowed?: () => boolean) => Promise<boolean>
   /** Set a copy aside that its reader found wrong. */
   quarantine: (cid: string, why: string) => Promise<void>
   /** CIDs held now. */
   list: () => Iterable<string>
+  /** The same with size and age. */
+  entries: () => Iterable<StoredBlob>
+  /** Set folders aside that are named like a blob and are none that is served; answers how many there were. */
+  setAsideOrphans: () => Promise<number>
   stats: () => StoreStats
   /** Called after a copy was set aside; one listener. */
   onQuarantine: (listener: (cid: string) => void) => void

@@ -29,6 +29,21 @@ export async function* abortable<T>(source: AsyncIterable<T>, signal?: AbortSign
   }
 }
 
+/** Wait for work that others share: the signal ends the wait and not the work. */
+export async function abandonable<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
+  if (!signal) return await work
+  work.catch(() => {})
+  signal.throwIfAborted()
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const onAbort = () => reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
 /** All bytes of a source, at most `maxBytes`. @throws RangeError */
 export async function collect(source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<Buffer> {
   const pieces: Uint8Array[] = []

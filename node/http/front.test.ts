@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { request } from 'node:http'
 import { connect } from 'node:net'
-import { networkInterfaces } from 'node:os'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
@@ -86,7 +85,7 @@ describe('what stands before the routes', function () {
     const refused = await from('https://evil.example', 'POST')
     assert.deepEqual([refused.status, await errorOf(refused)], [403, 'FORBIDDEN'])
     // A page of the node itself is no other origin.
-    assert.equal((await from(peer.url, 'POST')).status, 400)
+    assert.equal((await from(peer.url, 'POST')).status, 401)
   })
 
   it('compresses large JSON for who takes it, and never blobs', async () => {
@@ -133,15 +132,19 @@ describe('what stands before the routes', function () {
     assert.equal(peer.node.store.stats().reservedBytes, 0)
   })
 
-  it('lets only this machine make connections', async () => {
+  it('lets only the operator make connections', async () => {
     const body = JSON.stringify({ multiaddr: peer.node.addresses()[0] })
-    const outside = Object.values(networkInterfaces())
-      .flatMap(list => list ?? [])
-      .find(({ family, internal }) => family === 'IPv4' && !internal)
-    const urls = [[peer.url, { 'x-forwarded-for': '127.0.0.1' }] as const]
-    if (outside !== undefined) urls.push([`http://${outside.address}:${new URL(peer.url).port}`, {} as never])
-    for (const [url, headers] of urls) {
-      const answer = await fetch(`${url}/peers/connect`, { method: 'POST', headers: { ...json, ...headers }, body })
+    for (const authorization of ['', 'Bearer nonsense']) {
+      const headers = { ...json, authorization }
+      const answer = await fetch(`${peer.url}/peers/connect`, { method: 'POST', headers, body })
+      assert.deepEqual([answer.status, await errorOf(answer)], [401, 'UNAUTHORIZED'])
+    }
+  })
+
+  it('gives lists of blobs to nobody whom a proxy on this machine speaks for', async () => {
+    for (const path of ['/blobs', '/replication']) {
+      assert.equal((await fetch(`${peer.url}${path}`)).status, 200)
+      const answer = await fetch(`${peer.url}${path}`, { headers: { 'x-forwarded-for': '127.0.0.1' } })
       assert.deepEqual([answer.status, await errorOf(answer)], [403, 'FORBIDDEN'])
     }
   })

@@ -3,13 +3,17 @@ import { createServer, type Server } from 'node:http'
 import Router from '@koa/router'
 import Koa from 'koa'
 import type { HttpConfig } from '../config.ts'
+import type { Keeping } from '../keeping/keeping.ts'
 import type { Log } from '../log.ts'
+import { addAdminRoutes } from './admin-routes.ts'
 import { addDescription } from './api/description.ts'
 import { addBlobJsonRoutes, type BlobJsonRoutesOptions } from './blob-json-routes.ts'
 import { addBlobRoutes } from './blob-routes.ts'
 import { compressAnswers } from './compress.ts'
 import { allowOrigins } from './cors.ts'
 import { answerClientError, answerFailures } from './failures.ts'
+import { addPinRoutes } from './pin-routes.ts'
+import { addProofRoutes, type ProofRoutesOptions } from './proof-routes.ts'
 import { limitRates } from './rate-limit.ts'
 import { addStatusRoutes, type StatusRoutesOptions } from './status-routes.ts'
 import { continueWhenRead, createUploads } from './upload.ts'
@@ -33,8 +37,10 @@ export interface HttpServerOptions extends RoutesOptions {
 
 /** What the routes are made of. */
 export interface RoutesOptions
-  extends Omit<BlobJsonRoutesOptions, 'uploads' | 'patience'>,
-    Omit<StatusRoutesOptions, 'serveMetrics' | 'patience'> {
+  extends Omit<BlobJsonRoutesOptions, 'uploads' | 'patience' | 'isPinned'>,
+    ProofRoutesOptions,
+    Omit<StatusRoutesOptions, 'serveMetrics'> {
+  keeping: Keeping
   http: HttpConfig
   /** URL at which clients reach this node, for its description; null: where it was asked. */
   nodeUrl: string | null
@@ -44,10 +50,19 @@ export interface RoutesOptions
 export function createRouter(options: RoutesOptions): Router {
   const { limits, metrics: serveMetrics } = options.http
   const router = new Router()
-  const given = { ...options, uploads: createUploads(limits.maxUploads), patience: limits, serveMetrics }
+  const given = {
+    ...options,
+    uploads: createUploads(limits.maxUploads),
+    patience: limits,
+    serveMetrics,
+    isPinned: (cid: string) => options.keeping.pins.has(cid)
+  }
   addBlobRoutes(router, given)
   addBlobJsonRoutes(router, given)
+  addProofRoutes(router, options)
   addStatusRoutes(router, given)
+  addPinRoutes(router, options)
+  addAdminRoutes(router, options)
   addDescription(router, { nodeUrl: options.nodeUrl, serveMetrics })
   const paths = router.stack.map(layer => `${layer.methods.at(-1)} ${layer.path}`)
   router.get('/', ctx => {

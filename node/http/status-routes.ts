@@ -1,14 +1,11 @@
 /** `/health`, `/info`, `/ready`, `/metrics`, `/peers` and others: what a node says of itself and of its network. All of them cheap. */
 import type Router from '@koa/router'
 import { z } from 'zod'
-import { LocalOnlyError, RequestInvalidError } from '../errors.ts'
+import { RequestInvalidError } from '../errors.ts'
 import { addressProblem } from '../net/addresses.ts'
-import { isLocalRequest } from './client-address.ts'
-import { goneSignal, jsonOf } from './request.ts'
-import type { BodyPatience } from './upload.ts'
-
-/** Longest body of /peers/connect, bytes. */
-const CONNECT_BODY_MAX_BYTES = 4096
+import type { RequireAdmin } from './admin-token.ts'
+import { jsonBody } from './json-body.ts'
+import { goneSignal } from './request.ts'
 
 const connectBody = z.object({ multiaddr: z.string().max(1024) })
 
@@ -16,6 +13,8 @@ const connectBody = z.object({ multiaddr: z.string().max(1024) })
 export interface NodeStatus {
   /** ByteCave's shape and what we add; see the README. */
   health: () => Record<string, unknown>
+  /** The same, after a bounded sample of blobs was read. */
+  deepHealth: () => Promise<Record<string, unknown>>
   info: () => Record<string, unknown>
   /** The shape of ByteCave's code, of /node/info and /status. */
   nodeInfo: () => Record<string, unknown>
@@ -35,19 +34,17 @@ export interface StatusRoutesOptions {
   connect: (address: string, options: { signal: AbortSignal }) => Promise<{ peerId: string; path: string }>
   /** Whether /metrics is served. */
   serveMetrics: boolean
-  patience: BodyPatience
-  /** Whether a request has the operator's token; absent: only who asks on this machine is the operator. */
-  isOperator?: (authorization: string) => boolean
+  requireAdmin: RequireAdmin
 }
 
 /** Add the routes. */
 export function addStatusRoutes(router: Router, options: StatusRoutesOptions): void {
-  const { status, connect, serveMetrics, patience, isOperator } = options
+  const { status, connect, serveMetrics, requireAdmin } = options
   const noStore = { 'cache-control': 'no-store' }
 
-  router.get('/health', ctx => {
+  router.get('/health', async ctx => {
     ctx.set(noStore)
-    ctx.body = status.health()
+    ctx.body = ctx.query.deep === '1' ? await status.deepHealth() : status.health()
   })
   router.get('/info', ctx => {
     ctx.set(noStore)
@@ -87,8 +84,8 @@ export function addStatusRoutes(router: Router, options: StatusRoutesOptions): v
   }
 
   router.post('/peers/connect', async ctx => {
-    if (!isLocalRequest(ctx.req) && isOperator?.(ctx.get('authorization')) !== true) throw new LocalOnlyError()
-    const { multiaddr } = await jsonOf(ctx, connectBody, { maxBytes: CONNECT_BODY_MAX_BYTES, patience })
+    requireAdmin(ctx)
+    const { multiaddr } = await jsonBody(ctx.req, connectBody)
     const problem = addressProblem(multiaddr, { needsPeer: true })
     if (problem !== null) throw new RequestInvalidError(`"multiaddr" ${problem}.`)
     ctx.body = { success: true, ...(await connect(multiaddr, { signal: goneSignal(ctx) })) }

@@ -88,14 +88,6 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
     }
   }
 
-  /** Reads an answer; the peer's error is thrown as PeerRefusedError. */
-  async function reply(peerId: string, reader: FrameReader, idleTimeoutMs: number, signal: AbortSignal) {
-    const header = await reader.header({ idleTimeoutMs, signal })
-    const error = errorOf(header)
-    if (error !== null) throw new PeerRefusedError(peerId, error.code, error.status ?? 500, error.message)
-    return header
-  }
-
   /** Sends while listening: an answer may come before the end, because the peer refuses or already has the blob. */
   async function sendAndHear(
     peerId: string,
@@ -330,6 +322,14 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
   }
 }
 
+/** Reads an answer; the peer's error is thrown as PeerRefusedError. */
+export async function reply(peerId: string, reader: FrameReader, idleTimeoutMs: number, signal: AbortSignal) {
+  const header = await reader.header({ idleTimeoutMs, signal })
+  const error = errorOf(header)
+  if (error !== null) throw new PeerRefusedError(peerId, error.code, error.status ?? 500, error.message)
+  return header
+}
+
 /** Whether another attempt may succeed where this one stopped. */
 function mayGoOn(error: unknown): boolean {
   return error instanceof TransferCutError || error instanceof PeerTimeoutError || error instanceof PeerUnreachableError
@@ -360,7 +360,7 @@ async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
 const CLOSE_TIMEOUT_MS = 1000
 
 /** Ends our half of a stream whose answer was read; what is left unsent does not matter any more. */
-async function finish(stream: Stream, reader: FrameReader): Promise<void> {
+export async function finish(stream: Stream, reader: FrameReader): Promise<void> {
   reader.release()
   if (stream.writeBufferLength > 0 || stream.writableNeedsDrain) {
     stream.abort(new Error('the answer came before the end'))

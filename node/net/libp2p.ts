@@ -164,6 +164,8 @@ export async function createNetworkNode(given: NetworkNodeOptions): Promise<Netw
     discovery.push(mdns({ interval: MDNS_INTERVAL_MS, serviceTag: 'warren.local' }))
   }
 
+  /** Whom the operator trusts with where our datagrams go. */
+  const configured = new Set(known.map(peerOf))
   let hardPunch: HardPunch | null = null
   libp2p = await createLibp2p<NetworkServices>({
     start: false,
@@ -227,6 +229,7 @@ export async function createNetworkNode(given: NetworkNodeOptions): Promise<Netw
     hardPunch = createHardPunch({
       libp2p: built,
       transport: adopting as AdoptingTransport,
+      isRelay: peerId => configured.has(peerId),
       busyRetries: HARD_PUNCH_BUSY_RETRIES,
       ...options.hardPunch,
       ...(options.punching?.onOutcome === undefined ? {} : { onOutcome: options.punching.onOutcome })
@@ -278,6 +281,11 @@ function withoutLoopback(addresses: Multiaddr[]): Multiaddr[] {
   return routable.length > 0 ? routable : addresses
 }
 
+/** The peer at the end of the address; empty where it names none. */
+function peerOf(address: Multiaddr | string): string {
+  return /\/p2p\/([^/]+)$/.exec(address.toString())?.[1] ?? ''
+}
+
 /** A peer may have several others to punch to, one after another, some seconds each. */
 const HARD_PUNCH_BUSY_RETRIES = 6
 
@@ -292,7 +300,6 @@ function quicInit(
   { announce = [], relays = [], bootstrap: others = [] }: NetworkNodeOptions,
   limits: NetworkLimits
 ): PunchingQuicInit {
-  const peerOf = (address: Multiaddr | string) => /\/p2p\/([^/]+)$/.exec(address.toString())?.[1] ?? ''
   const observers = new Set([...new Set([...relays, ...others].map(peerOf))].slice(0, MAX_OBSERVERS))
   const isReachedDirectly = announce.length > 0
   return {

@@ -6,9 +6,12 @@ import type { BlobHandlers, BlobMember, BlobNetwork } from '../blobs/network.typ
 import { PeerUnreachableError } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
+import type { AskProof } from '../proofs/auditor.ts'
+import type { Prover } from '../proofs/prover.ts'
 import type { AnchorState } from './anchors.ts'
 import { createAnnouncements } from './announce.ts'
 import { type Asker, createAsker, type TransferCounters, type UploadSource } from './ask.ts'
+import { createProofAsker } from './ask-proof.ts'
 import { createHeartbeats, type Heartbeat } from './heartbeats.ts'
 import type { NetworkNode } from './libp2p.ts'
 import { type ConnectionLife, createConnectionLife, type LifeCounters, type LifeLimits } from './life/life.ts'
@@ -71,6 +74,8 @@ export interface HealthFacts {
 /** What `serve` takes: the blob service's handlers and the counters of the node. */
 export interface NetworkHandlers extends BlobHandlers {
   health: () => HealthFacts
+  /** Left out by roles that keep no blobs. */
+  prove?: Prover['prove']
 }
 
 export interface Network extends BlobNetwork {
@@ -93,6 +98,8 @@ export interface Network extends BlobNetwork {
   health: (peerId: string, options?: { signal?: AbortSignal }) => Promise<HealthReport>
   /** Connect to a peer at a multiaddr with its peer id. @throws PeerUnreachableError */
   connect: (address: string, options?: { signal?: AbortSignal }) => Promise<ConnectionPath>
+  /** Ask a peer once for a proof of storage, over /bytecave/proof; what comes back is not checked (proofs/auditor.ts). */
+  proof: AskProof
   /** Every open connection. */
   connections: () => ConnectionPath[]
   /** Relays and bootstrap peers. */
@@ -309,6 +316,7 @@ export function createNetwork(options: {
       if (report.peerId === peerId) reports.set(peerId, report)
       return report
     },
+    proof: createProofAsker(paths, timings),
     async provide(cid) {
       if (libp2p.services.dht === undefined) return
       await libp2p.contentRouting.provide(CID.parse(cid), { signal: AbortSignal.timeout(PROVIDE_TIMEOUT_MS) })

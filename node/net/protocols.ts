@@ -1,18 +1,20 @@
 /**
  * The `/bytecave/*` wire protocols: one request a stream. The asker sends a header (frames.ts) and, for store and
- * replicate, the bytes; the answer is a header and, for retrieve and health, bytes. An error is answered as
+ * replicate, the bytes; the answer is a header and, for retrieve, health and proof, bytes. An error is answered as
  * `{ error: { code, message, status } }`.
  */
 import { z } from 'zod'
 import { ProtocolViolationError, WarrenError } from '../errors.ts'
+import { PROOF_BLOCKS_MAX_BYTES } from '../proofs/leaves.ts'
 
-/** Protocol ids of the ByteCave document; `blob` is what its code called retrieve. */
+/** Protocol ids of the ByteCave document; `blob` is what its code called retrieve, `proof` is ours in the same family. */
 export const PROTOCOLS = {
   store: '/bytecave/store/1.0.0',
   retrieve: '/bytecave/retrieve/1.0.0',
   blob: '/bytecave/blob/1.0.0',
   replicate: '/bytecave/replicate/1.0.0',
-  health: '/bytecave/health/1.0.0'
+  health: '/bytecave/health/1.0.0',
+  proof: '/bytecave/proof/1.0.0'
 } as const
 
 const MAX_CID_CHARS = 128
@@ -56,6 +58,11 @@ export const retrieveReply = z.object({
   mimeType: z.string().max(MAX_MIME_CHARS),
   offset: size,
   length: size
+})
+/** As many bytes of blocks follow; the statement is judged by whoever asked. */
+export const proofReply = z.object({
+  statement: z.record(z.string(), z.unknown()),
+  sizeBytes: size.max(PROOF_BLOCKS_MAX_BYTES)
 })
 /** As many bytes of JSON follow. */
 export const healthReply = z.object({ sizeBytes: size.max(MAX_HEALTH_BYTES) })

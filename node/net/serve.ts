@@ -4,6 +4,8 @@ import type { BlobHandlers } from '../blobs/network.types.ts'
 import { endEarly } from '../blobs/sources.ts'
 import { BusyError, PeerTimeoutError, StoppedError, WarrenError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Prover } from '../proofs/prover.ts'
+import { CHALLENGE_LIFE_MS, proofRequest } from '../proofs/statement.ts'
 import { TRANSFER_UNKNOWN, UNKNOWN_SIZE_BYTES } from './ask.ts'
 import { type FrameReader, frameReader, sendBytes, sendHeader } from './frames.ts'
 import type { NetworkLimits } from './limits.ts'
@@ -23,6 +25,8 @@ import { UploadSession } from './upload-session.ts'
 /** What the protocols ask of the node. */
 export interface Handlers extends BlobHandlers {
   health: () => Promise<HealthReport> | HealthReport
+  /** Left out by roles that keep no blobs: they do not speak the protocol. */
+  prove?: Prover['prove']
 }
 
 /** After the answer the asker closes; one that does not is cut. */
@@ -137,6 +141,31 @@ export async function serveProtocols(options: {
     }
   }
 
+  async function prove({ stream, header }: Request): Promise<void> {
+    if (handlers.prove === undefined) return
+    const limit = deadline(CHALLENGE_LIFE_MS, stopping.signal)
+    const { signal } = limit
+    // Proofs are dear: none is made for an asker who left.
+    stream.addEventListener('close', limit.abort)
+    try {
+      const { statement, payloadBytes, blocks, undelivered } = await handlers.prove(parseHeader(proofRequest, header), {
+        signal
+      })
+      try {
+        await answer(stream, { statement, sizeBytes: payloadBytes })
+        await sendBytes(stream, blocks(signal), { idleTimeoutMs: timings.idleTimeoutMs, signal })
+      } catch (error) {
+        undelivered()
+        // The header is out: an error told now would be taken for bytes of a block.
+        stream.abort(error as Error)
+        throw error
+      }
+    } finally {
+      stream.removeEventListener('close', limit.abort)
+      limit.clear()
+    }
+  }
+
   const serving: Record<string, (request: Request) => Promise<void>> = {
     [PROTOCOLS.store](request) {
       const { sizeBytes, mimeType, ...id } = parseHeader(storeRequest, request.header)
@@ -161,6 +190,7 @@ export async function serveProtocols(options: {
     },
     [PROTOCOLS.retrieve]: retrieve,
     [PROTOCOLS.blob]: retrieve,
+    [PROTOCOLS.proof]: prove,
     async [PROTOCOLS.health]({ stream }) {
       const full = await handlers.health()
       let json = Buffer.from(JSON.stringify(full))
@@ -203,7 +233,8 @@ export async function serveProtocols(options: {
     void work.finally(() => running.delete(work))
   }
 
-  for (const protocol of Object.values(PROTOCOLS)) {
+  const spoken = Object.values(PROTOCOLS).filter(id => id !== PROTOCOLS.proof || handlers.prove !== undefined)
+  for (const protocol of spoken) {
     await libp2p.handle(protocol, (stream, connection) => track(handle(protocol, stream, connection)), {
       maxInboundStreams: limits.maxProtocolStreams,
       maxOutboundStreams: limits.maxProtocolStreams,
@@ -214,7 +245,7 @@ export async function serveProtocols(options: {
     active: () => running.size,
     async stop() {
       stopping.abort(new StoppedError())
-      await libp2p.unhandle(Object.values(PROTOCOLS))
+      await libp2p.unhandle(spoken)
       await Promise.allSettled(running)
     }
   }

@@ -14,7 +14,7 @@ import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type Libp2p } from 'libp2p'
-import { createHardPunch, type HardPunchOutcome, punchingQuic } from '../../node/index.ts'
+import { createHardPunch, GENEROUS_HARD_PUNCH_LIMITS, type HardPunchOutcome, punchingQuic } from '../../node/index.ts'
 
 export interface HardPeerConfig {
   seed: string
@@ -76,13 +76,18 @@ async function round(config: HardPeerConfig, run: number): Promise<HardPeerRound
   const hard = createHardPunch({
     libp2p: node,
     transport: quic.transport!,
+    isRelay: peerId => relays.some(each => each.endsWith(`/p2p/${peerId}`)),
+    limits: GENEROUS_HARD_PUNCH_LIMITS,
     onOutcome: outcome => ended.resolve(outcome)
   })
+  // From before the reservation on: whoever comes in while the second relay is dialled is not missed.
+  const comer = part === 'listener' ? cameIn(node, signal) : null
+  comer?.catch(() => undefined)
   try {
     await node.start()
     await hard.start()
     await Promise.all(relays.map(each => node.dial(multiaddr(each), { signal })))
-    const relayed = part === 'dialler' ? await dialled(node, config, run, signal) : await cameIn(node, signal)
+    const relayed = await (comer ?? dialled(node, config, run, signal))
     if (part === 'listener') void hard.punch({ connection: relayed, role: 'responder', signal })
     const { result, method, side, packets, tookMs, cause: failure } = await ended.promise
     const direct = node.getConnections(relayed.remotePeer).find(connection => connection.direct)

@@ -5,6 +5,7 @@ import {
   createNetwork,
   createNetworkNode,
   ephemeralIdentity,
+  GENEROUS_HARD_PUNCH_LIMITS,
   GENEROUS_LIMITS,
   type HardPunchOutcome,
   type NetworkHandlers,
@@ -51,7 +52,10 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
       }
     },
     // By UDP: what it opened would be no answer to what TCP can do.
-    hardPunch: { enabled: options.transports.includes('quic') && options.hardPunch !== false },
+    hardPunch: {
+      enabled: options.transports.includes('quic') && options.hardPunch !== false,
+      limits: GENEROUS_HARD_PUNCH_LIMITS
+    },
     limits: GENEROUS_LIMITS,
     log
   })

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { z } from 'zod'
+import { cidOf } from '../../blobs/cid.ts'
 import { startNode, startNodes, type TestNode } from '../../testing.ts'
 import { createRouter, type RoutesOptions } from '../server.ts'
 import { describe as documentOf, operations } from './description.ts'
@@ -44,7 +47,12 @@ describe('the description of the API', function () {
 
   it('has every route of the router, and no other', () => {
     // Nothing is called: the routes are only looked at.
-    const given = { http: { limits: {}, metrics: true }, status: {}, nodeUrl: null } as unknown as RoutesOptions
+    const given = {
+      http: { limits: {}, metrics: true },
+      status: {},
+      keeping: {},
+      nodeUrl: null
+    } as unknown as RoutesOptions
     const routed = createRouter(given).stack.flatMap(({ methods, path }) =>
       methods.map(method => `${method.toLowerCase()} ${String(path).replace(/:(\w+)/g, '{$1}')}`)
     )
@@ -81,10 +89,13 @@ describe('the description of the API', function () {
   it('is what the node answers', async () => {
     const bytes = randomBytes(100)
     const ciphertext = bytes.toString('base64')
-    const json = { 'content-type': 'application/json' }
+    const token = (await readFile(join(peer.dataDir, 'keys', 'admin.token'), 'utf8')).trim()
+    const authorization = `Bearer ${token}`
+    const json = { 'content-type': 'application/json', authorization }
     const other = nodes[1]!
     const stored = await fetch(`${peer.url}/store`, { method: 'POST', body: bytes })
     const { cid } = (await stored.json()) as { cid: string }
+    const foreign = await cidOf([Buffer.from('of somebody else')])
     const post = (path: string, body: unknown): [string, RequestInit] => [
       path,
       { method: 'POST', headers: json, body: JSON.stringify(body) }
@@ -92,7 +103,38 @@ describe('the description of the API', function () {
     const cases: Array<[string, number, string, RequestInit?]> = [
       ...operations
         .filter(({ method }) => method === 'get')
-        .map(({ path }): [string, number, string] => [path, 200, path.replace(':cid', cid)]),
+        .map(({ path }): [string, number, string, RequestInit] => [
+          path,
+          200,
+          path.replace(':cid', cid),
+          { headers: { authorization } }
+        ]),
+      ['/health', 200, '/health?deep=1'],
+      ['/pin/list', 401, '/pin/list'],
+      ['/peers/connect', 401, '/peers/connect', { method: 'POST' }],
+      ['/proofs/generate', 200, ...post('/proofs/generate', { cid, challenge: randomBytes(32).toString('hex') })],
+      [
+        '/proofs/generate',
+        200,
+        ...post('/proofs/generate', { cid, mode: 'leaves', challenge: randomBytes(32).toString('hex') })
+      ],
+      ['/proofs/generate', 400, ...post('/proofs/generate', { cid, challenge: 'x' })],
+      ['/proofs/:cid', 200, `/proofs/${cid}`],
+      ['/status', 200, '/status'],
+      ['/pin/:cid', 201, ...post(`/pin/${cid}`, {})],
+      ['/pin/:cid', 200, ...post(`/pin/${cid}`, {})],
+      ['/pin/list', 200, '/pin/list', { headers: { authorization } }],
+      ['/admin/blob/:cid', 409, `/admin/blob/${cid}`, { method: 'DELETE', headers: { authorization } }],
+      ['/pin/:cid', 200, `/pin/${cid}`, { method: 'DELETE', headers: { authorization } }],
+      ['/pin/bulk', 200, ...post('/pin/bulk', { cids: [cid, 'x'], action: 'unpin' })],
+      ['/admin/gc', 200, ...post('/admin/gc?simulate=true', {})],
+      ['/admin/gc', 400, ...post('/admin/gc?simulate=yes', {})],
+      ['/gc/status', 200, '/gc/status'],
+      ['/admin/scrub', 202, ...post('/admin/scrub', {})],
+      ['/admin/blocked/:cid', 201, ...post(`/admin/blocked/${foreign}`, { reason: 'a test' })],
+      ['/admin/blocked/:cid', 200, ...post(`/admin/blocked/${foreign}`, {})],
+      ['/admin/blocked', 200, '/admin/blocked', { headers: { authorization } }],
+      ['/admin/blocked/:cid', 200, `/admin/blocked/${foreign}`, { method: 'DELETE', headers: { authorization } }],
       ['/store', 200, ...post('/store', { ciphertext })],
       ['/store', 201, ...post('/store', { ciphertext: `${ciphertext.slice(0, -4)}AAAA`, mimeType: 'text/plain' })],
       ['/store', 201, '/store', { method: 'POST', body: randomBytes(10) }],
@@ -106,7 +148,10 @@ describe('the description of the API', function () {
       ['/retrieve/:cid', 416, `/retrieve/${cid}`, { headers: { range: 'bytes=1000-' } }],
       ['/retrieve/:cid', 400, '/retrieve/x'],
       ['/blobs', 400, '/blobs?limit=x'],
-      ['/replicate', 400, ...post('/replicate', { cid, ciphertext: `${ciphertext}AAAA`.slice(4) })]
+      ['/replicate', 400, ...post('/replicate', { cid, ciphertext: `${ciphertext}AAAA`.slice(4) })],
+      ['/admin/blob/:cid', 404, `/admin/blob/${cid}`, { method: 'DELETE', headers: { authorization } }],
+      ['/store', 201, '/store', { method: 'POST', body: bytes }],
+      ['/admin/blob/:cid', 200, `/admin/blob/${cid}?force=true`, { method: 'DELETE', headers: { authorization } }]
     ]
     const seen = new Set<string>()
     for (const [path, status, url, init] of cases) {

@@ -4,10 +4,11 @@ import { z } from 'zod'
 import { RATE_WINDOW_S, rateClassOf } from '../rate-limit.ts'
 import { blobOperations } from './blob-operations.ts'
 import { type Answer, failure, type Operation, type RawBody } from './operation.ts'
+import { operatorOperations } from './operator-operations.ts'
 import { statusOperations } from './status-operations.ts'
 
 /** Every route of a node. */
-export const operations: readonly Operation[] = [...blobOperations, ...statusOperations]
+export const operations: readonly Operation[] = [...blobOperations, ...statusOperations, ...operatorOperations]
 
 type Json = Record<string, unknown>
 
@@ -48,7 +49,10 @@ export function describe(all: readonly Operation[], { nodeUrl }: { nodeUrl: stri
     },
     servers: [{ url: nodeUrl ?? '/' }],
     paths,
-    components: { schemas: { Failure: schemaOf(failure, 'output') } }
+    components: {
+      schemas: { Failure: schemaOf(failure, 'output') },
+      securitySchemes: { operator: { type: 'http', scheme: 'bearer', description: 'keys/admin.token of the node' } }
+    }
   }
 }
 
@@ -84,6 +88,7 @@ function operationOf(operation: Operation, method: string = operation.method): J
     tags: [tag],
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(body === undefined ? {} : { requestBody: { required: true, content: contentOf(body) } }),
+    ...(operation.isGuarded ? { security: [{ operator: [] }] } : {}),
     responses: answersOf(operation, method === 'head'),
     'x-rate-limit': { class: rateClass, windowSeconds: RATE_WINDOW_S }
   }

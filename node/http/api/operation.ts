@@ -18,6 +18,8 @@ export interface Operation {
   path: string
   summary: string
   tag: 'blobs' | 'replication' | 'node' | 'network' | 'proofs' | 'admin'
+  /** Whether it asks for the operator's token. */
+  isGuarded?: boolean
   /** Meaning of the members of the path. */
   params?: Record<string, string>
   query?: Record<string, { description: string; schema: z.ZodType }>

@@ -53,6 +53,7 @@ export const statusOperations: Operation[] = [
     path: '/health',
     tag: 'node',
     summary: 'Counters, read from memory',
+    query: { deep: { description: '1: read a few blobs too', schema: z.literal('1').optional() } },
     answers: {
       200: {
         description: 'how it is',
@@ -67,7 +68,8 @@ export const statusOperations: Operation[] = [
           peers: count,
           reachability: z.enum(['public', 'relayed', 'unknown']),
           reachabilityDetail: reachability,
-          replication: z.looseObject({ factor: count, quorum: count, members: count, waiting: count })
+          replication: z.looseObject({ factor: count, quorum: count, members: count, waiting: count }),
+          integrity: z.looseObject({ checked: count, passed: count, failed: count })
         })
       }
     }
@@ -178,6 +180,7 @@ export const statusOperations: Operation[] = [
     method: 'post',
     path: '/peers/connect',
     tag: 'network',
+    isGuarded: true,
     summary: 'Connect to a peer; for the operator',
     body: { 'application/json': z.object({ multiaddr: z.string().max(1024).describe('with /p2p/<peer id>') }) },
     answers: {
@@ -186,7 +189,7 @@ export const statusOperations: Operation[] = [
         body: z.looseObject({ success: z.literal(true), peerId: z.string(), path, addr: z.string() })
       }
     },
-    errors: { 400: ['INVALID_REQUEST'], 403: ['FORBIDDEN'], 413: ['PAYLOAD_TOO_LARGE'], 503: ['PEER_UNREACHABLE'] }
+    errors: { 400: ['INVALID_REQUEST'], 401: ['UNAUTHORIZED'], 503: ['PEER_UNREACHABLE'] }
   },
   {
     method: 'get',

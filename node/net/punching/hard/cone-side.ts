@@ -46,7 +46,7 @@ export async function coneSide(context: SideContext): Promise<Met> {
       // Whoever asks for more than there is gets no more of our time either.
       if (allowed.left() === 0) throw new HardPunchError('no-meeting')
       if (probe.coneFirst) {
-        context.countAgain()
+        await context.countAgain()
         allowed = createBudget(limits.maxPackets)
         closeUdp(round.socket)
         round = await observed(allowed, context)

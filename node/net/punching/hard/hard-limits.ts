@@ -1,7 +1,9 @@
 /** What a hard punch may cost: configuration, and the ceilings no configuration raises. */
 import { type LimitSpec, readLimits } from '../../limits.ts'
 
-/** Limits from the environment; testnets keep the defaults, so that what is measured is what ships. */
+/**
+ * Limits from the environment; testnets keep the defaults of what one attempt costs, so that what is measured is what ships.
+ */
 export const HARD_PUNCH_LIMITS = {
   maxSockets: {
     env: 'P2P_HARD_PUNCH_MAX_SOCKETS',
@@ -27,6 +29,18 @@ export const HARD_PUNCH_LIMITS = {
     generous: 2,
     what: 'hard punches an hour with one peer, but for the first after a network change'
   },
+  perHour: {
+    env: 'P2P_HARD_PUNCH_PER_HOUR',
+    default: 60,
+    generous: 6000,
+    what: 'hard punches an hour with all peers together'
+  },
+  perHostPerHour: {
+    env: 'P2P_HARD_PUNCH_PER_HOST_PER_HOUR',
+    default: 8,
+    generous: 1000,
+    what: 'hard punches an hour to one address; peers behind one NAT share it'
+  },
   deadlineMs: {
     env: 'P2P_HARD_PUNCH_DEADLINE_MS',
     default: 10_000,
@@ -40,12 +54,18 @@ export type HardPunchLimits = { readonly [K in keyof typeof HARD_PUNCH_LIMITS]: 
 /** Above these nobody's router or neighbour should be asked to bear it, whatever was configured. */
 export const CEILINGS = { maxSockets: 512, maxPackets: 4096, packetsPerSecond: 2000 } as const
 
-export const DEFAULT_HARD_PUNCH_LIMITS: HardPunchLimits = {
-  maxSockets: HARD_PUNCH_LIMITS.maxSockets.default,
-  maxPackets: HARD_PUNCH_LIMITS.maxPackets.default,
-  packetsPerSecond: HARD_PUNCH_LIMITS.packetsPerSecond.default,
-  perPairPerHour: HARD_PUNCH_LIMITS.perPairPerHour.default,
-  deadlineMs: HARD_PUNCH_LIMITS.deadlineMs.default
+function values(which: 'default' | 'generous'): HardPunchLimits {
+  const entries = Object.entries<LimitSpec>(HARD_PUNCH_LIMITS).map(([name, spec]) => [name, spec[which]])
+  return Object.fromEntries(entries) as HardPunchLimits
+}
+
+export const DEFAULT_HARD_PUNCH_LIMITS = values('default')
+export const GENEROUS_HARD_PUNCH_LIMITS = values('generous')
+
+/** What of the generous values is not the default, as environment, for testnet plans. */
+export function generousHardPunchEnvironment(): Record<string, string> {
+  const differing = Object.values<LimitSpec>(HARD_PUNCH_LIMITS).filter(spec => spec.generous !== spec.default)
+  return Object.fromEntries(differing.map(spec => [spec.env, String(spec.generous)]))
 }
 
 /** Limits no higher than the ceilings. */

@@ -102,6 +102,7 @@ describe('a hard punch between two peers', function () {
       transport: quic.transport!,
       onOutcome: outcome => outcomes.push(outcome),
       mayProbe: () => true,
+      isRelay: peerId => [relay, ...Object.values(seenBy)].some(each => String(each.peerId) === peerId),
       ...init
     })
     ends.push(async () => {
@@ -138,6 +139,8 @@ describe('a hard punch between two peers', function () {
     return [out, back as Connection]
   }
   const signal = new AbortController().signal
+  /** Compared here: a connection is too big for an assertion to print. */
+  const isNone = (connection: Connection | null): boolean => connection === null
 
   it('a symmetric and a cone side come to a direct QUIC connection, whoever asks', async () => {
     const listener = await peer('symmetric', {}, true)
@@ -176,7 +179,7 @@ describe('a hard punch between two peers', function () {
       const listener = await peer(b, mayProbe ? {} : { mayProbe: () => false }, true)
       const dialler = await peer(a, mayProbe ? {} : { mayProbe: () => false })
       const [out] = await meet(dialler, listener)
-      assert.equal(await dialler.hard.punch({ connection: out, role: 'responder', signal }), null)
+      assert.ok(isNone(await dialler.hard.punch({ connection: out, role: 'responder', signal })))
       const [mine] = dialler.outcomes
       assert.ok([reason, 'peer-refused'].includes(mine!.result), mine!.result)
       await eventually(() => listener.outcomes.length === 1, 'the other side ended too')
@@ -193,7 +196,7 @@ describe('a hard punch between two peers', function () {
     const [out] = await meet(dialler, listener)
     await (await dialler.hard.punch({ connection: out, role: 'responder', signal }))?.close()
     await eventually(() => listener.outcomes.length === 1, 'the first ended')
-    assert.equal(await dialler.hard.punch({ connection: out, role: 'responder', signal }), null)
+    assert.ok(isNone(await dialler.hard.punch({ connection: out, role: 'responder', signal })))
     await eventually(() => listener.outcomes.length === 2, 'the second ended')
     assert.deepEqual([listener.outcomes[1]!.result, listener.outcomes[1]!.packets], ['too-often', 0])
   })
@@ -203,7 +206,7 @@ describe('a hard punch between two peers', function () {
     const dialler = await peer('cone')
     const [out] = await meet(dialler, listener)
     const tried = async (by: Peer, connection: Connection) => {
-      assert.equal(await by.hard.punch({ connection, role: 'initiator', signal }), null)
+      assert.ok(isNone(await by.hard.punch({ connection, role: 'initiator', signal })))
       return by.outcomes.at(-1)?.result
     }
     assert.equal(await tried(dialler, out), 'peer-without')
@@ -212,7 +215,49 @@ describe('a hard punch between two peers', function () {
     assert.equal(await tried(dialler, dialler.node.getConnections(relay.peerId)[0]!), 'no-relay')
   })
 
-  it('one at a time: while a peer is silent in the middle another is answered busy, and the place comes free', async () => {
+  it('a relay that is none of its own configuration is not believed, by who asks nor by who is asked', async () => {
+    const strange: Partial<HardPunchInit> = { isRelay: peerId => peerId !== String(relay.peerId) }
+    const listener = await peer('symmetric', strange, true)
+    const [dialler, wary] = [await peer('cone'), await peer('cone', strange)]
+    const [out] = await meet(dialler, listener)
+    assert.ok(isNone(await dialler.hard.punch({ connection: out, role: 'responder', signal })))
+    assert.equal(dialler.outcomes[0]?.result, 'peer-refused')
+    await eventually(() => listener.outcomes.length === 1, 'the other side ended')
+    assert.deepEqual([listener.outcomes[0]?.result, listener.outcomes[0]?.packets], ['no-relay', 0])
+    const [wayOut] = await meet(wary, listener)
+    assert.ok(isNone(await wary.hard.punch({ connection: wayOut, role: 'responder', signal })))
+    assert.equal(wary.outcomes[0]?.result, 'no-relay')
+    assert.equal(listener.outcomes.length, 1)
+  })
+
+  it('caps for all peers and for one address hold, whoever comes', async () => {
+    for (const cap of [{ perHour: 1 }, { perHostPerHour: 1 }]) {
+      const listener = await peer('symmetric', { limits: { ...DEFAULT_HARD_PUNCH_LIMITS, ...cap } }, true)
+      const [one, other] = [await peer('cone'), await peer('cone')]
+      const [out] = await meet(one, listener)
+      await one.hard.punch({ connection: out, role: 'responder', signal })
+      await eventually(() => listener.outcomes.length > 0, 'the first ended')
+      assert.notEqual(listener.outcomes[0]?.result, 'too-often')
+      const [otherOut] = await meet(other, listener)
+      assert.ok(isNone(await other.hard.punch({ connection: otherOut, role: 'responder', signal })))
+      await eventually(() => listener.outcomes.at(-1)?.peerId === String(other.node.peerId), 'the second ended')
+      assert.deepEqual([listener.outcomes.at(-1)?.result, listener.outcomes.at(-1)?.packets], ['too-often', 0])
+    }
+  })
+
+  it('our own questions to one peer are counted too', async () => {
+    const listener = await peer('cone', {}, true)
+    const dialler = await peer('cone')
+    const [out] = await meet(dialler, listener)
+    const results = new Set<string | undefined>()
+    for (let n = 0; n < 40 && !results.has('too-often'); n++) {
+      await dialler.hard.punch({ connection: out, role: 'responder', signal })
+      results.add(dialler.outcomes.at(-1)?.result)
+    }
+    assert.ok(results.has('too-often'))
+  })
+
+  it('one at a time: only who told its kind has the place, another is answered busy, and the place comes free', async () => {
     const listener = await peer('cone', { limits: { ...DEFAULT_HARD_PUNCH_LIMITS, deadlineMs: 3000 } }, true)
     const [silent, other] = [await peer('cone', { enabled: false }), await peer('cone')]
     const patient = await peer('cone', { busyRetries: 20 })
@@ -222,14 +267,20 @@ describe('a hard punch between two peers', function () {
     const reader = frameReader(stream)
     await sendHeader(stream, { type: 'hello', token: '00'.repeat(16), role: 'responder' }, FRAME)
     assert.equal((await reader.header(FRAME)).type, 'hello')
-    assert.equal(await other.hard.punch({ connection: out, role: 'responder', signal }), null)
-    assert.equal(other.outcomes[0]?.result, 'peer-busy')
+    assert.ok(isNone(await other.hard.punch({ connection: out, role: 'responder', signal })))
+    assert.equal(other.outcomes[0]?.result, 'both-cone')
+    const mapping = 'address-and-port-dependent'
+    const kind = { mapping, allocation: 'sequential', filtering: mapping }
+    await sendHeader(stream, { type: 'kind', kind, host: HOST }, FRAME)
+    assert.equal((await reader.header(FRAME)).type, 'kind')
+    assert.ok(isNone(await other.hard.punch({ connection: out, role: 'responder', signal })))
+    assert.equal(other.outcomes[1]?.result, 'peer-busy')
     const [waiting] = await meet(patient, listener)
-    assert.equal(await patient.hard.punch({ connection: waiting, role: 'responder', signal }), null)
+    assert.ok(isNone(await patient.hard.punch({ connection: waiting, role: 'responder', signal })))
     assert.deepEqual([patient.outcomes[0]?.result, patient.outcomes.at(-1)?.result], ['peer-busy', 'both-cone'])
     await eventually(() => listener.outcomes.some(({ result }) => result === 'timeout'), 'the silent one is given up')
-    assert.equal(await other.hard.punch({ connection: out, role: 'responder', signal }), null)
-    assert.equal(other.outcomes[1]?.result, 'both-cone')
+    assert.ok(isNone(await other.hard.punch({ connection: out, role: 'responder', signal })))
+    assert.equal(other.outcomes[2]?.result, 'both-cone')
     reader.release()
     stream.abort(new Error('the test is over'))
   })
@@ -284,7 +335,7 @@ describe('a hard punch between two peers', function () {
     }
     const silent = await claim(HOST)
     assert.deepEqual([silent.result, silent.packets], ['address-unknown', 0])
-    const client = createReflectorClient(liar.node)
+    const client = createReflectorClient(liar.node, { isRelay: () => true })
     const consent = await client.consent(String(relay.peerId), String(listener.node.peerId), signal)
     const lie = await claim('11.22.33.44')
     assert.deepEqual([lie.result, lie.packets], ['address-differs', 0])
@@ -301,7 +352,7 @@ describe('a hard punch between two peers', function () {
     assert.equal(await punch, null)
     assert.equal(dialler.outcomes[0]?.result, 'aborted')
     await dialler.hard.stop()
-    assert.equal(await dialler.hard.punch({ connection: out, role: 'responder', signal }), null)
+    assert.ok(isNone(await dialler.hard.punch({ connection: out, role: 'responder', signal })))
     assert.equal(dialler.outcomes[1]?.result, 'aborted')
   })
 })

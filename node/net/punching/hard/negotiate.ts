@@ -2,8 +2,8 @@
  * The hard punch: two peers on a relayed connection, one of them behind a symmetric NAT, meet over UDP and hand the pair
  * of sockets to QUIC. An extension of our own, tried where DCUtR cannot succeed.
  *
- * Nothing leaves for an address but the one the common relay observed of the peer, after both sides agreed, never for
- * private ones, and within the caps of hard-limits.ts.
+ * Nothing leaves for an address but the one that a relay of both sides' configuration observed of the peer, after both
+ * agreed, never for private ones, and within the caps of hard-limits.ts.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import type { Connection, IdentifyResult, Libp2p, Stream } from '@libp2p/interface'
@@ -14,10 +14,11 @@ import type { AdoptingTransport } from '../punch.types.ts'
 import { coneSide } from './cone-side.ts'
 import { decide, type HardMethod, isSymmetric } from './decide.ts'
 import { DEFAULT_HARD_PUNCH_LIMITS, type HardPunchLimits, withinCeilings } from './hard-limits.ts'
-import { createLedger, type LedgerPlace } from './ledger.ts'
+import { createLedger, type LedgerPlace, type LedgerRefusal } from './ledger.ts'
 import type { Met } from './meet.ts'
 import { HARD_PUNCH_PROTOCOL } from './messages.ts'
-import { endpointsOf, type NatSeen, observeNat, type ReflectorPlace } from './observe.ts'
+import { endpointsOf, type NatSeen } from './observe.ts'
+import { createOwnNat } from './own-nat.ts'
 import { decodePunch, PUNCH_TOKEN_BYTES } from './packets.ts'
 import { HardPunchError, type HardPunchReason } from './reasons.ts'
 import { createReflectorClient, relayOf } from './reflector-client.ts'
@@ -53,6 +54,11 @@ export interface HardPunchInit {
   >
   /** What the met sockets are handed to. */
   transport: AdoptingTransport
+  /**
+   * Whether a peer is one of the relays that were configured here. Only these are believed where they see a peer, and only
+   * their reflectors are asked: anybody can pass for the relay of a circuit that it makes up.
+   */
+  isRelay: (peerId: string) => boolean
   /** `P2P_HARD_PUNCH`. Default true. */
   enabled?: boolean
   limits?: HardPunchLimits
@@ -84,8 +90,6 @@ export interface HardPunch {
   networkChanged: () => void
 }
 
-/** What was seen of the own NAT is believed so long, or until the network changes. */
-const NAT_TTL_MS = 600_000
 /** After a relay made itself known: others of the same moment are asked together with it. */
 const LOOK_AFTER_MS = 300
 /** Between two questions to a peer that is busy, and half of it more or less, so that two do not keep step. */
@@ -103,6 +107,8 @@ interface Negotiation {
   relay: string
   talk: Talk
   /** @throws HardPunchError when another attempt is under way */
+  refuseIfBusy: () => void
+  /** @throws HardPunchError when another attempt is under way */
   takePlace: () => LedgerPlace
   signal: AbortSignal
   outcome: HardPunchOutcome
@@ -111,42 +117,14 @@ interface Negotiation {
 }
 
 export function createHardPunch(init: HardPunchInit): HardPunch {
-  const { libp2p, transport, enabled = true, busyRetries = 0, onOutcome = () => undefined } = init
+  const { libp2p, transport, isRelay, enabled = true, busyRetries = 0, onOutcome = () => undefined } = init
   const mayProbe = init.mayProbe ?? (host => isPrivateIp(host) === false)
   const limits = withinCeilings(init.limits ?? DEFAULT_HARD_PUNCH_LIMITS)
-  const ledger = createLedger({ perPairPerHour: limits.perPairPerHour })
-  const client = createReflectorClient(libp2p)
+  const ledger = createLedger(limits)
+  const client = createReflectorClient(libp2p, { isRelay })
   const stopping = new AbortController()
-  let nat: { seen: Promise<NatSeen>; untilMs: number; places: number } | undefined
-  let known: NatSeen['kind'] | undefined
+  const ownNat = createOwnNat({ places: client.places, signal: stopping.signal })
   const running = new Set<Promise<Connection | null>>()
-
-  /**
-   * What is before us, by all reflectors we know. One observation for all who ask at the same time; `signal` ends the
-   * waiting, not the observation.
-   */
-  async function seeOwnNat(
-    relay: string | undefined,
-    signal: AbortSignal
-  ): Promise<NatSeen & { places: readonly ReflectorPlace[] }> {
-    const places = await client.places({ signal, ...(relay === undefined ? {} : { first: relay }) })
-    if (places.length === 0) throw new HardPunchError('no-reflector')
-    // Another reflector may tell what the ones before could not.
-    if (nat === undefined || nat.untilMs < performance.now() || nat.places < places.length) {
-      const seen = observeNat({ reflectors: places, signal: stopping.signal })
-      const fresh = { seen, untilMs: performance.now() + NAT_TTL_MS, places: places.length }
-      nat = fresh
-      const forget = (): void => {
-        if (nat === fresh) nat = undefined
-      }
-      // What could not be told now may be told next time.
-      seen.then(({ kind, facts }) => {
-        if (nat === fresh) known = kind
-        if (facts.mappings === 0) forget()
-      }, forget)
-    }
-    return { ...(await abortable(nat.seen, signal)), places }
-  }
 
   /**
    * Both tell their kinds and decide; what has to agree is compared with what the relay says.
@@ -162,44 +140,59 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       signal.throwIfAborted()
       throw new HardPunchError('no-relay', { cause })
     })
-    const seeing = seeOwnNat(relay, signal)
+    const seeing = ownNat.see(relay, signal)
     for (const each of [consenting, seeing]) each.catch(() => undefined)
     negotiation.onEnd(() => void consenting.then(({ end }) => end()).catch(() => undefined))
     if (asks !== null) await talk.say({ type: 'hello', token: own, role: asks })
-    const tellKind = async (): Promise<NatSeen & { places: readonly ReflectorPlace[] }> => {
-      const [seen] = await Promise.all([seeing, consenting])
-      await talk.say({ type: 'kind', kind: seen.kind, host: seen.facts.hosts[0] ?? null })
-      return seen
+    const ready = Promise.all([seeing, consenting]).then(([seen]) => seen)
+    const sayKind = async (): Promise<void> => {
+      const { kind, facts } = await ready
+      await talk.say({ type: 'kind', kind, host: facts.hosts[0] ?? null })
     }
     // Whoever asks tells its kind at once, not to wait for the answer; whoever is asked first hears who asks.
-    const told = asks === null ? undefined : tellKind()
-    told?.catch(() => undefined)
+    const told = asks === null ? undefined : sayKind()
+    for (const each of [ready, told]) each?.catch(() => undefined)
     const hello = await talk.hear('hello')
     const role = opposite(hello.role)
     if (asks !== null && asks !== role) throw new HardPunchError('protocol')
-    const place = takePlace()
-    if (asks === null) await talk.say({ type: 'hello', token: own, role })
+    if (asks === null) {
+      negotiation.refuseIfBusy()
+      await talk.say({ type: 'hello', token: own, role })
+    }
 
-    const { kind, facts, places } = await (told ?? tellKind())
     const other = await talk.hear('kind')
+    const { kind, facts, places } = await ready
+    await told
     const decision = decide(kind, other.kind)
     outcome.method = decision.method
-    if ('reason' in decision) throw new HardPunchError(decision.reason)
+    if ('reason' in decision) {
+      if (asks === null) await sayKind()
+      throw new HardPunchError(decision.reason)
+    }
     outcome.side = decision.symmetric === 'own' ? 'symmetric' : 'cone'
+    // Not before the peer told its kind: one that says nothing would keep all others from it.
+    const place = takePlace()
+    const networks = `${facts.hosts[0]} ${other.host}`
+    refuse(place.refusal(networks, other.host ?? ''))
+    if (asks === null) await sayKind()
 
     const { address } = await consenting
-    const host = onlyOnce(async () => {
+    const observed = onlyOnce(async () => {
       const seen = await address()
       if (seen === null) throw new HardPunchError('address-unknown')
       if (seen !== other.host) throw new HardPunchError('address-differs')
       if (!mayProbe(seen)) throw new HardPunchError('private-address')
       return seen
     })
-    const countAgain = (): void => {
-      const refused = place.count(`${facts.hosts[0]} ${other.host}`)
-      if (refused !== null) throw new HardPunchError(refused)
+    let isCounted = false
+    // Counted when it is about to send: by then both have taken their places.
+    const host = async (): Promise<string> => {
+      const seen = await observed()
+      if (!isCounted) refuse(place.count(networks, seen))
+      isCounted = true
+      return seen
     }
-    countAgain()
+    const countAgain = async (): Promise<void> => refuse(place.count(networks, await host()))
     const tokens = role === 'initiator' ? [own, hello.token] : [hello.token, own]
     const token = createHash('sha256').update(tokens.join(' ')).digest().subarray(0, PUNCH_TOKEN_BYTES)
     const spent = (packets: number): void => {
@@ -241,6 +234,10 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     }
   }
 
+  function refuseIfBusy(): void {
+    refuse(ledger.isTaken() ? 'busy' : null)
+  }
+
   /** One negotiation to its end, and what came of it. Never rejects. */
   async function run(options: {
     connection: Connection
@@ -248,7 +245,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     signal: AbortSignal
     stream: Stream | ((signal: AbortSignal) => Promise<Stream>)
   }): Promise<{ direct: Connection | null; result: HardPunchOutcome['result'] }> {
-    const { connection, asks } = options
+    const { connection, asks, stream } = options
     const peerId = String(connection.remotePeer)
     const startedAtMs = performance.now()
     const outcome: HardPunchOutcome = {
@@ -270,22 +267,24 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       return place
     }
     const ends: Array<() => void> = [() => place?.end()]
+    const opened = async () => (typeof stream === 'function' ? await stream(signal) : stream)
     let direct: Connection | null = null
     try {
+      const talking = { signal, idleTimeoutMs: STEP_TIMEOUT_MS }
+      // Whoever asks us is told why not.
+      if (typeof stream !== 'function') talk = createTalk(stream, talking)
       const relay = relayOf(connection.remoteAddr)
       if (!enabled) throw new HardPunchError('switched-off')
-      if (relay === null || connection.direct) throw new HardPunchError('no-relay')
-      if (asks !== null) takePlace()
-      const stream = typeof options.stream === 'function' ? await options.stream(signal) : options.stream
-      talk = createTalk(stream, { signal, idleTimeoutMs: STEP_TIMEOUT_MS })
-      const refused = asks === null ? ledger.asked(peerId) : null
-      if (refused !== null) throw new HardPunchError(refused)
-      direct = await attempt({ peerId, asks, relay, talk, takePlace, signal, outcome, onEnd: end => ends.push(end) })
+      if (relay === null || connection.direct || !isRelay(relay)) throw new HardPunchError('no-relay')
+      if (asks !== null) refuseIfBusy()
+      refuse(ledger.asked(peerId))
+      talk ??= createTalk(await opened(), talking)
+      const onEnd = (end: () => void): void => void ends.push(end)
+      direct = await attempt({ peerId, asks, relay, talk, refuseIfBusy, takePlace, signal, outcome, onEnd })
       outcome.result = 'direct'
     } catch (error) {
       outcome.result = reasonOf(error, signal)
       outcome.cause = error
-      if (talk === undefined && typeof options.stream !== 'function') options.stream.abort(error as Error)
     }
     // The next attempt may begin while this one says good-bye.
     for (const end of ends) end()
@@ -317,7 +316,7 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
   function onIdentify({ detail }: CustomEvent<IdentifyResult>): void {
     if (!detail.connection.direct || !detail.protocols.includes(REFLECTOR_PROTOCOL)) return
     clearTimeout(looking)
-    const look = (): void => void seeOwnNat(undefined, stopping.signal).catch(() => undefined)
+    const look = (): void => void ownNat.see(undefined, stopping.signal).catch(() => undefined)
     looking = setTimeout(look, LOOK_AFTER_MS)
     looking.unref()
   }
@@ -351,22 +350,26 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     punch: ({ connection, role, signal }) => tracked(ask(connection, role, signal)),
     async detect(signal) {
       try {
-        return (await seeOwnNat(undefined, signal)).kind
+        return (await ownNat.see(undefined, signal)).kind
       } catch (error) {
         if (error instanceof HardPunchError && error.reason === 'no-reflector') return null
         throw error
       }
     },
-    isHard: () => known !== undefined && isSymmetric(known),
-    networkChanged() {
-      nat = undefined
-      known = undefined
-    }
+    isHard() {
+      const kind = ownNat.known()
+      return kind !== undefined && isSymmetric(kind)
+    },
+    networkChanged: ownNat.forget
   }
 }
 
 function opposite(role: HardPunchRole): HardPunchRole {
   return role === 'initiator' ? 'responder' : 'initiator'
+}
+
+function refuse(refusal: LedgerRefusal | null): void {
+  if (refusal !== null) throw new HardPunchError(refusal)
 }
 
 function opening(connection: Connection): (signal: AbortSignal) => Promise<Stream> {
@@ -385,19 +388,6 @@ function reasonOf(error: unknown, signal: AbortSignal): HardPunchReason {
   if (error instanceof HardPunchError) return error.reason
   if (signal.aborted) return (signal.reason as Error)?.name === 'TimeoutError' ? 'timeout' : 'aborted'
   return 'system'
-}
-
-/** What `work` gives, or the signal's reason; the work goes on. */
-async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }
 
 /** The same promise for everybody who asks. */

@@ -144,43 +144,64 @@ describe('ports to probe', () => {
 })
 
 describe('caps of hard punches', () => {
+  const CAPS = { perPairPerHour: 2, perHostPerHour: 100, perHour: 100 }
+
   it('one at a time, two an hour with one peer, others as before', () => {
     let nowMs = 0
-    const ledger = createLedger({ perPairPerHour: 2, nowMs: () => nowMs })
+    const ledger = createLedger({ ...CAPS, nowMs: () => nowMs })
     const place = ledger.begin('a')!
     assert.equal(ledger.begin('b'), null)
-    assert.equal(place.count('x y'), null)
-    assert.equal(place.count('x y'), null)
-    assert.equal(place.count('x y'), 'too-often')
+    assert.equal(place.count('x y', 'y'), null)
+    assert.equal(place.count('x y', 'y'), null)
+    assert.equal(place.count('x y', 'y'), 'too-often')
     place.end()
     const other = ledger.begin('b')!
     place.end()
     assert.equal(ledger.begin('c'), null)
-    assert.equal(other.count('x z'), null)
+    assert.equal(other.count('x z', 'y'), null)
     other.end()
     nowMs = HOUR_MS - 1
     const early = ledger.begin('a')!
-    assert.equal(early.count('x y'), 'too-often')
+    assert.equal(early.count('x y', 'y'), 'too-often')
     nowMs = HOUR_MS + 1
-    assert.equal(early.count('x y'), null)
+    assert.equal(early.count('x y', 'y'), null)
   })
 
   it('the first after a network change is free of the hourly cap, but not without end', () => {
-    const ledger = createLedger({ perPairPerHour: 2, nowMs: () => 0 })
+    const ledger = createLedger({ ...CAPS, nowMs: () => 0 })
     const place = ledger.begin('a')!
-    assert.equal(place.count('home y'), null)
-    assert.equal(place.count('home y'), null)
-    assert.equal(place.count('home y'), 'too-often')
-    assert.equal(place.count('office y'), null)
-    assert.equal(place.count('office y'), 'too-often')
+    assert.equal(place.count('home y', 'y'), null)
+    assert.equal(place.count('home y', 'y'), null)
+    assert.equal(place.count('home y', 'y'), 'too-often')
+    assert.equal(place.count('office y', 'y'), null)
+    assert.equal(place.count('office y', 'y'), 'too-often')
     let allowed = 3
-    while (place.count(`network ${allowed}`) === null) allowed++
+    while (place.count(`network ${allowed}`, 'y') === null) allowed++
     assert.ok(allowed < 20, `${allowed}`)
+  })
+
+  it('peers that come in numbers do not get more than one address and the hour are allowed', () => {
+    let nowMs = 0
+    const ledger = createLedger({ perPairPerHour: 2, perHostPerHour: 3, perHour: 5, nowMs: () => nowMs })
+    const counted = (peerId: string, host: string) => {
+      const place = ledger.begin(peerId)!
+      const foreseen = place.refusal(`own ${host}`, host)
+      const refused = place.count(`own ${host}`, host)
+      place.end()
+      assert.equal(foreseen, refused)
+      return refused === null
+    }
+    const allowed = Array.from({ length: 20 }, (_, nth) => counted(`peer ${nth}`, 'target'))
+    assert.equal(allowed.filter(Boolean).length, 3)
+    const others = Array.from({ length: 20 }, (_, nth) => counted(`peer ${nth}`, `other ${nth}`))
+    assert.equal(others.filter(Boolean).length, 2)
+    nowMs = HOUR_MS + 1
+    assert.ok(counted('peer 30', 'target'))
   })
 
   it('peers that ask without end are refused, whatever number of them is remembered', () => {
     let nowMs = 0
-    const ledger = createLedger({ perPairPerHour: 2, nowMs: () => nowMs })
+    const ledger = createLedger({ ...CAPS, nowMs: () => nowMs })
     let asks = 0
     while (ledger.asked('a') === null) asks++
     assert.ok(asks > 2 && asks < 100)

@@ -5,7 +5,7 @@ export type HardPunchReason =
   | NoPunchReason
   /** Switched off here. */
   | 'switched-off'
-  /** The connection is not relayed, or its relay is not connected. */
+  /** The connection is not relayed, or not by a relay that was configured here and is connected. */
   | 'no-relay'
   /** The relay, and every other one, has no reflector. */
   | 'no-reflector'
@@ -37,10 +37,10 @@ export type HardPunchReason =
   | 'system'
 
 const ADVICE: Partial<Record<HardPunchReason, string>> = {
-  'too-often': 'wait an hour, or raise P2P_HARD_PUNCH_PER_PAIR_PER_HOUR',
+  'too-often': 'wait an hour, or raise P2P_HARD_PUNCH_PER_PAIR_PER_HOUR, _PER_HOST_PER_HOUR or _PER_HOUR',
   'switched-off': 'set P2P_HARD_PUNCH=true to try',
   'no-reflector': 'give the relay P2P_REFLECTOR_PORTS',
-  'no-relay': 'connect to the peer’s relay first',
+  'no-relay': 'name the relay of this connection among the relays or first peers of both sides, and connect to it',
   'peer-busy': 'the peer has another hard punch under way; try again in some seconds',
   busy: 'another hard punch is under way; try again in some seconds',
   system: 'look at the limit of open files'

@@ -1,5 +1,6 @@
 /** What a peer learns from the relays it is connected to: their reflectors, and where they see whom. */
 import type { Connection, Libp2p } from '@libp2p/interface'
+import { isPrivateIp } from '@libp2p/utils'
 import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import type { ReflectorPlace } from './observe.ts'
 import {
@@ -13,13 +14,13 @@ import {
 
 export interface ReflectorClient {
   /**
-   * The reflectors of the relays we have direct IPv4 connections to, that of `first` in front; those that do not answer
-   * are left out. Never rejects but with the signal's reason.
+   * The reflectors of our relays, as far as we have direct IPv4 connections to them, that of `first` in front; those that
+   * do not answer are left out. Never rejects but with the signal's reason.
    */
   places: (options: { signal: AbortSignal; first?: string }) => Promise<ReflectorPlace[]>
   /**
    * Let `peerId` learn from this relay where it sees us, and learn where it sees the peer.
-   * @throws when the relay cannot be asked, or the signal's reason
+   * @throws when the relay is none of ours or cannot be asked, or the signal's reason
    */
   consent: (relay: string, peerId: string, signal: AbortSignal) => Promise<Consent>
 }
@@ -31,10 +32,12 @@ export interface Consent {
   end: () => void
 }
 
-/** Relays asked at most. */
+/** Relays whose reflectors are used, and addresses of one of them. */
 const MAX_RELAYS = 4
-/** A token is used for this share of its time. */
+const MAX_PLACES_PER_RELAY = 2
+/** A token is used for this share of its time, whatever short one a relay names: for this long at least. */
 const USED_SHARE = 0.5
+const LEAST_USED_MS = 30_000
 
 /** The relay of a relayed connection's address; null for a direct one. */
 export function relayOf(address: Multiaddr): string | null {
@@ -43,7 +46,34 @@ export function relayOf(address: Multiaddr): string | null {
   return circuit < 0 ? null : (parts.slice(0, circuit).findLast(({ code }) => code === CODE_P2P)?.value ?? null)
 }
 
-export function createReflectorClient(libp2p: Pick<Libp2p, 'getConnections' | 'peerStore'>): ReflectorClient {
+/**
+ * Which of the addresses that a relay names for its reflector are asked: the one we reach it at, and public ones of a relay
+ * that is public itself. Without names it is the one we reach it at.
+ */
+export function usableHosts(named: readonly string[], remote: string): string[] {
+  if (named.length === 0) return [remote]
+  const isPublic = (host: string): boolean => isPrivateIp(host) === false
+  return [...new Set(named)]
+    .filter(host => host === remote || (isPublic(remote) && isPublic(host)))
+    .slice(0, MAX_PLACES_PER_RELAY)
+}
+
+/** The places of the first relays that have any, by relay: one with two addresses takes no other relay's part. */
+export function ofFirstRelays<P>(byRelay: readonly P[][]): P[] {
+  return byRelay
+    .filter(places => places.length > 0)
+    .slice(0, MAX_RELAYS)
+    .flat()
+}
+
+/**
+ * @param options.isRelay whether a peer is one of the relays that were configured here: any other could claim the protocol
+ * and name targets for our datagrams
+ */
+export function createReflectorClient(
+  libp2p: Pick<Libp2p, 'getConnections' | 'peerStore'>,
+  { isRelay }: { isRelay: (peerId: string) => boolean }
+): ReflectorClient {
   /** By connection: another connection may be to a relay that restarted, with another secret. */
   const known = new WeakMap<Connection, { places: ReflectorPlace[]; untilMs: number }>()
 
@@ -51,11 +81,13 @@ export function createReflectorClient(libp2p: Pick<Libp2p, 'getConnections' | 'p
     return libp2p
       .getConnections()
       .filter(({ direct, status, remoteAddr }) => direct && status === 'open' && ipv4Of(remoteAddr) !== null)
+      .filter(({ remotePeer }) => isRelay(String(remotePeer)))
   }
 
   function to(relay: string): Connection {
     const connection = direct().find(({ remotePeer }) => String(remotePeer) === relay)
-    if (connection === undefined) throw new Error(`There is no direct IPv4 connection to the relay ${relay}.`)
+    if (connection === undefined)
+      throw new Error(`There is no direct IPv4 connection to a relay of ours with the id ${relay}.`)
     return connection
   }
 
@@ -68,14 +100,13 @@ export function createReflectorClient(libp2p: Pick<Libp2p, 'getConnections' | 'p
     const { ports, hosts, hasOtherAddress, token, ttlMs } = await talk
       .ask({ ask: 'reflector' }, reflectorReply, signal)
       .finally(talk.end)
-    const all = hosts.length > 0 ? hosts : [ipv4Of(connection.remoteAddr)!]
-    const places = all.map((host, nth) => ({
+    const places = usableHosts(hosts, ipv4Of(connection.remoteAddr)!).map((host, nth) => ({
       host,
       ports,
       hasOtherAddress: hasOtherAddress && nth === 0,
       token: Uint8Array.from(Buffer.from(token, 'hex'))
     }))
-    known.set(connection, { places, untilMs: performance.now() + ttlMs * USED_SHARE })
+    known.set(connection, { places, untilMs: performance.now() + Math.max(LEAST_USED_MS, ttlMs * USED_SHARE) })
     return places
   }
 
@@ -83,11 +114,9 @@ export function createReflectorClient(libp2p: Pick<Libp2p, 'getConnections' | 'p
     async places({ signal, first }) {
       const byRelay = new Map(direct().map(connection => [String(connection.remotePeer), connection]))
       const relays = [...byRelay].sort(([a], [b]) => Number(b === first) - Number(a === first))
-      const answers: ReflectorPlace[] = []
       const asked = await Promise.allSettled(relays.map(([, connection]) => placesOf(connection, signal)))
       signal.throwIfAborted()
-      for (const answer of asked) if (answer.status === 'fulfilled') answers.push(...answer.value)
-      return answers.slice(0, MAX_RELAYS)
+      return ofFirstRelays(asked.map(answer => (answer.status === 'fulfilled' ? answer.value : [])))
     },
     async consent(relay, peerId, signal) {
       const talk = await talkToRelay(to(relay), signal)

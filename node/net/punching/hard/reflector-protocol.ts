@@ -16,6 +16,7 @@ import { z } from 'zod'
 import { frameReader, sendHeader } from '../../frames.ts'
 import { deadline } from '../../timings.ts'
 import { TOKEN_BYTES } from './datagrams.ts'
+import { FIRST_PORT, LAST_PORT } from './ports.ts'
 import type { Reflector } from './reflector.ts'
 
 export const REFLECTOR_PROTOCOL = '/warren/reflector/1.0.0'
@@ -24,7 +25,7 @@ const MAX_PEER_CHARS = 128
 const MAX_PORTS = 4
 const MAX_HOSTS = 4
 const MAX_CODE_CHARS = 40
-const port = z.int().min(1).max(65_535)
+const port = z.int().min(FIRST_PORT).max(LAST_PORT)
 const peer = z.string().min(1).max(MAX_PEER_CHARS)
 
 const question = z.discriminatedUnion('ask', [
@@ -55,6 +56,8 @@ const TIMEOUT_MS = 5000
 const PERMIT_TTL_MS = 60_000
 /** Permits kept; beyond it the oldest goes. */
 const MAX_PERMITS = 16_384
+/** Permits of one asker; beyond it the oldest of that asker goes, so that nobody evicts what others permitted. */
+const MAX_PERMITS_PER_ASKER = 32
 
 /** The IPv4 address at the front of a direct multiaddr; null when there is none. */
 export function ipv4Of(address: Multiaddr): string | null {
@@ -73,8 +76,10 @@ export async function serveReflector(options: {
   now?: () => number
 }): Promise<{ permits: () => number; stop: () => Promise<void> }> {
   const { libp2p, reflector, hosts = [], now = Date.now } = options
-  /** `from to` → until when. */
-  const permits = new Map<string, number>()
+  /** `from to` → whose it is and until when. */
+  const permits = new Map<string, { from: string; untilMs: number }>()
+  /** The same by who permitted: the keys of one asker, oldest first. */
+  const byAsker = new Map<string, Set<string>>()
 
   function seen(peerId: string): string | null {
     const connections = libp2p
@@ -85,13 +90,26 @@ export async function serveReflector(options: {
     return newest === undefined ? null : ipv4Of(newest.remoteAddr)
   }
 
+  function forget(key: string): void {
+    const from = permits.get(key)?.from
+    if (from === undefined) return
+    permits.delete(key)
+    const own = byAsker.get(from)
+    own?.delete(key)
+    if (own?.size === 0) byAsker.delete(from)
+  }
+
   function permit(from: string, to: string): void {
     const key = `${from} ${to}`
-    permits.delete(key)
-    permits.set(key, now() + PERMIT_TTL_MS)
-    for (const [oldest, untilMs] of permits) {
+    forget(key)
+    permits.set(key, { from, untilMs: now() + PERMIT_TTL_MS })
+    const own = byAsker.get(from) ?? new Set()
+    byAsker.set(from, own.add(key))
+    const [oldestOwn] = own
+    if (own.size > MAX_PERMITS_PER_ASKER) forget(oldestOwn!)
+    for (const [oldest, { untilMs }] of permits) {
       if (permits.size <= MAX_PERMITS && untilMs > now()) break
-      permits.delete(oldest)
+      forget(oldest)
     }
   }
 
@@ -110,7 +128,8 @@ export async function serveReflector(options: {
         return { permitted: true }
       case 'address': {
         const { peer } = asked.data
-        if (peer !== asker && (permits.get(`${peer} ${asker}`) ?? 0) <= now()) return { error: 'NOT_PERMITTED' }
+        if (peer !== asker && (permits.get(`${peer} ${asker}`)?.untilMs ?? 0) <= now())
+          return { error: 'NOT_PERMITTED' }
         const host = seen(peer)
         return host === null ? { error: 'NOT_SEEN' } : { host }
       }
@@ -143,6 +162,7 @@ export async function serveReflector(options: {
     async stop() {
       await libp2p.unhandle(REFLECTOR_PROTOCOL)
       permits.clear()
+      byAsker.clear()
     }
   }
 }

@@ -10,14 +10,17 @@ export interface SideContext {
   signal: AbortSignal
   /** Both ends', mixed. */
   token: Uint8Array
-  /** The peer's address as the relay observed it, and never another. @throws HardPunchError when it may not be sent to */
+  /**
+   * The peer's address as the relay observed it, and never another; the first call counts the attempt.
+   * @throws HardPunchError when it may not be sent to, or the caps do not allow it
+   */
   host: () => Promise<string>
   endpoints: readonly ObservedBy[]
   /** What was seen of the own NAT. */
   facts: NatFacts
   limits: HardPunchLimits
   /** Count a second attempt of this negotiation. @throws HardPunchError when the caps do not allow it */
-  countAgain: () => void
+  countAgain: () => Promise<void>
   /** Count datagrams that were sent. */
   spent: (packets: number) => void
 }

@@ -59,7 +59,7 @@ class Pair {
       endpoints,
       facts: this.#facts,
       limits: LIMITS,
-      countAgain: () => {
+      countAgain: async () => {
         this.again++
       },
       spent: packets => {

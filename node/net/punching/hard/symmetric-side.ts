@@ -23,7 +23,8 @@ const PORTS_AHEAD = 32
  */
 export async function symmetricSide(method: HardMethod, context: SideContext): Promise<Met> {
   const { talk, limits } = context
-  const [{ port }] = await Promise.all([talk.hear('ready'), context.host()])
+  const { port } = await talk.hear('ready')
+  await context.host()
   const budget = createBudget(limits.maxPackets)
   try {
     const outcome = method === 'sandwich' ? await slices(port, budget, context) : await birthday(port, budget, context)
@@ -32,7 +33,7 @@ export async function symmetricSide(method: HardMethod, context: SideContext): P
     context.spent(budget.spent())
   }
   // The cone side's router took our packets for its own. Now it has to send first, from a new port.
-  context.countAgain()
+  await context.countAgain()
   const again = createBudget(limits.maxPackets)
   try {
     return method === 'sandwich' ? await sliceAhead(again, context) : await birthdayAhead(again, context)

@@ -1,0 +1,163 @@
+/**
+ * `node node/faults/flips.ts --flips 1000`: three nodes with three replicas of every blob; two copies of each get one
+ * flipped bit, in data or metadata. One half is read through every node: all right. The other half is scrubbed: every
+ * flip is found. Afterwards there are three good copies of everything and no good copy was touched. Counts go to
+ * `reports/faults/flips.json`.
+ */
+import { randomBytes, randomInt } from 'node:crypto'
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { cidOf } from '../blobs/cid.ts'
+import { eventually } from '../net/testing.ts'
+import { startNodes, type TestNode } from '../testing.ts'
+import { flipBit, inPieces, writeReport } from './testing.ts'
+
+const NODES = 3
+/** Flipped copies of one blob; the third stays good. */
+const FLIPS_EACH = 2
+const SIZE_MAX = 8000
+/** One in so many flips is in the metadata. */
+const META_ONE_IN = 3
+const REPAIR_TIMEOUT_MS = 120_000
+const AT_ONCE = 8
+
+export interface FlipReport {
+  flips: number
+  blobs: number
+  reads: number
+  wrongReads: number
+  /** Flips in the half that was scrubbed. */
+  scrubbed: number
+  /** Copies of that half that were set aside: by a scrub, or by a repair that was there first. */
+  found: number
+  foundByScrub: number
+  /** Blobs with three good copies at the end. */
+  whole: number
+  /** Good copies that are not the same file any more. */
+  touched: number
+  seconds: number
+}
+
+interface Flipped {
+  cid: string
+  bytes: Buffer
+  damaged: TestNode[]
+  good: TestNode
+  goodFile: number
+}
+
+export async function flipBits({ flips }: { flips: number }): Promise<FlipReport> {
+  const startedMs = performance.now()
+  const count = Math.ceil(flips / FLIPS_EACH)
+  await using nodes = await startNodes(NODES, {
+    REPLICATION_QUORUM: '3',
+    GC_MAX_BLOB_AGE_DAYS: '0',
+    SCRUB_RATE_MB: '0',
+    // What is judged is whether bytes are right, not how fast a busy machine is.
+    REPLICATION_TIMEOUT_MS: '60000'
+  })
+  await eventually(() => nodes.every(({ node }) => node.network.members().length === NODES), 'nodes know each other')
+  const report: FlipReport = {
+    flips: 0,
+    blobs: count,
+    reads: 0,
+    wrongReads: 0,
+    scrubbed: 0,
+    found: 0,
+    foundByScrub: 0,
+    whole: 0,
+    touched: 0,
+    seconds: 0
+  }
+  const blobs = await each(Array.from({ length: count }), async (_, index): Promise<Flipped> => {
+    const bytes = randomBytes(1 + randomInt(SIZE_MAX))
+    const { cid } = await nodes[index % NODES]!.node.blobs.put(inPieces(bytes), { sizeHint: bytes.length })
+    const good = nodes[randomInt(NODES)]!
+    const damaged = nodes.filter(peer => peer !== good)
+    return { cid, bytes, good, damaged, goodFile: await inodeOf(good, cid) }
+  })
+  const flip = (part: readonly Flipped[]) =>
+    each(part, async ({ cid, damaged }) => {
+      for (const peer of damaged) {
+        await flipBit(join(peer.dataDir, 'blobs', cid, randomInt(META_ONE_IN) === 0 ? 'meta.json' : 'data'))
+        report.flips += 1
+      }
+    })
+
+  const half = Math.ceil(count / 2)
+  const [toRead, toScrub] = [blobs.slice(0, half), blobs.slice(half)]
+  await flip(toRead)
+  await each(toRead, async ({ cid, bytes }) => {
+    for (const { url } of nodes) {
+      const answer = await fetch(`${url}/retrieve/${cid}`)
+      const right = Buffer.from(await answer.arrayBuffer()).equals(bytes)
+      report.reads += 1
+      if (!right || answer.status !== 200) report.wrongReads += 1
+    }
+  })
+  await whole(toRead, nodes)
+
+  // Counted from before the flips: a repair that looks at a blob meanwhile may be the first to see one.
+  const setAside = () => nodes.reduce((sum, { node }) => sum + node.store.stats().quarantinedBlobs, 0)
+  const before = setAside()
+  await flip(toScrub)
+  report.scrubbed = toScrub.length * FLIPS_EACH
+  const passes = nodes.map(({ node }) => node.keeping.scrub.start().ended)
+  await Promise.all(passes)
+  report.foundByScrub = nodes.reduce((sum, { node }) => sum + node.keeping.scrub.integrity().failed, 0)
+  await whole(toScrub, nodes)
+  report.found = setAside() - before
+  // What a collection would do with so many repairs behind it: nothing.
+  await Promise.all(nodes.map(({ node }) => node.keeping.collector.run()))
+
+  await each(blobs, async ({ cid, good, goodFile }) => {
+    const copies = await Promise.all(nodes.map(peer => isGood(peer, cid)))
+    if (copies.every(Boolean)) report.whole += 1
+    if ((await inodeOf(good, cid)) !== goodFile) report.touched += 1
+  })
+  report.seconds = Math.round((performance.now() - startedMs) / 1000)
+  return report
+}
+
+/** Wait until every node has a copy of each again. Whether it is a good one is looked at in the end. */
+async function whole(blobs: readonly Flipped[], nodes: readonly TestNode[]): Promise<void> {
+  const missing = () => blobs.filter(({ cid }) => nodes.some(({ node }) => !node.store.has(cid))).length
+  await eventually(() => missing() === 0, 'three copies of everything', REPAIR_TIMEOUT_MS)
+}
+
+async function isGood({ node }: TestNode, cid: string): Promise<boolean> {
+  return (await cidOf(node.store.read(cid)).catch(() => null)) === cid
+}
+
+async function inodeOf(peer: TestNode, cid: string): Promise<number> {
+  return (await stat(join(peer.dataDir, 'blobs', cid, 'data')).catch(() => null))?.ino ?? 0
+}
+
+/** Some at once, all in the end. */
+async function each<T, R>(items: readonly T[], work: (item: T, index: number) => Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  let next = 0
+  const worker = async (): Promise<void> => {
+    while (next < items.length) {
+      const index = next
+      next += 1
+      results[index] = await work(items[index]!, index)
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker))
+  return results
+}
+
+/** Whether a report shows what is promised. */
+export function healedAll({ wrongReads, scrubbed, found, whole: good, blobs, touched }: FlipReport): boolean {
+  return wrongReads === 0 && found === scrubbed && good === blobs && touched === 0
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({ options: { flips: { type: 'string', default: '1000' } } })
+  const report = await flipBits({ flips: Number(values.flips) })
+  const path = await writeReport('flips', { ...report, verdict: healedAll(report) ? 'pass' : 'fail' })
+  process.stdout.write(`${JSON.stringify(report)}\n${path}\n`)
+  process.exit(healedAll(report) ? 0 : 1)
+}

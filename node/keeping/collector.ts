@@ -1,0 +1,259 @@
+/** The collection: asks the owners about each candidate of the plan and deletes the copies that can be spared. */
+import { statfs } from 'node:fs/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { BlobNetwork } from '../blobs/network.types.ts'
+import type { BlobService } from '../blobs/service.types.ts'
+import type { BlobStore } from '../blobs/store.types.ts'
+import { pause } from '../blobs/wait.ts'
+import { GcRunningError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import {
+  type Candidate,
+  type CollectReason,
+  ownersBefore,
+  planCollection,
+  type RetentionPolicy,
+  spareCopy
+} from './collect-plan.ts'
+import type { Pins } from './pins.ts'
+
+/** Most blobs whose owners are asked in one run; the next run goes on behind them. */
+export const CHECKS_MAX = 500
+/** Blobs asked about at the same time. */
+export const ASKS_AT_ONCE = 8
+/** Longest run: silent owners take their time to be counted as such. */
+export const RUN_MS_MAX = 120_000
+/** Candidates looked at between two turns of the event loop. */
+const LOOKS_AT_ONCE = 25 * ASKS_AT_ONCE
+/** Most rows of a report's lists. */
+export const REPORT_ROWS_MAX = 1000
+
+export interface GcConfig extends RetentionPolicy {
+  enabled: boolean
+  intervalMs: number
+  /** False: copies go by age and room alone, needed or not. For caches. */
+  verifyReplicas: boolean
+  /** Have each holder that counts prove all its bytes. */
+  verifyProofs: boolean
+}
+
+/** What one run did, or would do. Times in milliseconds since 1970. */
+export interface GcReport {
+  simulated: boolean
+  startedAtMs: number
+  tookMs: number
+  /** Blobs over age, or asked for room. */
+  candidates: number
+  /** Candidates whose owners were asked. */
+  checked: number
+  neededBytes: number
+  freedBytes: number
+  removedBlobs: number
+  keptBlobs: number
+  removed: Array<{ cid: string; sizeBytes: number; why: CollectReason }>
+  kept: Array<{ cid: string; sizeBytes: number; why: string }>
+}
+
+export interface GcStatus {
+  enabled: boolean
+  running: boolean
+  mode: RetentionPolicy['mode']
+  limits: Omit<RetentionPolicy, 'mode'>
+  intervalMs: number
+  verifyReplicas: boolean
+  verifyProofs: boolean
+  /** Runs that deleted, since the start. */
+  runs: number
+  removedBlobs: number
+  freedBytes: number
+  /** Without its lists. */
+  lastRun: Omit<GcReport, 'removed' | 'kept'> | null
+}
+
+export interface Collector {
+  /** @throws GcRunningError */
+  run: (options?: { simulate?: boolean }) => Promise<GcReport>
+  status: () => GcStatus
+  stop: () => Promise<void>
+}
+
+export interface CollectorOptions {
+  config: GcConfig
+  dataDir: string
+  store: BlobStore
+  blobs: Pick<BlobService, 'replication'>
+  network: Pick<BlobNetwork, 'self' | 'members'>
+  /** Whether a peer proves that it has all the bytes; asked with GC_VERIFY_PROOFS. */
+  proves: (peerId: string, cid: string, signal: AbortSignal) => Promise<boolean>
+  pins: Pins
+  replicationFactor: number
+  /** Whether the owners of shards are known; nothing is collected before. */
+  membersKnown: () => boolean
+  log: Log
+  /** For tests: room on the disk, bytes. */
+  freeDiskBytes?: () => Promise<number>
+}
+
+export function createCollector(options: CollectorOptions): Collector {
+  const { config, dataDir, store, blobs, network, proves, pins, replicationFactor, membersKnown, log } = options
+  const { freeDiskBytes = () => freeBytes(dataDir) } = options
+  const stopping = new AbortController()
+  const { signal } = stopping
+  let running: Promise<GcReport> | null = null
+  let goOnBehind: string | null = null
+  const totals = { runs: 0, removedBlobs: 0, freedBytes: 0 }
+  let lastRun: GcStatus['lastRun'] = null
+
+  /** Why a copy must stay; null when it may go. Asks the network. */
+  async function whyKept(cid: string, onAsk: () => void): Promise<string | null> {
+    if (!config.verifyReplicas) return null
+    if (!membersKnown()) return 'the owners are not known yet'
+    const members = network.members()
+    const self = members.find(({ peerId }) => peerId === network.self)
+    if (!self) return 'this node is no member of the network'
+    const before = ownersBefore(cid, self, members).length
+    if (before < replicationFactor) return `it is one of the ${replicationFactor} copies that are needed`
+    onAsk()
+    const { nodes } = await blobs.replication(cid, signal)
+    const confirmed = members.filter(({ peerId }) => peerId !== network.self && nodes.includes(peerId))
+    const verdict = spareCopy(cid, self, confirmed, replicationFactor)
+    if (!verdict.spare || !config.verifyProofs) return verdict.spare ? null : verdict.why
+    const proofs = await Promise.all(
+      confirmed.map(async holder => ((await proves(holder.peerId, cid, signal)) ? [holder] : []))
+    )
+    const proven = spareCopy(cid, self, proofs.flat(), replicationFactor)
+    return proven.spare ? null : `${proven.why}, and proved its bytes`
+  }
+
+  async function collect(simulated: boolean): Promise<GcReport> {
+    const startedAtMs = Date.now()
+    const plan = planCollection({
+      blobs: store.entries(),
+      isPinned: pins.has,
+      policy: config,
+      nowMs: startedAtMs,
+      freeDiskBytes: await freeDiskBytes()
+    })
+    const { neededBytes } = plan
+    const report: GcReport = {
+      simulated,
+      startedAtMs,
+      tookMs: 0,
+      candidates: plan.candidates.length,
+      checked: 0,
+      neededBytes,
+      freedBytes: 0,
+      removedBlobs: 0,
+      keptBlobs: 0,
+      removed: [],
+      kept: []
+    }
+    const asked = () => {
+      report.checked += 1
+    }
+    const endMs = performance.now() + RUN_MS_MAX
+    const isOver = () => signal.aborted || report.checked >= CHECKS_MAX || performance.now() > endMs
+    const isNeeded = ({ why }: Candidate) => why === 'age' || report.freedBytes < neededBytes
+    const queue = rotated(plan.candidates, goOnBehind)
+    let at = 0
+    for (; at < queue.length && !isOver(); at += ASKS_AT_ONCE) {
+      if (at % LOOKS_AT_ONCE === 0) await nextTurn()
+      const batch = queue.slice(at, at + ASKS_AT_ONCE).filter(isNeeded)
+      const verdicts = await Promise.all(
+        batch.map(({ cid }) =>
+          whyKept(cid, asked).catch((error: Error) => `its owners could not be asked: ${error.message}`)
+        )
+      )
+      for (const [index, candidate] of batch.entries())
+        await act(candidate, verdicts[index]!, simulated, report, isNeeded)
+    }
+    if (!simulated) goOnBehind = at < queue.length ? (queue[at - 1]?.cid ?? null) : null
+    report.tookMs = Date.now() - startedAtMs
+    return report
+  }
+
+  /** Delete one candidate, or note why it stays. @param kept why it must stay; null: it may go */
+  async function act(
+    candidate: Candidate,
+    kept: string | null,
+    simulated: boolean,
+    report: GcReport,
+    isNeeded: (candidate: Candidate) => boolean
+  ): Promise<void> {
+    const { cid, sizeBytes, why } = candidate
+    // Those asked about at the same time may have freed enough.
+    if (signal.aborted || !isNeeded(candidate)) return
+    let because = kept ?? 'it was pinned, or went, meanwhile'
+    let gone = kept === null && simulated
+    if (kept === null && !simulated) {
+      gone = await store
+        .delete(cid, () => !pins.has(cid))
+        .catch((error: Error) => {
+          because = error.message
+          return false
+        })
+    }
+    if (gone) {
+      report.freedBytes += sizeBytes
+      report.removedBlobs += 1
+      if (report.removed.length < REPORT_ROWS_MAX) report.removed.push({ cid, sizeBytes, why })
+      if (!simulated) log.info({ cid, sizeBytes, why }, 'copy collected')
+      return
+    }
+    report.keptBlobs += 1
+    if (report.kept.length < REPORT_ROWS_MAX) report.kept.push({ cid, sizeBytes, why: because })
+  }
+
+  async function run({ simulate = false }: { simulate?: boolean } = {}): Promise<GcReport> {
+    if (running) throw new GcRunningError()
+    running = collect(simulate)
+    try {
+      const report = await running
+      const { removed: _removed, kept: _kept, ...summary } = report
+      lastRun = summary
+      if (!simulate) {
+        totals.runs += 1
+        totals.removedBlobs += report.removedBlobs
+        totals.freedBytes += report.freedBytes
+      }
+      return report
+    } finally {
+      running = null
+    }
+  }
+
+  const loop = async (): Promise<void> => {
+    while (config.enabled && !signal.aborted) {
+      await pause(config.intervalMs, signal)
+      if (signal.aborted || running) continue
+      await run().catch(error => log.error({ err: error }, 'collection failed'))
+    }
+  }
+  const ended = loop()
+
+  return {
+    run,
+    status: () => {
+      const { mode, maxAgeMs, maxBytes, minFreeDiskBytes, reservedForPinnedBytes } = config
+      const { enabled, intervalMs, verifyReplicas, verifyProofs } = config
+      const limits = { maxAgeMs, maxBytes, minFreeDiskBytes, reservedForPinnedBytes }
+      const switches = { enabled, running: running !== null, mode, intervalMs, verifyReplicas, verifyProofs }
+      return { ...switches, limits, ...totals, lastRun }
+    },
+    stop: async () => {
+      stopping.abort()
+      await Promise.all([ended, running?.catch(() => {})])
+    }
+  }
+}
+
+/** The candidates behind `cid` first; over-age ones stay before the others in both parts. */
+function rotated(candidates: readonly Candidate[], cid: string | null): Candidate[] {
+  const at = cid === null ? -1 : candidates.findIndex(candidate => candidate.cid === cid)
+  return at < 0 ? [...candidates] : [...candidates.slice(at + 1), ...candidates.slice(0, at + 1)]
+}
+
+async function freeBytes(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path)
+  return bavail * bsize
+}
