@@ -3,7 +3,7 @@
  * defaults then refuse most of them in a way that looks like a NAT bug. Tests of the limits use the defaults instead.
  */
 import type { Role } from '../netem/index.ts'
-import { generousEnvironment, generousHardPunchEnvironment } from '../node/index.ts'
+import { generousEnvironment, generousHardPunchEnvironment, generousHttpEnvironment } from '../node/index.ts'
 
 /** Connections of a relay: its own setting beside libp2p's. */
 const RELAY_CONNECTIONS = '4000'
@@ -12,6 +12,7 @@ const RELAY_CONNECTIONS = '4000'
 export function openLimits(role: Role): Record<string, string> {
   switch (role) {
     case 'node':
+      return { ...generousEnvironment(role), ...generousHardPunchEnvironment(), ...generousHttpEnvironment() }
     case 'gateway':
       return { ...generousEnvironment(role), ...generousHardPunchEnvironment() }
     case 'relay':

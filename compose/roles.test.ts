@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { plan, testnet, topologyNamed } from '../netem/index.ts'
-import { generousEnvironment, generousHardPunchEnvironment } from '../node/index.ts'
+import { generousEnvironment, generousHardPunchEnvironment, generousHttpEnvironment } from '../node/index.ts'
 import { inventory, roleProcess, roles } from './roles.ts'
 
 const planned = plan(testnet, 'roles')
 const places = { root: '/app', data: '/data', files: '/keys' }
 const processOf = (name: string, control?: 'socket') =>
   roleProcess(planned, planned.hosts.find(host => host.name === name)!, places, control)
-const limits = { ...generousEnvironment('relay'), ...generousHardPunchEnvironment() }
+const limits = { ...generousEnvironment('relay'), ...generousHardPunchEnvironment(), ...generousHttpEnvironment() }
 const names = (env: Record<string, string>) =>
   Object.keys(env)
     .filter(name => !(name in limits))
@@ -17,6 +17,7 @@ describe('the table of roles', () => {
   it('gives each role the environment its room documents', () => {
     assert.deepEqual(names(processOf('alice').env), [
       'DATA_DIR',
+      'ENV_FILE',
       'FAILURE_GROUP',
       'LOG_LEVEL',
       'MAX_STORAGE_MB',
@@ -131,7 +132,7 @@ describe('the table of roles', () => {
 
   it('opens the limits as the node lists them', () => {
     const { env } = processOf('alice')
-    const opened = { ...generousEnvironment('node'), ...generousHardPunchEnvironment() }
+    const opened = { ...generousEnvironment('node'), ...generousHardPunchEnvironment(), ...generousHttpEnvironment() }
     for (const [name, value] of Object.entries(opened)) assert.equal(env[name], value, name)
     assert.equal(processOf('gateway-1').env.P2P_HARD_PUNCH_PER_HOUR, opened.P2P_HARD_PUNCH_PER_HOUR)
     assert.equal(processOf('relay-1').env.P2P_HARD_PUNCH_PER_HOUR, undefined)

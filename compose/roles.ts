@@ -205,6 +205,8 @@ const setups: Record<Role, RoleSetup> = {
       REPLICATION_FACTOR: '3',
       REPLICATION_QUORUM: '2',
       FAILURE_GROUP: host.nat ?? host.name,
+      // A file of whoever starts the testnet says nothing about its hosts.
+      ENV_FILE: 'none',
       ...chainEnv(plan, host)
     }
     if (isPublic(host)) env.P2P_ANNOUNCE_ADDRESSES = publicAddresses(host, NODE_PORT, NODE_WS_PORT).join(',')

@@ -172,6 +172,42 @@ export class BusyError extends WarrenError {
   }
 }
 
+/** Thrown when an address asked more often than its class of route allows. */
+export class RateLimitedError extends WarrenError {
+  /** Seconds after which the limit surely has room again. */
+  readonly retryAfterS: number
+
+  constructor(rateClass: string, limit: number, retryAfterS: number) {
+    super(
+      'RATE_LIMITED',
+      429,
+      `More than ${limit} requests a minute of the class "${rateClass}". Wait, or have the operator raise the limit.`
+    )
+    this.retryAfterS = retryAfterS
+  }
+}
+
+/** Thrown when a page of an origin that is not allowed tries to change something. */
+export class OriginForbiddenError extends WarrenError {
+  constructor(origin: string) {
+    super(
+      'FORBIDDEN',
+      403,
+      `Pages of ${origin.slice(0, 200)} may not use this node. Its operator can add it to CORS_ORIGIN.`
+    )
+  }
+}
+
+/** Thrown when a client declares a class of content that this node does not take, or none where it takes some only. */
+export class ContentTypeRejectedError extends WarrenError {
+  constructor(contentType: string | undefined, taken: readonly string[]) {
+    const said = contentType === undefined ? 'Content of no declared class' : `Content of the class "${contentType}"`
+    super('CONTENT_TYPE_REJECTED', 403, `${said} is not taken here. This node takes ${taken.join(', ')}.`, {
+      details: { contentTypes: taken }
+    })
+  }
+}
+
 /** Thrown when a challenge for a proof of storage is no challenge. */
 export class ChallengeInvalidError extends WarrenError {
   constructor(why: string) {
@@ -320,6 +356,26 @@ export class ConfigInvalidError extends WarrenError {
   }
 }
 
+/** Thrown at start when another program listens on the port of HTTP. */
+export class PortTakenError extends WarrenError {
+  constructor(port: number, cause: unknown) {
+    super('PORT_TAKEN', 500, `PORT ${port} is taken. Stop what listens there, or give this one another port.`, {
+      cause
+    })
+  }
+}
+
+/** Thrown at start when another node of this machine works in the data directory. */
+export class DataDirTakenError extends WarrenError {
+  constructor(dataDir: string) {
+    super(
+      'DATA_DIR_TAKEN',
+      500,
+      `DATA_DIR ${dataDir} is in use by another node. Stop that one, or give this one its own.`
+    )
+  }
+}
+
 /** Thrown when two of the key files, or a key file and the imported key, hold different identities. */
 export class IdentityMismatchError extends WarrenError {
   constructor(message: string) {
@@ -338,6 +394,13 @@ export class IdentityCorruptError extends WarrenError {
 export class PeerUnreachableError extends WarrenError {
   constructor(peerId: string, options: WarrenErrorOptions = {}) {
     super('PEER_UNREACHABLE', 503, `${peerId} could not be reached, directly or by a relay. Ask another node.`, options)
+  }
+}
+
+/** Thrown when the SOCKS5 proxy does not connect. */
+export class ProxyRefusedError extends WarrenError {
+  constructor(why: string) {
+    super('PROXY_REFUSED', 503, `The proxy of P2P_SOCKS5_PROXY did not connect: ${why}.`)
   }
 }
 

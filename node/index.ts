@@ -32,6 +32,7 @@ export {
   TransferCutError,
   WarrenError
 } from './errors.ts'
+export { generousHttpEnvironment, HTTP_LIMITS, type HttpLimits } from './http/http-limits.ts'
 export { inheritsSocket, listen } from './http/listen.ts'
 export { parseRange } from './http/range.ts'
 export {

@@ -1,5 +1,9 @@
-/** Logs: pino's JSON lines on stderr, pretty when stderr is a terminal. stdout carries the ready line only. */
-import { type Logger, type LoggerOptions, pino } from 'pino'
+/**
+ * Logs: pino's JSON lines on stderr, pretty when stderr is a terminal, and in a file where one is asked for. stdout
+ * carries the ready line only.
+ */
+import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino'
+import { createLogFile, type LogFileOptions } from './log-file.ts'
 
 /** What rooms log with: pino's logger. */
 export type Log = Logger
@@ -13,14 +17,21 @@ const STDERR = 2
  * A logger on stderr.
  * @param options.role written on every line, beside `host`
  * @param options.host the host's name (NODE_ID); left out when empty
+ * @param options.file the same lines in a file
  */
-export async function createLog(options: { level: LogLevel; role: string; host?: string }): Promise<Log> {
+export async function createLog(options: {
+  level: LogLevel
+  role: string
+  host?: string
+  file?: LogFileOptions
+}): Promise<Log> {
   const base: Record<string, string> = { role: options.role, ...(options.host ? { host: options.host } : {}) }
   const settings: LoggerOptions = { level: options.level, base }
   if (process.stderr.isTTY) {
     // Imported here: only people pay for it.
     const { default: pretty } = await import('pino-pretty')
-    return pino(settings, pretty({ destination: STDERR, colorize: true, ignore: 'pid,hostname', sync: true }))
+    const stream = pretty({ destination: STDERR, colorize: true, ignore: 'pid,hostname', sync: true })
+    return pino(settings, withFile(stream, options))
   }
   const destination = pino.destination({ dest: STDERR, sync: false })
   process.once('exit', () => {
@@ -31,7 +42,18 @@ export async function createLog(options: { level: LogLevel; role: string; host?:
       // stderr is gone: nobody is left to read them.
     }
   })
-  return pino(settings, destination)
+  return pino(settings, withFile(destination, options))
+}
+
+function withFile(stream: DestinationStream, options: { level: LogLevel; file?: LogFileOptions }): DestinationStream {
+  const { level, file } = options
+  if (file === undefined || level === 'silent') return stream
+  const copy = createLogFile(file)
+  process.once('exit', copy.flushSync)
+  return pino.multistream([
+    { level, stream },
+    { level, stream: copy }
+  ])
 }
 
 /** A logger that says nothing: for tests and short programs. */

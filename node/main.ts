@@ -1,13 +1,28 @@
 /** The storage node's process: configuration, node, signals. */
 import { readConfig } from './config.ts'
+import { helpText, printedConfig } from './config-help.ts'
 import { createLog } from './log.ts'
 import { createNode } from './node.ts'
+import { gatherSettings } from './settings.ts'
 
 const DRAIN_MS = 10_000
 
 async function main(): Promise<void> {
-  const config = readConfig(process.env)
-  const log = await createLog({ level: config.logLevel, role: 'node', host: config.nodeId })
+  const settings = await gatherSettings({ argv: process.argv.slice(2), env: process.env, cwd: process.cwd() })
+  if (settings.command === 'help') {
+    process.stdout.write(helpText())
+    return
+  }
+  if (settings.command === 'print-config') process.stdout.write(printedConfig(settings))
+  const config = readConfig(settings.env, settings.problems)
+  if (settings.command === 'print-config') return
+  const log = await createLog({
+    level: config.logLevel,
+    role: 'node',
+    host: config.nodeId,
+    ...(config.logFile === null ? {} : { file: config.logFile })
+  })
+  for (const note of settings.notes) log.warn(note)
   const node = await createNode({ config, log })
   const stop = (signal: string) => {
     log.info({ signal }, 'stopping')

@@ -1,12 +1,14 @@
 /** The storage node: store, libp2p, chain and HTTP put together, their order of start and stop. */
 import type { Server } from 'node:http'
+import { openRawAliases } from './blobs/raw-alias.ts'
 import { createBlobService } from './blobs/service.ts'
 import type { BlobService } from './blobs/service.types.ts'
 import { openStore } from './blobs/store.ts'
 import type { BlobStore } from './blobs/store.types.ts'
 import { createRegistry, type Registry } from './chain/registry.ts'
 import type { Environment, NodeConfig } from './config.ts'
-import { ContentBlockedError } from './errors.ts'
+import { lockDataDir } from './data-lock.ts'
+import { ContentBlockedError, IdentityMismatchError } from './errors.ts'
 import { loadAdminToken, requireAdmin } from './http/admin-token.ts'
 import { listen } from './http/listen.ts'
 import { createHttpServer } from './http/server.ts'
@@ -48,13 +50,30 @@ export interface StorageNode {
   stop: () => Promise<void>
 }
 
-/** Put a node together. Opens its data directory and nothing else. */
-export async function createNode({ config, log }: { config: NodeConfig; log: Log }): Promise<StorageNode> {
+/** Put a node together. Opens its data directory and nothing else. @throws DataDirTakenError */
+export async function createNode(options: { config: NodeConfig; log: Log }): Promise<StorageNode> {
+  const unlock = await lockDataDir(options.config.dataDir)
+  try {
+    return await assemble({ ...options, unlock })
+  } catch (error) {
+    await unlock()
+    throw error
+  }
+}
+
+/** @param options.unlock lets the data directory go, at the end of everything */
+async function assemble(options: { config: NodeConfig; log: Log; unlock: () => Promise<void> }): Promise<StorageNode> {
+  const { config, log, unlock } = options
   const { p2p, chain } = config
   const identity = await loadIdentity({
     dataDir: config.dataDir,
     ...(p2p.privateKeyFile === null ? {} : { importFile: p2p.privateKeyFile })
   })
+  if (config.publicKey !== null && config.publicKey !== identity.publicKey) {
+    throw new IdentityMismatchError(
+      `PUBLIC_KEY is ${config.publicKey}, the key in ${config.dataDir}/keys is ${identity.publicKey}. Correct the one or restore the other.`
+    )
+  }
   const nodeId = config.nodeId || `node-${identity.peerId.slice(-NAME_TAIL)}`
   const opening = openStore({
     dataDir: config.dataDir,
@@ -74,12 +93,17 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     enableDht: p2p.enabled && p2p.enableDht,
     enableMdns: p2p.enabled && p2p.enableMdns,
     dcutr: p2p.dcutr,
+    ...(p2p.socks === null ? {} : { socks: p2p.socks }),
     punching: createPunchCounters(metrics),
     hardPunch: p2p.hardPunch,
     limits: p2p.limits,
     log
   })
-  const [store, networkNode] = await Promise.all([opening, building])
+  const [store, networkNode, aliases] = await Promise.all([
+    opening,
+    building,
+    openRawAliases({ dataDir: config.dataDir, log })
+  ])
   const registry: Registry | null =
     chain === null
       ? null
@@ -104,14 +128,14 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     members: registry,
     limits: p2p.limits,
     announced: p2p.enabled ? p2p.announce : [],
-    portMapping: p2p.enabled && p2p.portMapping,
+    portMapping: p2p.enabled && p2p.portMapping && p2p.socks === null,
     log
   })
   const { dataDir, keep } = config
   const membersKnown = () => registry === null || registry.nodes() !== null
   const adminToken = await loadAdminToken({ dataDir, file: keep.adminTokenFile })
   const blocked = await openBlockList({ dataDir, enabled: keep.blockedContent })
-  const blobs = createBlobService({
+  const plainBlobs = createBlobService({
     store,
     network,
     shards: config.shards,
@@ -124,6 +148,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     isBlocked: blocked.has,
     log
   })
+  const blobs = aliases.noting(plainBlobs)
   const keeping = await startKeeping({
     config: keep,
     dataDir,
@@ -161,6 +186,7 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     network,
     registry,
     metrics,
+    lastProofMs: prover.lastProofMs,
     isRunning: () => running
   })
   const seconds = metrics.histogram('warren_http_request_seconds', 'HTTP answers by route', [
@@ -172,10 +198,17 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     blobs,
     store,
     prover,
-    maxBlobBytes: config.maxBlobBytes,
-    listBlobs: config.listBlobs,
     keeping,
     requireAdmin: requireAdmin(adminToken),
+    aliases,
+    maxBlobBytes: config.maxBlobBytes,
+    listBlobs: config.listBlobs,
+    shardCount: config.shardCount,
+    replicationFactor: config.replicationFactor,
+    contentTypes: config.contentTypes,
+    http: config.http,
+    nodeUrl: config.nodeUrl,
+    connect: network.connect,
     status,
     log,
     onAnswer: facts =>
@@ -193,8 +226,10 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
     clearTimeout(timer)
     await keeping.stop()
     await blobs.stop()
+    await aliases.flush()
     await registry?.stop()
     await network.stop()
+    await unlock()
   }
 
   return {
@@ -220,8 +255,9 @@ export async function createNode({ config, log }: { config: NodeConfig; log: Log
           get: blobs.get,
           prove: prover.prove,
           health: () => {
-            const { storedBlobs, totalSizeBytes } = store.stats()
-            return { status: 'healthy', storedBlobs, totalSize: totalSizeBytes }
+            const { storedBlobs, totalSizeBytes, capacityBytes } = store.stats()
+            const { underReplicated } = blobs
+            return { status: 'healthy', storedBlobs, totalSize: totalSizeBytes, capacityBytes, underReplicated }
           }
         })
         await Promise.all([listening, network.start()])

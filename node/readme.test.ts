@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
-import { CONFIG_VARIABLES } from './config.ts'
-import { NETWORK_LIMITS } from './net/limits.ts'
+import { CONFIG_VARIABLES, SETTINGS } from './config.ts'
+import { HTTP_LIMITS } from './http/http-limits.ts'
+import { type LimitSpec, NETWORK_LIMITS } from './net/limits.ts'
 import { CEILINGS, HARD_PUNCH_LIMITS } from './net/punching/hard/hard-limits.ts'
 
 const read = (path: string) => readFile(new URL(path, import.meta.url), 'utf8')
@@ -23,13 +24,41 @@ describe('the READMEs of the node', () => {
   })
 
   it('have every limit with its values', async () => {
-    const text = await read('./net/README.md')
-    const missing = Object.values(NETWORK_LIMITS).filter(({ env, default: usual, generous }) => {
-      const [, first, second] = new RegExp(`^\\| \`${env}\` +\\| ([\\d_.]+) +\\| ([\\d_.]+) +\\|`, 'm').exec(text) ?? []
-      return Number(first) !== usual || Number(second) !== generous
+    const tables: Array<[string, Record<string, LimitSpec>]> = [
+      ['./net/README.md', NETWORK_LIMITS],
+      ['./http/README.md', HTTP_LIMITS]
+    ]
+    for (const [file, limits] of tables) {
+      const text = await read(file)
+      const missing = Object.values(limits).filter(({ env, default: usual, generous }) => {
+        const row = new RegExp(`^\\| \`${env}\` +\\| ([\\d_.]+) +\\| ([\\d_.]+) +\\|`, 'm')
+        const [, first, second] = row.exec(text) ?? []
+        return Number(first) !== usual || Number(second) !== generous
+      })
+      assert.deepEqual(
+        missing.map(({ env }) => env),
+        []
+      )
+    }
+  })
+
+  it('have the defaults of the configuration', async () => {
+    const rows = (await read('./README.md')).matchAll(/^\| (`[A-Z0-9_`, ]+?) +\| ([^|]*?) +\|/gm)
+    const written = new Map(
+      [...rows].flatMap(([, names = '', defaults = '']) => {
+        const all = [...names.matchAll(/`([A-Z0-9_]+)`/g)].map(([, name]) => name!)
+        const values = all.length === 1 ? [defaults] : defaults.split(', ')
+        return all.map((name, at): [string, string] => [name, values[at] ?? values[0] ?? ''])
+      })
+    )
+    // Words in the place of a value: `required`, `all`, and what is made of another setting.
+    const isWords = (text: string) => /^(required|all|`)/.test(text)
+    const wrong = [...SETTINGS].filter(([name, { fallback }]) => {
+      const text = written.get(name)
+      return text !== undefined && !isWords(text) && text !== fallback
     })
     assert.deepEqual(
-      missing.map(({ env }) => env),
+      wrong.map(([name, { fallback }]) => [name, written.get(name), fallback]),
       []
     )
   })

@@ -1,5 +1,6 @@
 /** What a node says of itself over HTTP, put together from its parts. Reads counters only. */
 import type { BlobService } from './blobs/service.types.ts'
+import { mergeRanges } from './blobs/shards.ts'
 import type { BlobStore } from './blobs/store.types.ts'
 import type { Registry } from './chain/registry.ts'
 import type { NodeConfig } from './config.ts'
@@ -7,11 +8,20 @@ import type { NodeStatus } from './http/status-routes.ts'
 import type { Identity } from './identity.ts'
 import type { Keeping } from './keeping/keeping.ts'
 import type { Metrics } from './metrics.ts'
-import type { Network } from './net/network.ts'
+import type { Member, Network } from './net/network.ts'
 import { registerReachability } from './net/reachability/metrics.ts'
 
 /** How others reach this node in one word: `public` directly, else `relayed` by a reservation, else not known. */
 export type ReachedBy = 'public' | 'relayed' | 'unknown'
+
+/** Most shards of this node listed one by one. */
+export const SHARDS_EXPANDED_MAX = 65_536
+/** Most nodes whose heartbeats /network/stats shows. */
+export const HEARTBEATS_SHOWN = 200
+/** What /node/info and /status give as the version; the package's. */
+const VERSION = '0.1.0'
+/** What this node can do, in the words of ByteCave's code. */
+const FEATURES = ['storage', 'replication', 'sharding', 'encryption'] as const
 
 export interface StatusParts {
   config: NodeConfig
@@ -23,6 +33,8 @@ export interface StatusParts {
   network: Network
   registry: Registry | null
   metrics: Metrics
+  /** When the last proof of storage was given, ms since 1970; absent: none is ever given. */
+  lastProofMs?: () => number | null
   /** HTTP serves and libp2p listens. */
   isRunning: () => boolean
 }
@@ -32,6 +44,12 @@ export function createStatus(parts: StatusParts): NodeStatus {
   const { config, nodeId, identity, store, blobs, keeping, network, registry, metrics, isRunning } = parts
   const startedMs = performance.now()
 
+  const uptimeS = () => Math.floor((performance.now() - startedMs) / 1000)
+  const capacity = () => {
+    const { totalSizeBytes, reservedBytes, capacityBytes, storedBlobs } = store.stats()
+    const freeBytes = Math.max(0, capacityBytes - totalSizeBytes - reservedBytes)
+    return { capacityBytes, usedBytes: totalSizeBytes, storedBlobs, freeBytes }
+  }
   const reserved = () => network.anchors().some(anchor => anchor.reserved)
   const reachedBy = (): ReachedBy =>
     network.reachability().state === 'public' ? 'public' : reserved() ? 'relayed' : 'unknown'
@@ -94,20 +112,94 @@ export function createStatus(parts: StatusParts): NodeStatus {
       const sample = await keeping.scrub.sample()
       return { ...health(), sample, scrub: keeping.scrub.progress() }
     },
-    info: () => {
-      const statement = registry?.statement() ?? null
+    info,
+    nodeInfo: () => {
+      const { capacityBytes, usedBytes } = capacity()
+      return {
+        ...info(),
+        version: VERSION,
+        features: FEATURES,
+        contentTypes: config.contentTypes ?? 'all',
+        storageCapacity: capacityBytes,
+        storageUsed: usedBytes,
+        loadFactor: usedBytes / capacityBytes,
+        shardParticipation: shardCountOf(config.shards) / config.shardCount,
+        uptime: uptimeS(),
+        timestamp: Date.now()
+      }
+    },
+    status: () => {
+      const { capacityBytes, usedBytes, storedBlobs, freeBytes } = capacity()
       return {
         nodeId,
-        peerId: identity.peerId,
-        publicKey: identity.publicKey,
-        ownerAddress: config.chain?.ownerAddress ?? null,
-        multiaddrs: network.multiaddrs(),
+        version: VERSION,
+        capacityBytes,
+        usedBytes,
+        storedCIDs: storedBlobs,
+        lastProof: parts.lastProofMs?.() ?? null,
+        uptime: uptimeS(),
+        endpoint: config.nodeUrl,
+        replicationFactor: config.replicationFactor,
+        isAcceptingBlobs: isRunning() && freeBytes > 0 && (registry === null || registry.nodes() !== null)
+      }
+    },
+    shards: () => {
+      const count = shardCountOf(config.shards)
+      return {
+        nodeId,
         shards: config.shards,
         shardCount: config.shardCount,
-        failureGroup: config.failureGroup,
-        reachability: network.reachability(),
-        portMapping: network.portMapping(),
-        registry: registry ? { ...registry.state(), nodeId: registry.nodeId(), statement } : null
+        shardsOwned: count,
+        shardsExpanded:
+          count > SHARDS_EXPANDED_MAX
+            ? null
+            : config.shards.flatMap(({ start, end }) => Array.from({ length: end - start + 1 }, (_, i) => start + i))
+      }
+    },
+    networkStats: () => {
+      const members = network.members()
+      const connections = network.connections()
+      const own = capacity()
+      // Only who is a member counts: anybody can say anything of itself.
+      const known = new Set(members.map(member => member.peerId))
+      const nodes = network.heartbeats().filter(({ peerId }) => known.has(peerId))
+      const sum = (of: 'capacityBytes' | 'usedBytes' | 'storedBlobs') =>
+        nodes.reduce((total, node) => total + node[of], own[of])
+      return {
+        nodeId,
+        members: members.length,
+        storage: {
+          nodes: nodes.length + 1,
+          capacityBytes: sum('capacityBytes'),
+          usedBytes: sum('usedBytes'),
+          storedBlobs: sum('storedBlobs')
+        },
+        heartbeats: nodes.slice(0, HEARTBEATS_SHOWN),
+        reachableMembers: members.filter(member => member.reachable).length,
+        failureGroups: new Set(members.map(member => member.failureGroup)).size,
+        shardCount: config.shardCount,
+        shardsWithoutOwner: shardsWithoutOwner(members, config.shardCount),
+        peers: peerCount(),
+        connections: {
+          direct: connections.filter(({ path }) => path === 'direct').length,
+          relayed: connections.filter(({ path }) => path === 'relayed').length
+        },
+        transfers: network.activeTransfers(),
+        counters: network.counters(),
+        timestamp: Date.now()
+      }
+    },
+    replicationStats: () => {
+      const members = network.members()
+      return {
+        factor: config.replicationFactor,
+        quorum: config.replicationQuorum,
+        timeoutMs: config.replicationTimeoutMs,
+        members: members.length,
+        reachableMembers: members.filter(member => member.reachable).length,
+        storedBlobs: store.stats().storedBlobs,
+        underReplicated: blobs.underReplicated,
+        quarantined: store.stats().quarantinedBlobs
       }
     },
     waiting,
@@ -117,4 +209,30 @@ export function createStatus(parts: StatusParts): NodeStatus {
     },
     metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() })
   }
+
+  function info(): Record<string, unknown> {
+    const statement = registry?.statement() ?? null
+    return {
+      nodeId,
+      peerId: identity.peerId,
+      publicKey: identity.publicKey,
+      ownerAddress: config.chain?.ownerAddress ?? null,
+      multiaddrs: network.multiaddrs(),
+      shards: config.shards,
+      shardCount: config.shardCount,
+      failureGroup: config.failureGroup,
+      reachability: network.reachability(),
+      portMapping: network.portMapping(),
+      registry: registry ? { ...registry.state(), nodeId: registry.nodeId(), statement } : null
+    }
+  }
+}
+
+const shardCountOf = (ranges: ReadonlyArray<{ start: number; end: number }>): number =>
+  ranges.reduce((sum, { start, end }) => sum + end - start + 1, 0)
+
+/** How many shards nobody known owns: blobs of those cannot be stored. */
+function shardsWithoutOwner(members: readonly Member[], shardCount: number): number {
+  const alike = members.filter(member => member.shardCount === shardCount)
+  return shardCount - shardCountOf(mergeRanges(alike.flatMap(({ shards }) => [...shards])))
 }

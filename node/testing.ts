@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readConfig } from './config.ts'
+import { generousHttpEnvironment } from './http/http-limits.ts'
 import { silentLog } from './log.ts'
 import { generousEnvironment } from './net/limits.ts'
 import { createNode, type StorageNode } from './node.ts'
@@ -22,6 +23,7 @@ export async function startNode(env: Record<string, string> = {}): Promise<TestN
   const dataDir = env.DATA_DIR ?? (await mkdtemp(join(tmpdir(), 'warren-node-')))
   const config = readConfig({
     ...generousEnvironment('node'),
+    ...generousHttpEnvironment(),
     WARREN_OFFLINE: '1',
     NODE_ID: `node-${randomBytes(4).toString('hex')}`,
     P2P_LISTEN_ADDRESSES: '/ip4/127.0.0.1/tcp/0',

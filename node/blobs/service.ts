@@ -140,8 +140,16 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   async function put(source: AsyncIterable<Uint8Array>, putOptions: PutOptions): Promise<PutResult> {
     if (stopped.aborted) throw new StoppedError()
     if (!options.membersKnown()) throw new MembersUnknownError()
-    const { mimeType, sizeHint, signal } = putOptions
-    const staged = await store.stage(source, { maxBytes: maxBlobBytes, mimeType, sizeHint, signal })
+    const { sizeHint, signal } = putOptions
+    const staged = await store.stage(source, {
+      maxBytes: maxBlobBytes,
+      sizeHint,
+      signal,
+      // Asked for when the bytes are here: a sender may name the type behind them.
+      get mimeType() {
+        return putOptions.mimeType
+      }
+    })
     const { cid, sizeBytes } = staged
     if (isBlocked(cid)) {
       await staged.discard()
@@ -191,7 +199,15 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       await endEarly(source)
       return { alreadyStored: true }
     }
-    const stage = { maxBytes: maxBlobBytes, mimeType, sizeHint, expectedCid: cid, signal }
+    const stage = {
+      maxBytes: maxBlobBytes,
+      sizeHint,
+      expectedCid: cid,
+      signal,
+      get mimeType() {
+        return typeof mimeType === 'function' ? mimeType() : mimeType
+      }
+    }
     const { existed } = await (await store.stage(source, stage)).commit()
     announce(cid)
     return { alreadyStored: existed }

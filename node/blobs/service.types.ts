@@ -26,6 +26,7 @@ export interface BlobServiceOptions {
 }
 
 export interface PutOptions {
+  /** Asked for when all bytes are here; may be a getter. */
   mimeType?: string | undefined
   /** Bytes announced, reserved at once. */
   sizeHint?: number | undefined
@@ -78,7 +79,13 @@ export interface BlobService extends BlobHandlers {
    */
   put: (source: AsyncIterable<Uint8Array>, options: PutOptions) => Promise<PutResult>
   /** Keep a replica. @throws ShardMismatchError, CidMismatchError and those of the store */
-  putReplica: BlobHandlers['putReplica']
+  putReplica: (
+    cid: string,
+    /** A function is asked when all bytes are here. */
+    mimeType: string | (() => string | undefined),
+    source: AsyncIterable<Uint8Array>,
+    options: { sizeHint?: number; signal?: AbortSignal; from?: string }
+  ) => Promise<{ alreadyStored: boolean }>
   /** Read a blob from here, else from whoever has it. @throws BlobNotFoundError, BlobCorruptError */
   get: (cid: string, options: GetOptions) => Promise<RemoteRead>
   /** Size and type, from here, else from whoever has it. @throws BlobNotFoundError */

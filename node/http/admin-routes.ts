@@ -7,8 +7,9 @@ import { BLOCKED_MAX } from '../keeping/block-list.ts'
 import { NOTE_MAX } from '../keeping/cid-list.ts'
 import type { Keeping } from '../keeping/keeping.ts'
 import type { RequireAdmin } from './admin-token.ts'
-import { goneSignal, PAGE_DEFAULT, PAGE_MAX, pageNumber } from './blob-routes.ts'
+import { PAGE_DEFAULT, PAGE_MAX } from './blob-routes.ts'
 import { jsonBody } from './json-body.ts'
+import { goneSignal, pageNumber } from './request.ts'
 
 const reasonBody = z.object({ reason: z.string().max(NOTE_MAX).default('') })
 

@@ -1,25 +1,18 @@
 /** `/store`, `/retrieve`, `/blobs` and `/replication`: blobs over HTTP as the ByteCave document has them. */
-import { isIPv4 } from 'node:net'
 import { Readable } from 'node:stream'
 import type Router from '@koa/router'
 import type { Context } from 'koa'
-import { parseCid } from '../blobs/cid.ts'
+import type { RawAliases } from '../blobs/raw-alias.ts'
 import { SEAL_CHUNK_BYTES } from '../blobs/seal.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
-import {
-  BlobEmptyError,
-  BusyError,
-  ListForbiddenError,
-  PayloadTooLargeError,
-  RangeInvalidError,
-  RequestInvalidError
-} from '../errors.ts'
+import { BlobEmptyError, ListForbiddenError, PayloadTooLargeError, RangeInvalidError } from '../errors.ts'
+import { type BlobJsonRoutesOptions, storeJson } from './blob-json-routes.ts'
+import { isLocalRequest } from './client-address.ts'
 import { parseRange } from './range.ts'
-import { announcedBytes, bodyOf } from './upload.ts'
+import { goneSignal, pageNumber, requireContentType } from './request.ts'
+import { announcedBytes, type BodyPatience, bodyOf } from './upload.ts'
 
-/** Most uploads at once; each holds a few chunks of memory and an open file. */
-export const UPLOADS_MAX = 64
 /** Rows of one page of /blobs, default and most. */
 export const PAGE_DEFAULT = 100
 export const PAGE_MAX = 1000
@@ -32,37 +25,40 @@ export interface BlobRoutesOptions {
   maxBlobBytes: number
   /** Whether `/blobs` is answered to everybody, not only to this machine: who knows a CID can read the blob. */
   listBlobs: boolean
+  shardCount: number
+  replicationFactor: number
+  /** Classes of content taken; null: all. */
+  contentTypes: readonly string[] | null
+  patience: BodyPatience
+  aliases: RawAliases
 }
 
 /** Add the routes. */
-export function addBlobRoutes(router: Router, { blobs, store, maxBlobBytes, listBlobs }: BlobRoutesOptions): void {
-  let uploads = 0
+export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): void {
+  const { blobs, store, maxBlobBytes, listBlobs, uploads, aliases } = options
 
   router.post('/store', async ctx => {
     const sizeHint = announcedBytes(ctx.req)
     if (sizeHint === 0) throw new BlobEmptyError()
+    if (ctx.is('application/json')) return await uploads.run(() => storeJson(ctx, options))
     if (sizeHint !== undefined && sizeHint > maxBlobBytes) throw new PayloadTooLargeError(maxBlobBytes)
-    if (uploads >= UPLOADS_MAX) throw new BusyError('uploads')
-    uploads += 1
-    const gone = goneSignal(ctx)
-    try {
-      const { cid, sizeBytes, existed, replicas } = await blobs.put(bodyOf(ctx.req), {
+    requireContentType(ctx.query.contentType, options.contentTypes)
+    await uploads.run(async () => {
+      const { cid, sizeBytes, existed, replicas } = await blobs.put(bodyOf(ctx.req, options.patience), {
         mimeType: ctx.get('content-type') || undefined,
         sizeHint,
-        signal: gone,
+        signal: goneSignal(ctx),
         localOnly: ctx.query.local === '1'
       })
       ctx.status = existed ? 200 : 201
       ctx.set('location', `/retrieve/${cid}`)
       ctx.body = { cid, size: sizeBytes, encrypted: true, replicas }
-    } finally {
-      uploads -= 1
-    }
+    })
   })
 
   // The router answers HEAD by the same handler.
   router.get('/retrieve/:cid', async ctx => {
-    const cid = parseCid(ctx.params.cid ?? '')
+    const cid = aliases.resolve(ctx.params.cid ?? '')
     const signal = goneSignal(ctx)
     const localOnly = ctx.query.local === '1'
     ctx.set('etag', `"${cid}"`)
@@ -114,7 +110,7 @@ export function addBlobRoutes(router: Router, { blobs, store, maxBlobBytes, list
   })
 
   router.get('/blobs', ctx => {
-    if (!listBlobs && !isLoopback(ctx.req.socket.remoteAddress)) throw new ListForbiddenError()
+    if (!listBlobs && !isLocalRequest(ctx.req)) throw new ListForbiddenError()
     const offset = pageNumber(ctx, 'offset', 0, Number.MAX_SAFE_INTEGER)
     const limit = pageNumber(ctx, 'limit', PAGE_DEFAULT, PAGE_MAX)
     const cids: string[] = []
@@ -130,32 +126,6 @@ export function addBlobRoutes(router: Router, { blobs, store, maxBlobBytes, list
 
   router.get('/replication/:cid', async ctx => {
     ctx.set('cache-control', 'no-store')
-    ctx.body = await blobs.replication(parseCid(ctx.params.cid ?? ''), goneSignal(ctx))
+    ctx.body = await blobs.replication(aliases.resolve(ctx.params.cid ?? ''), goneSignal(ctx))
   })
-}
-
-/** Whether a connection comes from this machine itself. */
-export function isLoopback(address = ''): boolean {
-  const plain = address.replace(/^::ffff:/, '')
-  return plain === '::1' || (isIPv4(plain) && plain.startsWith('127.'))
-}
-
-/** A paging number of the query. @throws RequestInvalidError */
-export function pageNumber(ctx: Context, name: string, fallback: number, max: number): number {
-  const value = ctx.query[name]
-  if (value === undefined || value === '') return fallback
-  const number = Number(value)
-  if (typeof value !== 'string' || !/^\d{1,15}$/.test(value) || number > max) {
-    throw new RequestInvalidError(`"${name}" is to be a number from 0 to ${max}.`)
-  }
-  return number
-}
-
-/** Aborts when the client's connection ends before the answer did. */
-export function goneSignal(ctx: Context): AbortSignal {
-  const gone = new AbortController()
-  ctx.res.once('close', () => {
-    if (!ctx.res.writableFinished) gone.abort(new RequestInvalidError('The client went away.'))
-  })
-  return gone.signal
 }

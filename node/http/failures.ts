@@ -1,7 +1,9 @@
 /** The one shape of errors over HTTP, `{error: CODE, message, timestamp[, details]}`, and how they are sent. */
+import { STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Context, Next } from 'koa'
-import { WarrenError } from '../errors.ts'
+import { RateLimitedError, WarrenError } from '../errors.ts'
 import type { Log } from '../log.ts'
 
 /** How long a client may go on sending a body nobody wants, so that it gets to read the answer. */
@@ -15,6 +17,8 @@ export interface FailureBody {
   message: string
   timestamp: number
   details?: Record<string, unknown>
+  /** Seconds to wait, of 429 only. */
+  retryAfter?: number
 }
 
 /** What is told of an error: everything of our own, nothing of a bug. */
@@ -22,7 +26,8 @@ export function failureOf(error: unknown): { status: number; body: FailureBody }
   const timestamp = Date.now()
   if (error instanceof WarrenError) {
     const { code, status, message, details } = error
-    return { status, body: { error: code, message, timestamp, ...(details ? { details } : {}) } }
+    const retry = error instanceof RateLimitedError ? { retryAfter: error.retryAfterS } : {}
+    return { status, body: { error: code, message, timestamp, ...(details ? { details } : {}), ...retry } }
   }
   const message = 'Something went wrong here. The log of this node says what.'
   return { status: 500, body: { error: 'INTERNAL_ERROR', message, timestamp } }
@@ -32,6 +37,29 @@ const NOT_ROUTED: Record<number, [string, string]> = {
   404: ['NOT_FOUND', 'There is nothing at this path. GET / lists what there is.'],
   405: ['METHOD_NOT_ALLOWED', 'This path does not take this method. The Allow header says which.'],
   501: ['METHOD_UNKNOWN', 'This method is not known here.']
+}
+
+const BROKEN_REQUESTS: Record<string, [number, string, string]> = {
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'REQUEST_TIMEOUT', 'The request did not arrive in time. Send it without pauses.'],
+  HPE_HEADER_OVERFLOW: [431, 'HEADERS_TOO_LARGE', 'The headers are too large.']
+}
+
+/** What Node answers by itself, when a request never became one: in the same shape, and the connection ends. */
+export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  const unreadable: [number, string, string] = [400, 'INVALID_REQUEST', 'This is not HTTP that can be read.']
+  const [status, code, message] = BROKEN_REQUESTS[error.code ?? ''] ?? unreadable
+  const text = JSON.stringify({ error: code, message, timestamp: Date.now() } satisfies FailureBody)
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'content-type: application/json; charset=utf-8',
+    `content-length: ${Buffer.byteLength(text)}`,
+    'connection: close'
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${text}`)
 }
 
 /** Middleware: errors become answers. Outermost, so that no other shape ever leaves. */
@@ -56,6 +84,7 @@ export function answerFailures(log: Log) {
       // What the route said of a good answer does not hold for this one.
       for (const name of ['etag', 'accept-ranges', 'content-security-policy']) ctx.remove(name)
       ctx.set('cache-control', 'no-store')
+      if (body.retryAfter !== undefined) ctx.set('retry-after', String(body.retryAfter))
       if (status === 503 || status === 507) ctx.set('retry-after', '5')
       ctx.body = body
     }

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { PortTakenError } from '../errors.ts'
 
 /** The first inherited socket, by systemd's convention. */
 const LISTEN_FDS_START = 3
@@ -12,7 +13,7 @@ export function inheritsSocket(env: Readonly<Record<string, string | undefined>>
   return ours && Number(env.LISTEN_FDS ?? 0) >= 1
 }
 
-/** Listen; resolves with the port. Rejects with the system's error, EADDRINUSE for one. */
+/** Listen; resolves with the port. @throws PortTakenError, or the system's error */
 export async function listen(
   server: Server,
   port: number,
@@ -20,7 +21,9 @@ export async function listen(
 ): Promise<number> {
   if (inheritsSocket(env)) server.listen({ fd: LISTEN_FDS_START })
   else server.listen(port, '0.0.0.0')
-  await once(server, 'listening')
+  await once(server, 'listening').catch((error: NodeJS.ErrnoException) => {
+    throw error.code === 'EADDRINUSE' ? new PortTakenError(port, error) : error
+  })
   const address = server.address() as AddressInfo | null
   return address?.port ?? port
 }

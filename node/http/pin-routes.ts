@@ -4,9 +4,10 @@ import { z } from 'zod'
 import type { Keeping } from '../keeping/keeping.ts'
 import { PINS_MAX } from '../keeping/pins.ts'
 import type { RequireAdmin } from './admin-token.ts'
-import { goneSignal, PAGE_DEFAULT, PAGE_MAX, pageNumber } from './blob-routes.ts'
+import { PAGE_DEFAULT, PAGE_MAX } from './blob-routes.ts'
 import { failureOf } from './failures.ts'
 import { jsonBody } from './json-body.ts'
+import { goneSignal, pageNumber } from './request.ts'
 
 /** Most CIDs of one bulk request. */
 export const PIN_BULK_MAX = 1000

@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { cidOf } from '../blobs/cid.ts'
 import { startNode, type TestNode } from '../testing.ts'
-import { isLoopback } from './blob-routes.ts'
+import { isLoopback } from './client-address.ts'
 
 const MIB = 1024 * 1024
 

@@ -2,52 +2,80 @@
 import { createServer, type Server } from 'node:http'
 import Router from '@koa/router'
 import Koa from 'koa'
+import type { HttpConfig } from '../config.ts'
 import type { Keeping } from '../keeping/keeping.ts'
 import type { Log } from '../log.ts'
 import { addAdminRoutes } from './admin-routes.ts'
-import type { RequireAdmin } from './admin-token.ts'
-import { addBlobRoutes, type BlobRoutesOptions } from './blob-routes.ts'
-import { answerFailures } from './failures.ts'
+import { addDescription } from './api/description.ts'
+import { addBlobJsonRoutes, type BlobJsonRoutesOptions } from './blob-json-routes.ts'
+import { addBlobRoutes } from './blob-routes.ts'
+import { compressAnswers } from './compress.ts'
+import { allowOrigins } from './cors.ts'
+import { answerClientError, answerFailures } from './failures.ts'
 import { addPinRoutes } from './pin-routes.ts'
 import { addProofRoutes, type ProofRoutesOptions } from './proof-routes.ts'
-import { addStatusRoutes, type NodeStatus } from './status-routes.ts'
-import { continueWhenRead } from './upload.ts'
+import { limitRates } from './rate-limit.ts'
+import { addStatusRoutes, type StatusRoutesOptions } from './status-routes.ts'
+import { continueWhenRead, createUploads } from './upload.ts'
 
-/** Most connections open at once. */
-export const HTTP_MAX_CONNECTIONS = 1024
 /** Time for a request's headers. */
 export const HTTP_HEADERS_TIMEOUT_MS = 10_000
-/** Time for a whole request with its body; silence within a body ends it much earlier. */
-export const HTTP_REQUEST_TIMEOUT_MS = 30 * 60_000
+/** Time for a whole request with its body; silence within a body, or a slow one, ends it much earlier. */
+export const HTTP_REQUEST_MAX_MS = 30 * 60_000
 /** An idle connection is kept this long. */
 export const HTTP_KEEP_ALIVE_MS = 5000
 /** Longest time nothing moves on a connection while a request is answered; replication of a large blob fits in. */
 export const HTTP_SOCKET_IDLE_MS = 180_000
 export const HTTP_MAX_HEADERS = 100
 
-export interface HttpServerOptions extends BlobRoutesOptions, ProofRoutesOptions {
-  status: NodeStatus
-  keeping: Keeping
-  requireAdmin: RequireAdmin
+export interface HttpServerOptions extends RoutesOptions {
+  http: HttpConfig
   log: Log
   /** Called after every answer. */
   onAnswer?: (facts: { method: string; route: string; status: number; seconds: number }) => void
 }
 
-/** The server, not listening yet. */
-export function createHttpServer(options: HttpServerOptions): Server {
-  const { log, onAnswer } = options
-  const app = new Koa()
+/** What the routes are made of. */
+export interface RoutesOptions
+  extends Omit<BlobJsonRoutesOptions, 'uploads' | 'patience' | 'isPinned'>,
+    ProofRoutesOptions,
+    Omit<StatusRoutesOptions, 'serveMetrics'> {
+  keeping: Keeping
+  http: HttpConfig
+  /** URL at which clients reach this node, for its description; null: where it was asked. */
+  nodeUrl: string | null
+}
+
+/** Every route of a node. */
+export function createRouter(options: RoutesOptions): Router {
+  const { limits, metrics: serveMetrics } = options.http
   const router = new Router()
-  addBlobRoutes(router, options)
+  const given = {
+    ...options,
+    uploads: createUploads(limits.maxUploads),
+    patience: limits,
+    serveMetrics,
+    isPinned: (cid: string) => options.keeping.pins.has(cid)
+  }
+  addBlobRoutes(router, given)
+  addBlobJsonRoutes(router, given)
   addProofRoutes(router, options)
-  addStatusRoutes(router, options.status)
+  addStatusRoutes(router, given)
   addPinRoutes(router, options)
   addAdminRoutes(router, options)
+  addDescription(router, { nodeUrl: options.nodeUrl, serveMetrics })
   const paths = router.stack.map(layer => `${layer.methods.at(-1)} ${layer.path}`)
   router.get('/', ctx => {
     ctx.body = { name: 'warren', role: 'node', endpoints: paths }
   })
+  return router
+}
+
+/** The server, not listening yet. */
+export function createHttpServer(options: HttpServerOptions): Server {
+  const { log, onAnswer, http } = options
+  const app = new Koa()
+  const router = createRouter(options)
 
   app.use(async (ctx, next) => {
     const startedMs = performance.now()
@@ -56,6 +84,9 @@ export function createHttpServer(options: HttpServerOptions): Server {
     onAnswer?.({ method: ctx.method, route, status: ctx.status, seconds: (performance.now() - startedMs) / 1000 })
   })
   app.use(answerFailures(log))
+  app.use(allowOrigins(http.corsOrigins))
+  app.use(limitRates(http))
+  if (http.compression) app.use(compressAnswers)
   app.use(router.routes())
   app.use(router.allowedMethods())
   app.silent = true
@@ -66,7 +97,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
   const server = createServer(
     {
       headersTimeout: HTTP_HEADERS_TIMEOUT_MS,
-      requestTimeout: HTTP_REQUEST_TIMEOUT_MS,
+      requestTimeout: HTTP_REQUEST_MAX_MS,
       keepAliveTimeout: HTTP_KEEP_ALIVE_MS
     },
     handle
@@ -77,7 +108,8 @@ export function createHttpServer(options: HttpServerOptions): Server {
     continueWhenRead(req, res)
     handle(req, res)
   })
-  server.maxConnections = HTTP_MAX_CONNECTIONS
+  server.on('clientError', answerClientError)
+  server.maxConnections = http.limits.maxConnections
   server.maxHeadersCount = HTTP_MAX_HEADERS
   server.timeout = HTTP_SOCKET_IDLE_MS
   return server

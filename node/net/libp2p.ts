@@ -34,13 +34,19 @@ import type { AdoptingTransport } from './punching/punch.types.ts'
 import { type PunchingQuicInit, punchingQuic } from './punching/quic.ts'
 import { punchingTcp } from './punching/tcp.ts'
 import { autonat } from './reachability/autonat.ts'
+import type { SocksProxy } from './socks/socks.ts'
+import { socksTcp, withoutProxy } from './socks/socks-tcp.ts'
 import { steadyYamux } from './steady-yamux.ts'
 
 /** Our own DHT: never mixed with the public one. */
 export const DHT_PROTOCOL = '/warren/kad/1.0.0'
 
-/** Topics of the ByteCave document. */
-export const TOPICS = { announce: 'bytecave-announce', broadcast: 'bytecave-broadcast' } as const
+/** Topics of the ByteCave document, and our own of control messages. */
+export const TOPICS = {
+  announce: 'bytecave-announce',
+  broadcast: 'bytecave-broadcast',
+  control: 'warren-control'
+} as const
 
 const GOSSIP = { D: 6, Dlo: 4, Dhi: 12, Dlazy: 6, heartbeatMs: 1000 } as const
 
@@ -73,6 +79,11 @@ export interface NetworkNodeOptions {
   dialPrivate?: DialPrivate
   /** Default `warren`. */
   dcutr?: DcutrMode
+  /**
+   * Dials to the internet go through this proxy, and what cannot is not dialled: TCP only, no QUIC, no punches.
+   * `isDirect`: which hosts are dialled without it, by default loopback and private ones.
+   */
+  socks?: (SocksProxy & { isDirect?: (host: string) => boolean }) | undefined
   /** For `warren`: who hears of punches, which addresses are punched. */
   punching?: Omit<DcutrInit, 'limits' | 'hardPunch' | 'isHard'> & Pick<HardPunchInit, 'onOutcome'>
   /** For `warren`: pairs of a cone and a symmetric NAT. Default: tried, within the caps of hard-limits.ts. */
@@ -137,7 +148,8 @@ export interface NetworkServices extends ServiceMap {
 }
 
 /** Compose libp2p for a role; nothing is opened before `start`. */
-export async function createNetworkNode(options: NetworkNodeOptions): Promise<NetworkNode> {
+export async function createNetworkNode(given: NetworkNodeOptions): Promise<NetworkNode> {
+  const options = given.socks === undefined ? given : behindProxy(given)
   const { role, identity, log, listen = [], announce = [], relays = [], bootstrap: bootstrapPeers = [] } = options
   const limits = options.limits ?? DEFAULT_LIMITS
   const enableRelay = options.enableRelay ?? true
@@ -171,7 +183,7 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
     addresses: { listen: [...listen], announce: [...announce], announceFilter: withoutLoopback },
     transports: [
       ...directTransports(options, limits),
-      webSockets(),
+      options.socks === undefined ? webSockets() : withoutProxy(webSockets(), options.socks.isDirect),
       ...(enableRelay ? [anchors.captureTransport(circuit)] : [])
     ],
     connectionEncrypters: [noise(), lazyTls()],
@@ -264,9 +276,19 @@ export async function createNetworkNode(options: NetworkNodeOptions): Promise<Ne
   }
 }
 
+/** A proxy carries TCP: what leaves by UDP, or from a port of our own, would go past it and tell where we are. */
+function behindProxy(options: NetworkNodeOptions): NetworkNodeOptions {
+  const listen = (options.listen ?? []).filter(address => !/\/udp\//.test(address))
+  return { ...options, listen, dcutr: 'off', hardPunch: { enabled: false } }
+}
+
 /** Whoever punches sends from the port that it is observed at; stock transports dial from any. */
 function directTransports(options: NetworkNodeOptions, limits: NetworkLimits) {
   const { maxConnections, maxStreamsPerConnection: maxConcurrentStreamLimit } = limits
+  if (options.socks !== undefined) {
+    const { isDirect, ...proxy } = options.socks
+    return [socksTcp({ maxConnections, proxy, ...(isDirect ? { isDirect } : {}) })]
+  }
   return (options.dcutr ?? 'warren') === 'warren'
     ? [punchingTcp({ maxConnections }), punchingQuic(quicInit(options, limits))]
     : [tcp({ maxConnections }), quic({ maxConcurrentStreamLimit })]

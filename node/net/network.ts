@@ -1,7 +1,9 @@
 /** The network as the rest of a role sees it: members, blobs to and from peers, providers, health. */
-import type { Connection, Transport } from '@libp2p/interface'
+import type { Connection, PeerId, Transport } from '@libp2p/interface'
+import { multiaddr } from '@multiformats/multiaddr'
 import { CID } from 'multiformats/cid'
 import type { BlobHandlers, BlobMember, BlobNetwork } from '../blobs/network.types.ts'
+import { PeerUnreachableError } from '../errors.ts'
 import type { Identity } from '../identity.ts'
 import type { Log } from '../log.ts'
 import type { AskProof } from '../proofs/auditor.ts'
@@ -10,11 +12,12 @@ import type { AnchorState } from './anchors.ts'
 import { type Announcement, createAnnouncements } from './announce.ts'
 import { type Asker, createAsker, type TransferCounters, type UploadSource } from './ask.ts'
 import { createProofAsker } from './ask-proof.ts'
+import { createHeartbeats, type Heartbeat } from './heartbeats.ts'
 import type { NetworkNode } from './libp2p.ts'
 import { type ConnectionLife, createConnectionLife, type LifeCounters, type LifeLimits } from './life/life.ts'
 import { createLiveness, type LivenessLimits } from './life/liveness.ts'
 import { DEFAULT_LIMITS, type NetworkLimits } from './limits.ts'
-import { createPaths } from './paths.ts'
+import { createPaths, describeConnection } from './paths.ts'
 import type { ConnectionPath, HealthReport } from './protocols.ts'
 import { type PunchingTransport, punchingTransport } from './punching/punch.types.ts'
 import type { Reachability } from './reachability/reachability.types.ts'
@@ -62,6 +65,10 @@ export interface HealthFacts {
   storedBlobs: number
   /** Bytes. */
   totalSize: number
+  /** Bytes it may keep. */
+  capacityBytes?: number
+  /** Blobs waiting for replicas. */
+  underReplicated?: number
 }
 
 /** What `serve` takes: the blob service's handlers and the counters of the node. */
@@ -89,6 +96,8 @@ export interface Network extends BlobNetwork {
   ) => Promise<{ cid: string; sizeBytes: number }>
   /** A node's own report, over /bytecave/health; the answer is remembered for `members`. */
   health: (peerId: string, options?: { signal?: AbortSignal }) => Promise<HealthReport>
+  /** Connect to a peer at a multiaddr with its peer id. @throws PeerUnreachableError */
+  connect: (address: string, options?: { signal?: AbortSignal }) => Promise<ConnectionPath>
   /** Ask a peer once for a proof of storage, over /bytecave/proof; what comes back is not checked (proofs/auditor.ts). */
   proof: AskProof
   /** Every open connection. */
@@ -97,6 +106,8 @@ export interface Network extends BlobNetwork {
   anchors: () => AnchorState[]
   /** Own addresses with peer id. */
   multiaddrs: () => string[]
+  /** How other nodes said they are, lately. */
+  heartbeats: () => Heartbeat[]
   /** Blob requests being served. */
   activeTransfers: () => number
   /** How others reach us, as it is now; `subscribe` tells of changes. */
@@ -203,7 +214,17 @@ export function createNetwork(options: {
     log
   })
   const reports = new Map<string, HealthReport>()
+  // The words are those the ByteCave document has its operators look for.
+  const onConnect = ({ detail }: CustomEvent<PeerId>) => log.info(firstConnection(detail), 'Peer connected')
+  const onDisconnect = ({ detail }: CustomEvent<PeerId>) => log.info({ peer: detail.toString() }, 'Peer disconnected')
+  const firstConnection = (peer: PeerId): Record<string, unknown> => {
+    const [connection] = libp2p.getConnections(peer)
+    const path = connection === undefined ? {} : { direct: connection.direct, address: String(connection.remoteAddr) }
+    return { peer: peer.toString(), ...path }
+  }
   const startedAtMs = performance.now()
+  let facts: (() => HealthFacts) | undefined
+  const heartbeats = createHeartbeats({ libp2p, identity, own: ownHeartbeat, log })
   let serving: Awaited<ReturnType<typeof serveProtocols>> | undefined
 
   function member({ nodeId, peerId, owner, url: at }: RegisteredNode): Member {
@@ -247,9 +268,39 @@ export function createNetwork(options: {
     }
   }
 
+  function ownHeartbeat(): Omit<Heartbeat, 'peerId' | 'timestamp'> | null {
+    if (own === null || facts === undefined) return null
+    const { status, storedBlobs, totalSize, capacityBytes = 0, underReplicated = 0 } = facts()
+    const connections = paths.all()
+    const direct = connections.filter(({ path }) => path === 'direct').length
+    return {
+      nodeId: own.nodeId,
+      status: status === 'healthy' || status === 'degraded' ? status : 'unhealthy',
+      uptimeS: Math.floor((performance.now() - startedAtMs) / SECOND_MS),
+      storedBlobs,
+      usedBytes: totalSize,
+      capacityBytes,
+      underReplicated,
+      direct,
+      relayed: connections.length - direct
+    }
+  }
+
   return {
     self: identity.peerId,
+    heartbeats: heartbeats.all,
     members,
+    async connect(address, { signal } = {}) {
+      const limit = AbortSignal.timeout(timings.connectTimeoutMs)
+      try {
+        const signals = signal === undefined ? [limit] : [limit, signal]
+        const connection = await libp2p.dial(multiaddr(address), { signal: AbortSignal.any(signals) })
+        return describeConnection(connection)
+      } catch (cause) {
+        signal?.throwIfAborted()
+        throw new PeerUnreachableError(address, { cause })
+      }
+    },
     connections: paths.all,
     anchors: anchors.states,
     multiaddrs: () => libp2p.getMultiaddrs().map(String),
@@ -289,10 +340,11 @@ export function createNetwork(options: {
       }
     },
     async serve(handlers) {
-      const { health: facts, ...blobs } = handlers
+      const { health: ask, ...blobs } = handlers
+      facts = ask
       serving = await serveProtocols({
         libp2p,
-        handlers: { ...blobs, health: () => health(facts()) },
+        handlers: { ...blobs, health: () => health(ask()) },
         limits: options.limits ?? DEFAULT_LIMITS,
         timings,
         onUse: liveness.touch,
@@ -300,14 +352,20 @@ export function createNetwork(options: {
       })
     },
     async start() {
+      libp2p.addEventListener('peer:connect', onConnect)
+      libp2p.addEventListener('peer:disconnect', onDisconnect)
       await announcements.start()
+      heartbeats.start()
       life.start()
       liveness.start()
       reachability.start()
       await node.start()
     },
     async stop() {
+      libp2p.removeEventListener('peer:connect', onConnect)
+      libp2p.removeEventListener('peer:disconnect', onDisconnect)
       announcements.stop()
+      heartbeats.stop()
       liveness.stop()
       await Promise.all([life.stop(), reachability.stop()])
       await serving?.stop()

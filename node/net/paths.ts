@@ -206,7 +206,7 @@ export function createPaths(options: {
       }
       return false
     },
-    all: () => libp2p.getConnections().map(describe)
+    all: () => libp2p.getConnections().map(describeConnection)
   }
 }
 
@@ -288,7 +288,8 @@ function parsePeer(peerId: string): PeerId {
   }
 }
 
-function describe(connection: Connection): ConnectionPath {
+/** A connection in words. */
+export function describeConnection(connection: Connection): ConnectionPath {
   const addr = connection.remoteAddr.toString()
   const peerId = connection.remotePeer.toString()
   if (connection.direct) return { peerId, path: 'direct', addr }

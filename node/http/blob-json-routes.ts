@@ -1,0 +1,170 @@
+/** Blobs as the ByteCave code had them in JSON: stored and read in base64, replicated, and what is known of one. */
+import { Readable } from 'node:stream'
+import type Router from '@koa/router'
+import type { Context } from 'koa'
+import { z } from 'zod'
+import { parseCid } from '../blobs/cid.ts'
+import { shardOf } from '../blobs/shards.ts'
+import { endEarly } from '../blobs/sources.ts'
+import { ListForbiddenError, PayloadTooLargeError, RequestInvalidError } from '../errors.ts'
+import type { BlobRoutesOptions } from './blob-routes.ts'
+import { isLocalRequest } from './client-address.ts'
+import { type JsonUpload, jsonBytesMax, openJsonUpload } from './json-upload.ts'
+import { goneSignal, pageNumber, requireContentType } from './request.ts'
+import { announcedBytes, bodyOf, type Uploads } from './upload.ts'
+
+/** Blobs of one page of /replication; each is asked of its owners. */
+export const REPLICATION_PAGE_DEFAULT = 10
+export const REPLICATION_PAGE_MAX = 50
+/** Blobs asked about at once. */
+const REPLICATION_AT_ONCE = 8
+/** Version of the shape of /blob/:cid. */
+const BLOB_VERSION = 1
+const MIME_TYPE_MAX = 256
+const BLOB_MEMBER = 'ciphertext'
+
+const storeMembers = z.object({
+  mimeType: z.string().max(MIME_TYPE_MAX).optional(),
+  contentType: z.string().max(64).optional()
+})
+const replicateHead = z.object({ cid: z.string().max(128) })
+
+export interface BlobJsonRoutesOptions extends BlobRoutesOptions {
+  uploads: Uploads
+  /** Whether the operator holds a blob fast; absent: there are no pins. */
+  isPinned?: (cid: string) => boolean
+}
+
+/** `POST /store` with `application/json`; called by that route. */
+export async function storeJson(ctx: Context, options: BlobJsonRoutesOptions): Promise<void> {
+  const upload = await open(ctx, options)
+  const { members } = upload
+  const { cid, sizeBytes, existed, replicas } = await options.blobs.put(declared(upload, options), {
+    signal: goneSignal(ctx),
+    localOnly: ctx.query.local === '1',
+    get mimeType() {
+      return said(storeMembers, members()).mimeType
+    }
+  })
+  ctx.status = existed ? 200 : 201
+  ctx.set('location', `/retrieve/${cid}`)
+  ctx.body = {
+    success: true,
+    cid,
+    size: sizeBytes,
+    encrypted: true,
+    replicas,
+    timestamp: Date.now(),
+    replicationStatus: { target: options.replicationFactor, confirmed: replicas.length }
+  }
+}
+
+/** Add the routes. */
+export function addBlobJsonRoutes(router: Router, options: BlobJsonRoutesOptions): void {
+  const { blobs, store, aliases, listBlobs, uploads, shardCount } = options
+  const noStore = { 'cache-control': 'no-store' }
+
+  router.post('/replicate', ctx =>
+    uploads.run(async () => {
+      const upload = await open(ctx, options)
+      const { cid } = said(replicateHead, upload.head, 'before the blob ')
+      const { members } = upload
+      const { alreadyStored } = await blobs.putReplica(
+        cid,
+        () => said(storeMembers, members()).mimeType,
+        declared(upload, options),
+        { signal: goneSignal(ctx) }
+      )
+      ctx.body = { success: true, cid: parseCid(cid), alreadyStored }
+    })
+  )
+
+  router.get('/blob/:cid', async ctx => {
+    const cid = aliases.resolve(ctx.params.cid ?? '')
+    const signal = goneSignal(ctx)
+    const localOnly = ctx.query.local === '1'
+    const here = await store.stat(cid).catch(() => null)
+    const read = await blobs.get(cid, { signal, localOnly })
+    ctx.type = 'application/json'
+    const head = {
+      cid,
+      mimeType: read.mimeType,
+      createdAt: here?.createdAtMs ?? null,
+      size: read.sizeBytes,
+      version: BLOB_VERSION
+    }
+    if (ctx.method === 'HEAD') {
+      ctx.status = 200
+      await endEarly(read.bytes)
+      return
+    }
+    ctx.body = Readable.from(inBase64(head, read.bytes), { objectMode: false })
+  })
+
+  router.get('/blobs/:cid/status', async ctx => {
+    const cid = aliases.resolve(ctx.params.cid ?? '')
+    const here = await store.stat(cid).catch(() => null)
+    const replication = await blobs.replication(cid, goneSignal(ctx))
+    ctx.set(noStore)
+    ctx.body = {
+      cid,
+      stored: here !== null,
+      size: here?.sizeBytes ?? null,
+      mimeType: here?.mimeType ?? null,
+      createdAt: here?.createdAtMs ?? null,
+      pinned: options.isPinned?.(cid) ?? false,
+      shard: shardOf(cid, shardCount),
+      replication
+    }
+  })
+
+  router.get('/replication', async ctx => {
+    if (!listBlobs && !isLocalRequest(ctx.req)) throw new ListForbiddenError()
+    const offset = pageNumber(ctx, 'offset', 0, Number.MAX_SAFE_INTEGER)
+    const limit = pageNumber(ctx, 'limit', REPLICATION_PAGE_DEFAULT, REPLICATION_PAGE_MAX)
+    const signal = goneSignal(ctx)
+    const cids = [...Iterator.from(store.list()).drop(offset).take(limit)]
+    const states: unknown[] = []
+    for (let at = 0; at < cids.length; at += REPLICATION_AT_ONCE) {
+      const some = cids.slice(at, at + REPLICATION_AT_ONCE)
+      states.push(...(await Promise.all(some.map(cid => blobs.replication(cid, signal)))))
+    }
+    const total = store.stats().storedBlobs
+    ctx.set(noStore)
+    ctx.body = { blobs: states, total, offset, limit, hasMore: offset + cids.length < total }
+  })
+}
+
+async function open(ctx: Context, { maxBlobBytes, patience }: BlobJsonRoutesOptions): Promise<JsonUpload> {
+  if (!ctx.is('application/json')) throw new RequestInvalidError('The body is to be application/json.')
+  const announced = announcedBytes(ctx.req)
+  if (announced !== undefined && announced > jsonBytesMax(maxBlobBytes)) throw new PayloadTooLargeError(maxBlobBytes)
+  return await openJsonUpload(bodyOf(ctx.req, patience), BLOB_MEMBER)
+}
+
+/** The blob's bytes; at their end, before anything is kept, the class of content that was declared is looked at. */
+async function* declared(upload: JsonUpload, options: BlobRoutesOptions): AsyncGenerator<Uint8Array> {
+  yield* upload.bytes
+  requireContentType(said(storeMembers, upload.members()).contentType, options.contentTypes)
+}
+
+function said<T>(schema: z.ZodType<T>, members: Record<string, unknown>, where = ''): T {
+  const parsed = schema.safeParse(members)
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  throw new RequestInvalidError(`"${issue?.path.join('.')}" is needed ${where}in the JSON: ${issue?.message}.`)
+}
+
+/** JSON of a blob, its bytes as they come: never more than a piece of them in memory. */
+async function* inBase64(head: Record<string, unknown>, source: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  yield `${JSON.stringify(head).slice(0, -1)},"${BLOB_MEMBER}":"`
+  let rest: Uint8Array = new Uint8Array(0)
+  for await (const piece of source) {
+    const bytes = Buffer.concat([rest, piece])
+    // Three bytes are four letters; what is left over waits for the next piece.
+    const whole = bytes.length - (bytes.length % 3)
+    yield bytes.toString('base64', 0, whole)
+    rest = bytes.subarray(whole)
+  }
+  yield `${Buffer.from(rest).toString('base64')}"}`
+}

@@ -1,0 +1,47 @@
+/** Who asks: the address a request is counted by, and whether it comes from this machine itself. */
+import type { IncomingMessage } from 'node:http'
+import { isIP, isIPv4 } from 'node:net'
+
+/** Whether a connection comes from this machine itself. */
+export function isLoopback(address = ''): boolean {
+  const plain = address.replace(/^::ffff:/, '')
+  return plain === '::1' || (isIPv4(plain) && plain.startsWith('127.'))
+}
+
+/**
+ * Whether a request was made on this machine, by a program that meant this node: not passed on by a proxy that runs
+ * here too, and not by a page whose name was made to point here (DNS rebinding).
+ */
+export function isLocalRequest(req: IncomingMessage): boolean {
+  if (!isLoopback(req.socket.remoteAddress)) return false
+  if (req.headers['x-forwarded-for'] !== undefined || req.headers.forwarded !== undefined) return false
+  const host = URL.parse(`http://${req.headers.host ?? ''}`)?.hostname ?? ''
+  return host === 'localhost' || isIP(host.replace(/^\[|\]$/g, '')) !== 0
+}
+
+/**
+ * The address a request is counted by; of IPv6 the /64, which is what one customer has.
+ * @param trustedProxies so many entries of X-Forwarded-For, from the right, were written by proxies of ours
+ */
+export function countedAddress(req: IncomingMessage, trustedProxies: number): string {
+  const direct = req.socket.remoteAddress ?? ''
+  const chain = String(req.headers['x-forwarded-for'] ?? '')
+    .split(',')
+    .map(part => part.trim())
+    .filter(part => isIP(part) !== 0)
+  const told = trustedProxies === 0 ? undefined : chain.at(-Math.min(trustedProxies, chain.length))
+  const plain = (told ?? direct).replace(/^::ffff:(?=\d+\.)/, '')
+  return isIP(plain) === 6 ? network64(plain) : plain
+}
+
+function network64(address: string): string {
+  const [head = '', tail] = (address.split('%')[0] ?? '').split('::')
+  const first = head === '' ? [] : head.split(':')
+  const last = tail === undefined || tail === '' ? [] : tail.split(':')
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - first.length - last.length)
+  const groups = [...first, ...Array.from({ length: zeros }, () => '0'), ...last]
+  return groups
+    .slice(0, 4)
+    .map(group => Number.parseInt(group, 16).toString(16))
+    .join(':')
+}
