@@ -1,0 +1,130 @@
+/** The swarm: peers behind several NATs who all punch to peers behind the others. Pure. */
+import type { NatKind, Topology } from '../../netem/index.ts'
+import { exactInterval } from './statistics.ts'
+
+/** Every way to map, filter and give out ports that an ordinary punch opens, by TCP and by QUIC alike. */
+export const SWARM_KINDS = [
+  'full-cone',
+  'address-restricted',
+  'port-restricted',
+  'port-preserving',
+  'carrier-strict',
+  'full-cone-random',
+  'port-restricted-random',
+  'carrier'
+] as const satisfies NatKind[]
+
+export interface SwarmSize {
+  nats: number
+  hostsPerNat: number
+  /** Peers that each peer dials, each behind another NAT; as many dial it. Less than half of the NATs. */
+  dials: number
+}
+
+export const SWARM_SIZES = {
+  short: { nats: 5, hostsPerNat: 4, dials: 2 },
+  full: { nats: 10, hostsPerNat: 5, dials: 3 }
+} as const satisfies Record<string, SwarmSize>
+
+/** A relay that cuts soon: what a transfer meets that stays relayed. */
+export const SMALL_RELAY = 'small-relay'
+const SMALL_RELAY_ENV = { RELAY_CIRCUIT_DATA_BYTES: String(4 * 1024 * 1024) }
+export const SMALL_RELAY_BYTES = Number(SMALL_RELAY_ENV.RELAY_CIRCUIT_DATA_BYTES)
+/** The other relays' limit, as the product ships. */
+export const RELAY_BYTES = 10 * 1024 * 1024
+
+export const kindAt = (nat: number): NatKind => SWARM_KINDS[nat % SWARM_KINDS.length]!
+const homeAt = (nat: number): string => `home-${nat + 1}`
+export const swarmHost = (nat: number, slot: number): string => `peer-${nat + 1}-${slot + 1}`
+
+export interface SwarmPair {
+  /** Hosts. */
+  a: string
+  b: string
+  kinds: [NatKind, NatKind]
+}
+
+export function swarmHosts({ nats, hostsPerNat }: SwarmSize): string[] {
+  return Array.from({ length: nats * hostsPerNat }, (_, n) => swarmHost(Math.floor(n / hostsPerNat), n % hostsPerNat))
+}
+
+/** Each pair once, those of the nearest NATs first: every peer dials `dials` others and is dialled by as many. */
+export function swarmPairs({ nats, hostsPerNat, dials }: SwarmSize): SwarmPair[] {
+  const pairs: SwarmPair[] = []
+  for (let far = 1; far <= dials; far++) {
+    for (let nat = 0; nat < nats; nat++) {
+      for (let slot = 0; slot < hostsPerNat; slot++) {
+        const other = (nat + far) % nats
+        pairs.push({
+          a: swarmHost(nat, slot),
+          b: swarmHost(other, (slot + far) % hostsPerNat),
+          kinds: [kindAt(nat), kindAt(other)]
+        })
+      }
+    }
+  }
+  return pairs
+}
+
+/** @param linkMs one way, of every home's access line */
+export function swarmTopology({ nats, hostsPerNat }: SwarmSize, linkMs: number, lossPct: number): Topology {
+  const link = linkMs + lossPct === 0 ? {} : { link: { delayMs: linkMs, lossPct } }
+  const networks: Topology['networks'] = { internet: {} }
+  const hosts: Topology['hosts'] = {
+    'relay-1': { role: 'relay', on: 'internet' },
+    'relay-2': { role: 'relay', on: 'internet' },
+    [SMALL_RELAY]: { role: 'relay', on: 'internet', env: SMALL_RELAY_ENV }
+  }
+  for (let nat = 0; nat < nats; nat++) {
+    networks[homeAt(nat)] = { behind: 'internet', nat: kindAt(nat), ...link }
+    for (let slot = 0; slot < hostsPerNat; slot++)
+      hosts[swarmHost(nat, slot)] = { role: 'client', on: homeAt(nat), env: { CLIENT_PROGRAM: 'puncher' } }
+  }
+  return { name: 'punch-swarm', description: 'Peers behind several NATs, and relays.', networks, hosts }
+}
+
+export interface PairResult {
+  pair: SwarmPair
+  /** From the relayed connection to the direct one at both ends; null: it stayed on the relay. */
+  directMs: number | null
+  by: 'tcp' | 'quic' | null
+  attempts: number | null
+  /** Named causes of punches that failed. */
+  failures: string[]
+  /** What went wrong beside the punch. */
+  problem?: string
+}
+
+/** A mistake of ours that the log has is no cause. */
+const UNNAMED = /^internal\b/
+
+/** Pairs that stayed on the relay and do not say why, by a name. */
+export function unnamed(results: readonly PairResult[]): PairResult[] {
+  return results.filter(
+    ({ directMs, failures, problem }) =>
+      directMs === null && (problem !== undefined || !failures.some(cause => !UNNAMED.test(cause)))
+  )
+}
+
+/** Whether so many of many is lower than what one at a time leaves to chance at 95 %. */
+export function isLower(
+  many: { successes: number; runs: number },
+  alone: { successes: number; runs: number }
+): { lower: boolean; least: number } {
+  const [least] = exactInterval(alone.successes, alone.runs)
+  return { lower: many.runs === 0 || many.successes / many.runs < least, least }
+}
+
+/** Memory of a process may grow by so much between two looks. */
+export const MEMORY_SLACK = 0.1
+
+export interface Grown {
+  host: string
+  before: number
+  after: number
+}
+
+/** Those that grew by more than the slack. */
+export function grown(each: readonly Grown[], slack: number = MEMORY_SLACK): Grown[] {
+  return each.filter(({ before, after }) => after > before * (1 + slack))
+}
