@@ -60,7 +60,7 @@ export async function playTransfer(
         { from: serving, to: asking }
       ])
     : async (): Promise<void> => undefined
-  const round = await openRound({ ...context, transports: [transport] }, hosts, id, { relays })
+  const round = await openRound({ ...context, transportsOf: () => [transport] }, hosts, id, { relays })
   try {
     const [a, b] = [round.peers.get(asking)!, round.peers.get(serving)!]
     const [toB, toA] = [b.opened.peerId, a.opened.peerId]

@@ -12,7 +12,8 @@ import { type PairResult, SMALL_RELAY, type SwarmPair } from './swarm.ts'
 export interface SwarmContext {
   plan: Plan
   host: (name: string) => Host
-  transports: PunchTransport[]
+  /** Of each host. */
+  transportsOf: (host: string) => PunchTransport[]
   signal: AbortSignal
 }
 
@@ -40,23 +41,23 @@ const SAME_LOOKS = 4
 
 /** @param punchesAtOnce of one host, where it is to have a cap of its own */
 export async function openRound(
-  { plan, host, transports, signal }: SwarmContext,
+  { plan, host, transportsOf, signal }: SwarmContext,
   hosts: readonly string[],
   id: string,
   own: { relays?: string[]; punchesAtOnce?: { host: string; most: number } } = {}
 ): Promise<Round> {
-  const relays = own.relays ?? swarmRelays(plan, transports)
   const peers: Round['peers'] = new Map()
   await eachOf(hosts, OPENING_AT_ONCE, async name => {
     const client = peerClient(host(name), signal)
     const most = own.punchesAtOnce?.host === name ? { punchesAtOnce: own.punchesAtOnce.most } : {}
+    const transports = transportsOf(name)
     const opened = await client.open({
       id,
       stack: 'warren',
       transports,
       family: 4,
       role: 'peer',
-      relays,
+      relays: own.relays ?? swarmRelays(plan, transports),
       withinMs: OPEN_WITHIN_MS,
       ...most
     })
@@ -71,14 +72,23 @@ export function swarmRelays(plan: Plan, transports: readonly PunchTransport[], i
   return relaysFor(plan, transports).filter(address => address.includes(small) === isSmall)
 }
 
-/** Never rejects but when the signal aborts: whatever else goes wrong is the pair's `problem`. */
-export async function meetPair({ id, peers }: Round, pair: SwarmPair, signal: AbortSignal): Promise<PairResult> {
-  const [a, b] = [peers.get(pair.a)!, peers.get(pair.b)!]
+/**
+ * Never rejects but when the signal aborts: whatever else goes wrong is the pair's `problem`.
+ * @param far where B is of another round, and how long it waits for A when A gave up
+ */
+export async function meetPair(
+  { id, peers }: Round,
+  pair: SwarmPair,
+  signal: AbortSignal,
+  far: { round?: Round; waitMs?: number } = {}
+): Promise<PairResult> {
+  const [a, b] = [peers.get(pair.a)!, (far.round?.peers ?? peers).get(pair.b)!]
+  const farId = far.round?.id ?? id
   try {
     const via = b.opened.addresses.filter(address => address.includes('/p2p-circuit'))
     const met = await a.client.meet({ id, peerId: b.opened.peerId, via, withinMs: DIRECT_WITHIN_MS })
-    const withinMs = met.connections.some(({ isDirect }) => isDirect) ? BOTH_WITHIN_MS : 0
-    const atB = await b.client.direct({ id, peerId: a.opened.peerId, withinMs })
+    const withinMs = met.connections.some(({ isDirect }) => isDirect) ? BOTH_WITHIN_MS : (far.waitMs ?? 0)
+    const atB = await b.client.direct({ id: farId, peerId: a.opened.peerId, withinMs })
     const atA = await a.client.facts({ id, peerId: b.opened.peerId })
     const directMs = timeToDirect(atA, atB)
     const attempts = [atA, atB].flatMap(each => each.attempts ?? [])

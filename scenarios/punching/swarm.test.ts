@@ -7,9 +7,12 @@ import {
   type PairResult,
   SWARM_KINDS,
   SWARM_SIZES,
+  slotOf,
+  swarmHost,
   swarmHosts,
   swarmPairs,
   swarmTopology,
+  transportsAt,
   unnamed
 } from './swarm.ts'
 
@@ -45,6 +48,20 @@ describe('the swarm', () => {
       ok(swarmPairs(size).every(({ a, b }) => names.includes(a) && names.includes(b)))
     })
   }
+
+  it('punches by TCP alone, by QUIC alone, and by both', () => {
+    const both = ['tcp', 'quic'] as const
+    deepEqual(
+      [0, 1, 2, 3].map(slot => transportsAt(slot, both).join('+')),
+      ['tcp', 'quic', 'tcp+quic', 'tcp']
+    )
+    deepEqual(
+      [0, 1, 2].map(slot => transportsAt(slot, ['quic']).join('+')),
+      ['quic', 'quic', 'quic']
+    )
+    equal(slotOf(swarmHost(9, 4)), 4)
+    ok(swarmPairs(SWARM_SIZES.full).every(({ a, b }) => slotOf(a) === slotOf(b)))
+  })
 
   const result = (more: Partial<PairResult>): PairResult => ({
     pair: swarmPairs(SWARM_SIZES.short)[0]!,

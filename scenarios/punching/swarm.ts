@@ -1,5 +1,6 @@
 /** The swarm: peers behind several NATs who all punch to peers behind the others. Pure. */
 import type { NatKind, Topology } from '../../netem/index.ts'
+import type { PunchTransport } from './expected.ts'
 import { exactInterval } from './statistics.ts'
 
 /** Every way to map, filter and give out ports that an ordinary punch opens, by TCP and by QUIC alike. */
@@ -37,8 +38,22 @@ export const kindAt = (nat: number): NatKind => SWARM_KINDS[nat % SWARM_KINDS.le
 const homeAt = (nat: number): string => `home-${nat + 1}`
 export const swarmHost = (nat: number, slot: number): string => `peer-${nat + 1}-${slot + 1}`
 
+/** By what peers of one place behind their NATs punch: one transport alone hides what the other, faster one would. */
+const TRANSPORTS_OF_SLOTS: readonly PunchTransport[][] = [['tcp'], ['quic'], ['tcp', 'quic']]
+
+/** @param allowed what is to be punched at all */
+export function transportsAt(slot: number, allowed: readonly PunchTransport[]): PunchTransport[] {
+  const own = TRANSPORTS_OF_SLOTS[slot % TRANSPORTS_OF_SLOTS.length]!.filter(each => allowed.includes(each))
+  return own.length > 0 ? own : [...allowed]
+}
+
+/** The place of a host behind its NAT, from 0. */
+export function slotOf(host: string): number {
+  return Number(host.slice(host.lastIndexOf('-') + 1)) - 1
+}
+
 export interface SwarmPair {
-  /** Hosts. */
+  /** Hosts, of the same place behind their NATs: they have the same transports. */
   a: string
   b: string
   kinds: [NatKind, NatKind]
@@ -57,7 +72,7 @@ export function swarmPairs({ nats, hostsPerNat, dials }: SwarmSize): SwarmPair[]
         const other = (nat + far) % nats
         pairs.push({
           a: swarmHost(nat, slot),
-          b: swarmHost(other, (slot + far) % hostsPerNat),
+          b: swarmHost(other, slot),
           kinds: [kindAt(nat), kindAt(other)]
         })
       }
