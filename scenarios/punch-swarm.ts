@@ -9,7 +9,7 @@ import { readSettings } from './punching/settings.ts'
 import { quantile } from './punching/statistics.ts'
 import {
   type Grown,
-  grown,
+  growth,
   isLower,
   kindAt,
   MEMORY_SLACK,
@@ -262,14 +262,15 @@ function checkHeap({ check }: Story, when: string, before: Census, after: Census
   const heaps = [...after].map(
     ([host, { heapBytes }]): Grown => ({ host, before: before.get(host)!.heapBytes, after: heapBytes })
   )
-  const wrong = grown(heaps)
-  const most = Math.max(...heaps.map(each => each.after / each.before))
+  const { share, tooMuch, beyond } = growth(heaps)
   check.that(
-    `no heap is more than ${MEMORY_SLACK * 100} % larger ${when} than before`,
-    wrong.length === 0,
-    `at most ${((most - 1) * 100).toFixed(1)} %${wrong.map(each => `; ${each.host}: ${mib(each.before)} to ${mib(each.after)}`).join('')}`
+    `heaps are not more than ${MEMORY_SLACK * 100} % larger ${when} than before`,
+    !tooMuch,
+    `${percent(share)}, one by ${percent(Math.max(...heaps.map(each => each.after / each.before)) - 1)}${beyond.map(each => `; ${each.host}: ${mib(each.before)} to ${mib(each.after)}`).join('')}`
   )
 }
+
+const percent = (share: number): string => `${share < 0 ? '' : '+'}${(share * 100).toFixed(1)} %`
 
 const countOf = ({ results }: Played) => ({
   successes: results.filter(({ directMs }) => directMs !== null).length,

@@ -23,7 +23,7 @@ import type {
 } from './peer.types.ts'
 import { createLabPeer, type LabPeer } from './peer-stack.ts'
 import { patternHash, patternName } from './peer-warren.ts'
-import { ownSockets, settledMemory } from './process-holds.ts'
+import { collectGarbage, ownSockets, settledMemory } from './process-holds.ts'
 import { clockMs } from './watch.ts'
 
 /** First descriptor systemd hands over. */
@@ -249,6 +249,7 @@ function mostPunches({ id }: { id: string }): { most: number | null } {
 
 /** Whether runs leave something behind. */
 async function sockets(): Promise<Held['sockets']> {
+  collectGarbage()
   const open = await ownSockets()
   const asking = await new Promise<number>((resolve, reject) =>
     server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))

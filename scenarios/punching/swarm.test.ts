@@ -2,7 +2,7 @@ import { deepEqual, equal, ok } from 'node:assert/strict'
 import { plan } from '../../netem/index.ts'
 import { expected } from './expected.ts'
 import {
-  grown,
+  growth,
   isLower,
   type PairResult,
   SWARM_KINDS,
@@ -79,7 +79,12 @@ describe('the swarm', () => {
       result({ failures: ['internal (none)', 'busy (none)'] })
     ]
     deepEqual(unnamed(good), [])
-    const bad = [result({ failures: [] }), result({ failures: ['internal (none)'] }), result({ problem: 'no answer' })]
+    const bad = [
+      result({ failures: [] }),
+      result({ failures: ['switched-off (hard, undecided)'] }),
+      result({ failures: ['internal (none)'] }),
+      result({ problem: 'no answer' })
+    ]
     deepEqual(unnamed(bad), bad)
   })
 
@@ -89,9 +94,15 @@ describe('the swarm', () => {
     equal(isLower({ successes: 0, runs: 0 }, { successes: 100, runs: 100 }).lower, true)
   })
 
-  it('may grow by a tenth', () => {
-    const within = { host: 'a', before: 100, after: 110 }
-    const beyond = { host: 'b', before: 100, after: 111 }
-    deepEqual(grown([within, beyond]), [beyond])
+  it('may grow by a tenth in all, and one of it by twice that', () => {
+    const each = (...after: number[]) => after.map(one => ({ host: String(one), before: 100, after: one }))
+    equal(growth(each(109, 110)).tooMuch, false)
+    equal(growth(each(111, 112)).tooMuch, true)
+    equal(growth(each(120, 99)).tooMuch, false)
+    deepEqual(
+      growth(each(121, 90)).beyond.map(({ host }) => host),
+      ['121']
+    )
+    equal(growth(each(121, 90)).tooMuch, true)
   })
 })

@@ -110,8 +110,8 @@ export interface PairResult {
   problem?: string
 }
 
-/** A mistake of ours that the log has is no cause. */
-const UNNAMED = /^internal\b/
+/** A mistake of ours that the log has is no cause; nor is that there was no second method, which no cone needs. */
+const UNNAMED = /^internal\b|\(hard, /
 
 /** Pairs that stayed on the relay and do not say why, by a name. */
 export function unnamed(results: readonly PairResult[]): PairResult[] {
@@ -130,8 +130,10 @@ export function isLower(
   return { lower: many.runs === 0 || many.successes / many.runs < least, least }
 }
 
-/** Memory of a process may grow by so much between two looks. */
+/** Memory of all processes together may grow by so much between two looks. */
 export const MEMORY_SLACK = 0.1
+/** One of them may make what the others had made before: compiled code, tables. */
+const ONE_SLACK = 0.2
 
 export interface Grown {
   host: string
@@ -139,7 +141,10 @@ export interface Grown {
   after: number
 }
 
-/** Those that grew by more than the slack. */
-export function grown(each: readonly Grown[], slack: number = MEMORY_SLACK): Grown[] {
-  return each.filter(({ before, after }) => after > before * (1 + slack))
+/** How all have grown together, and which of them by more than one alone may; `tooMuch` when either is beyond its slack. */
+export function growth(each: readonly Grown[]): { share: number; tooMuch: boolean; beyond: Grown[] } {
+  const sum = (of: (one: Grown) => number): number => each.reduce((total, one) => total + of(one), 0)
+  const share = sum(({ after }) => after) / sum(({ before }) => before) - 1
+  const beyond = each.filter(({ before, after }) => after > before * (1 + ONE_SLACK))
+  return { share, tooMuch: share > MEMORY_SLACK || beyond.length > 0, beyond }
 }
