@@ -12,12 +12,14 @@ import {
   growth,
   isLower,
   kindAt,
+  leftOver,
   MEMORY_SLACK,
   type PairResult,
   RELAY_BYTES,
   SMALL_RELAY_BYTES,
   SWARM_SIZES,
   slotOf,
+  socketCount,
   swarmHost,
   swarmHosts,
   swarmPairs,
@@ -33,7 +35,6 @@ import {
   partRound,
   type Round,
   type SwarmContext,
-  socketCount,
   takeCensus
 } from './punching/swarm-round.ts'
 
@@ -248,13 +249,11 @@ async function transfers(
 }
 
 function checkSockets({ check }: Story, when: string, before: Census, after: Census): void {
-  const more = [...after].filter(([name, { sockets }]) => socketCount(sockets) > socketCount(before.get(name)!.sockets))
+  const more = [...after].filter(([name, held]) => leftOver(before.get(name)!, held) > 0)
   check.that(
     `${after.size} processes have no more sockets ${when} than before`,
     more.length === 0,
-    more
-      .map(([name, { sockets }]) => `${name}: ${kindsOf(sockets)} instead of ${kindsOf(before.get(name)!.sockets)}`)
-      .join('; ')
+    more.map(([name, held]) => `${name}: ${heldText(held)} instead of ${heldText(before.get(name)!)}`).join('; ')
   )
 }
 
@@ -309,6 +308,7 @@ function censusRow(when: string, census: Census): Record<string, unknown> {
   return {
     when,
     processes: all.length,
+    connections: sum(each => each.connections),
     sockets: sum(({ sockets }) => socketCount(sockets)),
     heapMiB: Math.round(sum(each => each.heapBytes) / MIB),
     rssMiB: Math.round(sum(each => each.rssBytes) / MIB)
@@ -340,9 +340,9 @@ function causesOf(results: readonly PairResult[]): Record<string, number> {
   return counts
 }
 
-const kindsOf = (sockets: Held['sockets']): string =>
-  Object.entries(sockets)
+const heldText = ({ sockets, connections }: Held): string =>
+  `${Object.entries(sockets)
     .map(([kind, count]) => `${count} ${kind}`)
-    .join(' ')
+    .join(' ')} of ${connections} connections`
 
 const mib = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`

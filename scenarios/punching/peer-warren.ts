@@ -99,7 +99,10 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
     isReady: () =>
       anchors
         .states()
-        .some(({ relay, connected, reserved }) => relay && connected && (reserved || publicAddress !== undefined)),
+        .some(({ relay, connected, reserved }) => relay && connected && (reserved || publicAddress !== undefined)) &&
+      (publicAddress !== undefined ||
+        relays.length === 0 ||
+        libp2p.getMultiaddrs().some(address => `${address}`.includes('/p2p-circuit'))),
     isPunching: () => (node.dcutr?.active() ?? 0) > 0,
     mostPunches: () => mostAtOnce(spans),
     async start() {

@@ -60,12 +60,10 @@ async function open(request: OpenRequest): Promise<Opened> {
   peers.set(request.id, created)
   try {
     await created.start()
-    const deadline = clockMs() + request.withinMs
-    while (!created.isReady()) {
-      if (clockMs() > deadline) throw new Error(`not ready within ${request.withinMs} ms: ${connectionsOf(created)}`)
-      await delay(LOOK_EVERY_MS)
-    }
+    await whenReady(created, request)
     await created.settle()
+    // That takes a while, in which a relay may be lost and found again.
+    await whenReady(created, request)
   } catch (error) {
     await close({ id: request.id })
     throw error
@@ -73,6 +71,14 @@ async function open(request: OpenRequest): Promise<Opened> {
   return {
     peerId: created.libp2p.peerId.toString(),
     addresses: created.libp2p.getMultiaddrs().map(String)
+  }
+}
+
+async function whenReady(created: LabPeer, { withinMs }: OpenRequest): Promise<void> {
+  const deadline = clockMs() + withinMs
+  while (!created.isReady()) {
+    if (clockMs() > deadline) throw new Error(`not ready within ${withinMs} ms: ${connectionsOf(created)}`)
+    await delay(LOOK_EVERY_MS)
   }
 }
 
@@ -261,7 +267,8 @@ async function sockets(): Promise<Held['sockets']> {
 
 async function held(): Promise<Held> {
   const memory = await settledMemory()
-  return { pid: process.pid, peers: peers.size, sockets: await sockets(), ...memory }
+  const connections = [...peers.values()].reduce((sum, { libp2p }) => sum + libp2p.getConnections().length, 0)
+  return { pid: process.pid, peers: peers.size, connections, sockets: await sockets(), ...memory }
 }
 
 const VERBS: Record<string, (body: never) => unknown> = {

@@ -102,6 +102,8 @@ export interface Held {
   pid: number
   /** Peers that are open. */
   peers: number
+  /** libp2p's, relays' among them; each has sockets of its own. */
+  connections: number
   sockets: Record<SocketKind, number>
   /** After everything that nobody holds was collected. */
   heapBytes: number

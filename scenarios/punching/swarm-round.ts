@@ -7,7 +7,7 @@ import { relaysFor } from './lab.ts'
 import type { Held, Opened, PeerFacts } from './peer.types.ts'
 import { type PeerClient, peerClient } from './peer-client.ts'
 import { timeToDirect } from './run.ts'
-import { type PairResult, SMALL_RELAY, type SwarmPair } from './swarm.ts'
+import { type PairResult, SMALL_RELAY, type SwarmPair, socketCount } from './swarm.ts'
 
 export interface SwarmContext {
   plan: Plan
@@ -37,7 +37,7 @@ const LOOK_EVERY_MS = 500
 /** Processes that collect their garbage at once: it is work. */
 const COLLECTING_AT_ONCE = 2
 /** Looks that must show the same for a peer to have settled. */
-const SAME_LOOKS = 4
+const SAME_LOOKS = 6
 
 /** @param punchesAtOnce of one host, where it is to have a cap of its own */
 export async function openRound(
@@ -144,10 +144,6 @@ export async function takeCensus(
     census.set(name, await peerClient(host(name), signal).held())
   })
   return census
-}
-
-export function socketCount(sockets: Held['sockets']): number {
-  return Object.values(sockets).reduce((sum, count) => sum + count, 0)
 }
 
 async function eachOf<T>(all: readonly T[], atOnce: number, act: (one: T) => Promise<void>): Promise<void> {

@@ -4,6 +4,7 @@ import { expected } from './expected.ts'
 import {
   growth,
   isLower,
+  leftOver,
   type PairResult,
   SWARM_KINDS,
   SWARM_SIZES,
@@ -92,6 +93,15 @@ describe('the swarm', () => {
     equal(isLower({ successes: 147, runs: 150 }, { successes: 100, runs: 100 }).lower, false)
     equal(isLower({ successes: 140, runs: 150 }, { successes: 100, runs: 100 }).lower, true)
     equal(isLower({ successes: 0, runs: 0 }, { successes: 100, runs: 100 }).lower, true)
+  })
+
+  it('has left a socket open when it has more of them than its connections account for', () => {
+    const held = (tcp: number, udp: number, connections: number) => ({ sockets: { tcp, udp }, connections })
+    equal(leftOver(held(3, 5, 3), held(3, 5, 3)), 0)
+    equal(leftOver(held(3, 5, 3), held(3, 6, 3)), 1)
+    ok(leftOver(held(3, 5, 3), held(4, 5, 4)) <= 0)
+    equal(leftOver(held(3, 5, 3), held(3, 9, 4)), 1)
+    equal(leftOver(held(3, 5, 3), held(3, 6, 2)), 1)
   })
 
   it('may grow by a tenth in all, and one of it by twice that', () => {

@@ -24,7 +24,7 @@ export interface SwarmSize {
 
 export const SWARM_SIZES = {
   short: { nats: 5, hostsPerNat: 4, dials: 2 },
-  full: { nats: 10, hostsPerNat: 5, dials: 3 }
+  full: { nats: 10, hostsPerNat: 5, dials: 2 }
 } as const satisfies Record<string, SwarmSize>
 
 /** A relay that cuts soon: what a transfer meets that stays relayed. */
@@ -128,6 +128,24 @@ export function isLower(
 ): { lower: boolean; least: number } {
   const [least] = exactInterval(alone.successes, alone.runs)
   return { lower: many.runs === 0 || many.successes / many.runs < least, least }
+}
+
+/** At most, of one connection: the QUIC package's, the multiplexer's before it, and one that a transport opens with its first. */
+const SOCKETS_OF_CONNECTION = 3
+
+interface SocketsHeld {
+  sockets: Readonly<Record<string, number>>
+  connections: number
+}
+
+export function socketCount(sockets: SocketsHeld['sockets']): number {
+  return Object.values(sockets).reduce((sum, count) => sum + count, 0)
+}
+
+/** Sockets that are more than before, those of a relay that was connected since not counted; 0 or less: none. */
+export function leftOver(before: SocketsHeld, after: SocketsHeld): number {
+  const more = Math.max(0, after.connections - before.connections)
+  return socketCount(after.sockets) - socketCount(before.sockets) - more * SOCKETS_OF_CONNECTION
 }
 
 /** Memory of all processes together may grow by so much between two looks. */
