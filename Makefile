@@ -39,6 +39,7 @@ help: ## This list
 	@echo
 	@echo "  Variables: TOPOLOGY=testnet|nat-pair|lan|many|./file.ts  RUNTIME=docker|netns  SEED=word  NODES=30  SCENARIO=name  BENCH=name  JSON=1  CAPTURE=1"
 	@echo "  SCENARIO=hole-punching, network-events also: RUNS=50  PAIRS=full-cone:symmetric,…  TRANSPORTS=tcp,quic  LINK=15|50 (ms)  LOSS=5 (%)  AT_ONCE=2"
+	@echo "  SCENARIO=punch-swarm also: TRANSPORTS=tcp,quic  LINK=15|50 (ms)  LOSS=5 (%)"
 
 setup: ## Node and packages, when they are missing or the lockfile changed
 	@./.ci/setup $(NODE_PACKAGE) $(NODE_VERSION)

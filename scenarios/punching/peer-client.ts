@@ -1,7 +1,10 @@
 /** The harness's side of peer.types.ts. */
 import type { Host } from '../harness/runtime.ts'
 import type {
+  Held,
   MeetRequest,
+  Moved,
+  MovingRequest,
   Opened,
   OpenRequest,
   PeerFacts,
@@ -22,7 +25,12 @@ export interface PeerClient {
   streamed: (request: { id: string }) => Promise<StreamedRequest[]>
   endStream: (request: { id: string }) => Promise<void>
   close: (request: { id: string }) => Promise<void>
-  held: (request?: Record<string, never>) => Promise<{ peers: number; handles: Record<string, number>; rssMiB: number }>
+  part: (request: { id: string; peerIds: string[] }) => Promise<void>
+  mostPunches: (request: { id: string }) => Promise<{ most: number }>
+  moving: (request: MovingRequest) => Promise<Moved>
+  pattern: (request: { bytes: number }) => Promise<{ sha256: string }>
+  sockets: (request?: Record<string, never>) => Promise<Held['sockets']>
+  held: (request?: Record<string, never>) => Promise<Held>
 }
 
 const VERBS = [
@@ -36,6 +44,11 @@ const VERBS = [
   'streamed',
   'endStream',
   'close',
+  'part',
+  'mostPunches',
+  'moving',
+  'pattern',
+  'sockets',
   'held'
 ] as const satisfies Array<keyof PeerClient>
 

@@ -14,6 +14,8 @@ export interface LabPeer {
   isReady: () => boolean
   /** Whether a punch is under way; null where the stack does not tell. */
   isPunching: () => boolean | null
+  /** Attempts that were under way at one time, at most; null where the stack does not tell. */
+  mostPunches: () => number | null
   start: () => Promise<void>
   /** What a peer that has run for a while knows: what kind its NAT is of. After it is ready. */
   settle: () => Promise<void>

@@ -43,6 +43,7 @@ export async function createStockPeer(options: OpenRequest): Promise<LabPeer> {
     facts: () => ({ attempts: null, failures: [] }),
     isReady: () => relays.length === 0 || publicAddress !== undefined || throughRelays(libp2p).length > 0,
     isPunching: () => null,
+    mostPunches: () => null,
     settle: async () => undefined,
     start: async () => await libp2p.start(),
     stop: async () => await libp2p.stop()

@@ -14,7 +14,8 @@ import {
 } from '../../node/index.ts'
 import type { OpenRequest } from './peer.types.ts'
 import { ANY, type LabPeer, ownAddresses } from './peer-stack.ts'
-import { watchConnections } from './watch.ts'
+import { mostAtOnce, type Span } from './spans.ts'
+import { clockMs, watchConnections } from './watch.ts'
 
 const BLOCK_BYTES = 64 * 1024
 /** A peer listens and punches by its transports alone, though it dials relays by others too. */
@@ -22,7 +23,7 @@ const PROTOCOL = { tcp: /\/tcp\/\d+(\/p2p\/[^/]+)?$/, quic: /\/quic-v1(\/p2p\/[^
 /** For the reflectors' answers; a peer that does not know its NAT's kind begins as if it were an ordinary one. */
 const KIND_WITHIN_MS = 8000
 /** Of one run; a punch ends after some attempts. */
-const MAX_REPORTS = 256
+const MAX_REPORTS = 1024
 /** Outcomes of attempts that left the two directly connected. */
 const WON: Array<PunchReport['outcome']> = ['direct', 'overtaken', 'unilateral', 'hard', 'met']
 
@@ -34,6 +35,11 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
   const log = silentLog()
   const reports: PunchReport[] = []
   const outcomes: HardPunchOutcome[] = []
+  const spans: Span[] = []
+  const limits = {
+    ...GENEROUS_LIMITS,
+    ...(options.punchesAtOnce === undefined ? {} : { punchesAtOnce: options.punchesAtOnce })
+  }
   const node = await createNetworkNode({
     role: 'node',
     identity,
@@ -47,7 +53,12 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
         `${address}`.startsWith(`/ip${family}/`) &&
         options.transports.some(transport => PROTOCOL[transport].test(`${address}`)),
       onReport: report => {
-        if (reports.length < MAX_REPORTS) reports.push(report)
+        if (reports.length >= MAX_REPORTS) return
+        reports.push(report)
+        const { transport, elapsedMs, peerId: who } = report
+        const toMs = clockMs()
+        // Others ended before a slot was theirs, or need none.
+        if (transport === 'tcp' || transport === 'quic-v1') spans.push({ who, fromMs: toMs - elapsedMs, toMs })
       },
       onOutcome: outcome => {
         if (outcomes.length < MAX_REPORTS) outcomes.push(outcome)
@@ -58,7 +69,7 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
       enabled: options.transports.includes('quic') && options.hardPunch !== false,
       limits: GENEROUS_HARD_PUNCH_LIMITS
     },
-    limits: GENEROUS_LIMITS,
+    limits,
     log
   })
   const { libp2p, anchors } = node
@@ -67,7 +78,7 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
     identity,
     own: null,
     members: null,
-    limits: GENEROUS_LIMITS,
+    limits,
     announced: announce,
     log
   })
@@ -94,8 +105,12 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
     isReady: () =>
       anchors
         .states()
-        .some(({ relay, connected, reserved }) => relay && connected && (reserved || publicAddress !== undefined)),
+        .some(({ relay, connected, reserved }) => relay && connected && (reserved || publicAddress !== undefined)) &&
+      (publicAddress !== undefined ||
+        relays.length === 0 ||
+        libp2p.getMultiaddrs().some(address => `${address}`.includes('/p2p-circuit'))),
     isPunching: () => (node.dcutr?.active() ?? 0) > 0,
+    mostPunches: () => mostAtOnce(spans),
     async start() {
       await network.serve(patterns)
       await network.start()

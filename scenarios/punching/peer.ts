@@ -9,7 +9,10 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { multiaddr } from '@multiformats/multiaddr'
 import type {
+  Held,
   MeetRequest,
+  Moved,
+  MovingRequest,
   Opened,
   OpenRequest,
   PeerFacts,
@@ -20,6 +23,7 @@ import type {
 } from './peer.types.ts'
 import { createLabPeer, type LabPeer } from './peer-stack.ts'
 import { patternHash, patternName } from './peer-warren.ts'
+import { collectGarbage, ownSockets, settledMemory } from './process-holds.ts'
 import { clockMs } from './watch.ts'
 
 /** First descriptor systemd hands over. */
@@ -33,6 +37,8 @@ const BODY_BYTES_MAX = 64 * 1024
 const MAX_PEERS = 64
 const MAX_STREAMED = 50_000
 const PING_BYTES = 1024
+/** The last so-manieth of a transfer is looked at by itself. */
+const LAST_PART = 8
 
 interface Stream {
   requests: StreamedRequest[]
@@ -54,12 +60,10 @@ async function open(request: OpenRequest): Promise<Opened> {
   peers.set(request.id, created)
   try {
     await created.start()
-    const deadline = clockMs() + request.withinMs
-    while (!created.isReady()) {
-      if (clockMs() > deadline) throw new Error(`not ready within ${request.withinMs} ms: ${connectionsOf(created)}`)
-      await delay(LOOK_EVERY_MS)
-    }
+    await whenReady(created, request)
     await created.settle()
+    // That takes a while, in which a relay may be lost and found again.
+    await whenReady(created, request)
   } catch (error) {
     await close({ id: request.id })
     throw error
@@ -70,6 +74,14 @@ async function open(request: OpenRequest): Promise<Opened> {
   }
 }
 
+async function whenReady(created: LabPeer, { withinMs }: OpenRequest): Promise<void> {
+  const deadline = clockMs() + withinMs
+  while (!created.isReady()) {
+    if (clockMs() > deadline) throw new Error(`not ready within ${withinMs} ms: ${connectionsOf(created)}`)
+    await delay(LOOK_EVERY_MS)
+  }
+}
+
 function connectionsOf({ libp2p }: LabPeer): string {
   const all = libp2p.getConnections().map(({ remoteAddr }) => remoteAddr.toString())
   return all.length === 0 ? 'no connection' : all.join(', ')
@@ -77,24 +89,28 @@ function connectionsOf({ libp2p }: LabPeer): string {
 
 /** Dial through a relay; by itself nobody dials directly. Answers when it is direct, or no longer waited for. */
 async function meet({ id, peerId, via, withinMs }: MeetRequest): Promise<PeerFacts> {
-  const { libp2p, watch } = peer(id)
-  // The signal of a dial stays with the connection it made: this one is aborted while the dial runs, or never.
-  const dialling = new AbortController()
-  const timer = setTimeout(() => dialling.abort(), DIAL_WITHIN_MS)
-  try {
-    await libp2p.dial(
-      via.map(address => multiaddr(address)),
-      { signal: dialling.signal }
-    )
-  } finally {
-    clearTimeout(timer)
-  }
+  const { watch } = peer(id)
+  await dialThrough(id, via)
   const waiting = new AbortController()
   const given = givenUp(peer(id), withinMs, waiting)
   await watch.direct(peerId, waiting.signal)
   waiting.abort()
   await given
   return facts({ id, peerId })
+}
+
+async function dialThrough(id: string, via: string[]): Promise<void> {
+  // The signal of a dial stays with the connection it made: this one is aborted while the dial runs, or never.
+  const dialling = new AbortController()
+  const timer = setTimeout(() => dialling.abort(), DIAL_WITHIN_MS)
+  try {
+    await peer(id).libp2p.dial(
+      via.map(address => multiaddr(address)),
+      { signal: dialling.signal }
+    )
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /** Aborts the waiting when its time is over, or when nothing has been punched for a while where the stack tells. */
@@ -127,15 +143,57 @@ async function mark({ id }: { id: string }): Promise<Record<string, never>> {
 
 async function transfer({ id, peerId, bytes, withinMs }: TransferRequest): Promise<Transferred> {
   const began = clockMs()
-  const hash = await retrieved(peer(id), peerId, bytes, AbortSignal.timeout(withinMs))
-  return { tookMs: clockMs() - began, isIntact: hash === patternHash(bytes) }
+  const sha256 = await retrieved(peer(id), peerId, bytes, AbortSignal.timeout(withinMs))
+  return { tookMs: clockMs() - began, sha256, isIntact: sha256 === patternHash(bytes) }
 }
 
-async function retrieved({ network }: LabPeer, peerId: string, bytes: number, signal: AbortSignal): Promise<string> {
+/** Dial through a relay and ask at once: the first bytes come before there can be a direct connection. */
+async function moving({ id, peerId, via, bytes, withinMs }: MovingRequest): Promise<Moved> {
+  const { watch, network } = peer(id)
+  await dialThrough(id, via)
+  const before = { relayed: watch.relayedBytes(peerId), ...network?.counters() }
+  const began = clockMs()
+  let beganRelayed: boolean | undefined
+  let got = 0
+  let relayedAtLast: number | undefined
+  const sha256 = await retrieved(peer(id), peerId, bytes, AbortSignal.timeout(withinMs), chunk => {
+    beganRelayed ??= !watch.of(peerId).some(({ isDirect }) => isDirect)
+    got += chunk.byteLength
+    if (got >= bytes - bytes / LAST_PART) relayedAtLast ??= watch.relayedBytes(peerId)
+  })
+  const tookMs = clockMs() - began
+  const relayed = watch.relayedBytes(peerId)
+  const after = network!.counters()
+  return {
+    tookMs,
+    sha256,
+    isIntact: sha256 === patternHash(bytes),
+    beganRelayed: beganRelayed ?? false,
+    relayedBytes: relayed - before.relayed,
+    relayedBytesInLast: relayed - (relayedAtLast ?? 0),
+    moves: after.movedToDirect - (before.movedToDirect ?? 0),
+    resumes: after.resumed - (before.resumed ?? 0)
+  }
+}
+
+function pattern({ bytes }: { bytes: number }): { sha256: string } {
+  return { sha256: patternHash(bytes) }
+}
+
+async function retrieved(
+  { network }: LabPeer,
+  peerId: string,
+  bytes: number,
+  signal: AbortSignal,
+  onChunk?: (chunk: Uint8Array) => void
+): Promise<string> {
   if (network === null) throw new Error('a stock peer has no requests')
   const { bytes: chunks } = await network.retrieve(peerId, patternName(bytes), { signal })
   const hash = createHash('sha256')
-  for await (const chunk of chunks) hash.update(chunk)
+  for await (const chunk of chunks) {
+    onChunk?.(chunk)
+    hash.update(chunk)
+  }
   return hash.digest('hex')
 }
 
@@ -182,11 +240,35 @@ async function close({ id }: { id: string }): Promise<Record<string, never>> {
   return {}
 }
 
-/** What a process holds: whether runs leave something behind. */
-async function held(): Promise<{ peers: number; handles: Record<string, number>; rssMiB: number }> {
-  const handles: Record<string, number> = {}
-  for (const name of process.getActiveResourcesInfo()) handles[name] = (handles[name] ?? 0) + 1
-  return { peers: peers.size, handles, rssMiB: Math.round(process.memoryUsage.rss() / 2 ** 20) }
+/** End every connection with these peers. */
+async function part({ id, peerIds }: { id: string; peerIds: string[] }): Promise<Record<string, never>> {
+  const { libp2p } = peer(id)
+  const wanted = new Set(peerIds)
+  const open = libp2p.getConnections().filter(({ remotePeer }) => wanted.has(remotePeer.toString()))
+  await Promise.allSettled(open.map(async connection => await connection.close()))
+  return {}
+}
+
+function mostPunches({ id }: { id: string }): { most: number | null } {
+  return { most: peer(id).mostPunches() }
+}
+
+/** Whether runs leave something behind. */
+async function sockets(): Promise<Held['sockets']> {
+  collectGarbage()
+  const open = await ownSockets()
+  const asking = await new Promise<number>((resolve, reject) =>
+    server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
+  )
+  // The harness asks through the control port, which is of this network or of another.
+  const where = open.elsewhere >= asking ? 'elsewhere' : 'tcp'
+  return { ...open, [where]: open[where] - asking }
+}
+
+async function held(): Promise<Held> {
+  const memory = await settledMemory()
+  const connections = [...peers.values()].reduce((sum, { libp2p }) => sum + libp2p.getConnections().length, 0)
+  return { pid: process.pid, peers: peers.size, connections, sockets: await sockets(), ...memory }
 }
 
 const VERBS: Record<string, (body: never) => unknown> = {
@@ -200,6 +282,11 @@ const VERBS: Record<string, (body: never) => unknown> = {
   streamed,
   endStream,
   close,
+  part,
+  mostPunches,
+  moving,
+  pattern,
+  sockets,
   held
 }
 

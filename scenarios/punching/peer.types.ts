@@ -1,5 +1,6 @@
 /** What the harness and a peer of the lab say to each other: JSON over the host's HTTP port, one verb a path. */
 import type { PunchTransport, Stack } from './expected.ts'
+import type { SocketKind } from './process-holds.ts'
 
 /** Milliseconds of the machine's monotonic clock, which all processes of a testnet share. */
 export type ClockMs = number
@@ -22,6 +23,8 @@ export interface OpenRequest {
   port?: number
   /** Whether the hard pairs may be tried. Default: as the product ships. */
   hardPunch?: boolean
+  /** Punches under way at one time. Default: as in all of the lab. */
+  punchesAtOnce?: number
   withinMs: number
 }
 
@@ -70,8 +73,41 @@ export interface TransferRequest {
 
 export interface Transferred {
   tookMs: number
+  /** Of what came. */
+  sha256: string
   /** Whether they are the bytes that were sent. */
   isIntact: boolean
+}
+
+/** A transfer that begins as soon as the peer is met through a relay. */
+export interface MovingRequest extends TransferRequest {
+  /** Multiaddrs through relays. */
+  via: string[]
+}
+
+export interface Moved extends Transferred {
+  /** Whether there was no direct connection yet when the first bytes came. */
+  beganRelayed: boolean
+  /** Bytes that came in through relays from the peer meanwhile, and while the last eighth came. */
+  relayedBytes: number
+  relayedBytesInLast: number
+  /** Moves of a transfer to a direct connection, and goings-on after a cut, as the product counts them. */
+  moves: number
+  resumes: number
+}
+
+/** What a process holds, beside the harness's own connections to it. */
+export interface Held {
+  /** Another one is another process. */
+  pid: number
+  /** Peers that are open. */
+  peers: number
+  /** libp2p's, relays' among them; each has sockets of its own. */
+  connections: number
+  sockets: Record<SocketKind, number>
+  /** After everything that nobody holds was collected. */
+  heapBytes: number
+  rssBytes: number
 }
 
 /** Requests one after another, each begun `everyMs` after the one before whether that is answered or not. */
