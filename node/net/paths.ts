@@ -130,7 +130,7 @@ export function createPaths(options: {
     const open = existing(peer)
     if (open !== undefined) {
       // By the time that it is known to be dead, another path is there. Nobody waits for that.
-      if (open.direct && use?.isSuspect(open) === true) dialOnce(peerId, peer, true).catch(() => undefined)
+      if (use?.isSuspect(open) === true) dialOnce(peerId, peer, true).catch(() => undefined)
       return open
     }
     try {
