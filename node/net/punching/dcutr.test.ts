@@ -120,7 +120,11 @@ describe('DCUtR', () => {
     const [a, b] = [await start({ punch: 'wait', init }), await start({ punch: 'wait', init })]
     await a.libp2p.dial(b.circuit)
     await eventually(() => a.reports.length === 1 && b.reports.length === 1, 'both gave up')
-    assert.deepEqual([outcomes(a), outcomes(b)], [['tcp initiator timeout'], ['tcp responder timeout']])
+    // Whoever comes to its deadline first ends the stream, and may be faster than the other's own deadline.
+    const [first, second] = [outcomes(a).join(), outcomes(b).join()]
+    assert.match(first, /^tcp initiator (timeout|peer-gone)$/)
+    assert.match(second, /^tcp responder (timeout|peer-gone)$/)
+    assert.match(`${first} ${second}`, /timeout/)
     assert.ok(isQuiet(a) && isQuiet(b))
   })
 
