@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `warren`: storage on a gateway from the command line. */
+/** `warren`: storage on a gateway, and an operator's view of one node, from the command line. */
 import { createWriteStream } from 'node:fs'
 import { open, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { ClientError } from './errors.ts'
 import { createGatewayClient, type GatewayClient } from './gateway.ts'
+import { addNodeCommands } from './node-cli.ts'
 
 /** Where `make testnet-up` writes the gateways and the key of the testnet. */
 const ENDPOINTS = join('.testnet', 'current', 'endpoints.json')
@@ -39,7 +40,7 @@ export interface CliWorld {
 export async function runCli(args: readonly string[], world: CliWorld): Promise<number> {
   let code = 0
   const program = new Command('warren')
-    .description('Store values on a Warren network, through a gateway.')
+    .description('Store values on a Warren network through a gateway, and look after a storage node.')
     .option('--gateway <url>', 'base URL of the gateway (WARREN_GATEWAY; else the running testnet’s first one)')
     .option('--api-key <key>', 'API key (WARREN_API_KEY; else the running testnet’s)')
     .option('--json', 'print one JSON value')
@@ -103,6 +104,7 @@ export async function runCli(args: readonly string[], world: CliWorld): Promise<
       show({ exists }, exists ? 'yes' : 'no')
       if (!exists) code = 1
     })
+  addNodeCommands(program, world, show, wholeNumber)
   for (const what of ['health', 'version'] as const) {
     program
       .command(what)

@@ -49,3 +49,21 @@ export class GatewayUnreachableError extends ClientError {
     super('GATEWAY_UNREACHABLE', `${url} does not answer. See that the gateway runs and the URL is right.`, options)
   }
 }
+
+/** Thrown when a node does not answer its HTTP port. */
+export class NodeUnreachableError extends ClientError {
+  constructor(url: string, options?: ErrorOptions) {
+    super(
+      'NODE_UNREACHABLE',
+      `${url} does not answer. See that the node runs, or name another with --node or WARREN_NODE.`,
+      options
+    )
+  }
+}
+
+/** Thrown when a backup is not whole, or a restore would overwrite something. */
+export class BackupError extends ClientError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('BACKUP_FAILED', message, options)
+  }
+}

@@ -1,5 +1,6 @@
 /** The same storage by HTTP, through a gateway. */
-import { GatewayAnswerError, GatewayUnreachableError } from './errors.ts'
+import { answerError, type FetchBody } from './answers.ts'
+import { GatewayUnreachableError } from './errors.ts'
 
 export interface GatewayClientOptions {
   /** Base URL, such as http://127.0.0.1:8080 */
@@ -37,10 +38,7 @@ export interface GatewayClient {
   version: () => Promise<Record<string, unknown>>
 }
 
-type FetchBody = NonNullable<NonNullable<Parameters<typeof fetch>[1]>['body']>
-
 const DEFAULT_TIMEOUT_MS = 60_000
-const MAX_ERROR_BYTES = 64 * 1024
 /** A body goes out in pieces of this size. */
 const PIECE_BYTES = 64 * 1024
 
@@ -107,20 +105,6 @@ export function createGatewayClient(options: GatewayClientOptions): GatewayClien
     health: async () => json(await request('GET', '/health')),
     version: async () => json(await request('GET', '/v1/version'))
   }
-}
-
-async function answerError(response: Response): Promise<GatewayAnswerError> {
-  const text = (await response.text()).slice(0, MAX_ERROR_BYTES)
-  let told: { error?: unknown; code?: unknown; message?: unknown } = {}
-  try {
-    told = JSON.parse(text) as typeof told
-  } catch {
-    told = { message: text }
-  }
-  const word = (value: unknown) => (typeof value === 'string' && value !== '' ? value : undefined)
-  const code = word(told.code) ?? `HTTP_${response.status}`
-  const message = word(told.message) ?? word(told.error) ?? response.statusText
-  return new GatewayAnswerError(response.status, code, message)
 }
 
 /** The bytes in pieces, and a word with each that is asked for. */

@@ -44,6 +44,25 @@ export async function gatewayGet(gateway: string, apiKey: string, key: string, s
   return await fetchWhole(`${gateway}/v1/storage/get?key=${encodeURIComponent(key)}`, { 'X-API-Key': apiKey }, signal)
 }
 
+/** What `POST /store` of a node answers. */
+export interface StoreAnswer {
+  status: number
+  cid?: string
+  size?: number
+  replicas?: string[]
+}
+
+/** `POST /store` of a node. Rejects only when there is no answer at all. */
+export async function store(host: Host, bytes: Buffer, signal: AbortSignal): Promise<StoreAnswer> {
+  const response = await fetch(`${host.control}/store`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/octet-stream' },
+    body: new Uint8Array(bytes),
+    signal: limit(signal)
+  })
+  return { ...((await response.json()) as Omit<StoreAnswer, 'status'>), status: response.status }
+}
+
 /** `GET /retrieve/:cid` of a node. Rejects only when there is no answer at all. */
 export async function retrieve(host: Host, cid: string, signal: AbortSignal): Promise<Fetched> {
   return await fetchWhole(`${host.control}/retrieve/${cid}`, {}, signal)

@@ -1,0 +1,151 @@
+/**
+ * Copies of what a node must not lose: its keys, without which its blobs are noise, and on request the blobs. A backup is
+ * a folder with a manifest; it is whole or it has none. Blobs never change once they are there, so that a running node can
+ * be copied.
+ */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { chmod, copyFile, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join, relative, sep } from 'node:path'
+import { z } from 'zod'
+import { BackupError } from './errors.ts'
+
+const MANIFEST = 'manifest.json'
+const PRIVATE_FILE = 0o600
+const PRIVATE_FOLDER = 0o700
+/** What every backup has, where the node has it. */
+const KEYS = ['keys', 'p2p']
+/** What goes with the blobs. */
+const DATA = ['blobs', 'pins.txt', 'blocked.txt']
+
+const manifest = z.object({
+  warrenBackup: z.literal(1),
+  createdAt: z.string(),
+  files: z.record(z.string(), z.object({ sizeBytes: z.int().min(0), sha256: z.string().length(64) }))
+})
+
+export interface BackupResult {
+  files: number
+  sizeBytes: number
+}
+
+/**
+ * Copy keys, and blobs if asked, from a node's data directory into a new folder.
+ * @throws BackupError when the folder is there already or there are no keys; nothing is left behind then
+ */
+export async function backUpNode(options: { dataDir: string; to: string; blobs: boolean }): Promise<BackupResult> {
+  const { dataDir, to, blobs } = options
+  if (await exists(to)) throw new BackupError(`${to} is there already. Name a folder that is not.`)
+  if (!(await exists(join(dataDir, 'keys', 'private.key')))) {
+    throw new BackupError(`${dataDir} has no keys/private.key. Is it the data directory of a node?`)
+  }
+  const unfinished = `${to}.unfinished`
+  await rm(unfinished, { recursive: true, force: true })
+  try {
+    const files: z.infer<typeof manifest>['files'] = {}
+    for (const part of blobs ? [...KEYS, ...DATA] : KEYS) {
+      for (const path of await filesBelow(join(dataDir, part))) {
+        const name = relative(dataDir, path).split(sep).join('/')
+        const copied = await copyDurably(path, join(unfinished, name))
+        // Deleted while we copied: it is in no backup.
+        if (copied !== null) files[name] = copied
+      }
+    }
+    const text = JSON.stringify({ warrenBackup: 1, createdAt: new Date().toISOString(), files }, null, 2)
+    await writeDurably(join(unfinished, MANIFEST), text)
+    await rename(unfinished, to)
+    return sumOf(files)
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true })
+    throw error
+  }
+}
+
+/**
+ * Put a backup into an empty data directory.
+ * @throws BackupError when the directory holds a node, or a file of the backup is missing or altered; nothing is written then
+ */
+export async function restoreNode(options: { from: string; dataDir: string }): Promise<BackupResult> {
+  const { from, dataDir } = options
+  const text = await readFile(join(from, MANIFEST), 'utf8').catch(() => null)
+  if (text === null) throw new BackupError(`${from} has no ${MANIFEST}: it is no backup, or one that was not finished.`)
+  const parsed = manifest.safeParse(parseJson(text))
+  if (!parsed.success) throw new BackupError(`${join(from, MANIFEST)} is not a manifest of ours.`)
+  for (const part of [...KEYS, ...DATA]) {
+    if (await exists(join(dataDir, part))) {
+      throw new BackupError(`${dataDir} already has ${part}. Restore into a directory without a node.`)
+    }
+  }
+  const { files } = parsed.data
+  const wrong: string[] = []
+  for (const [name, { sizeBytes, sha256 }] of Object.entries(files)) {
+    if (name.split('/').includes('..') || ![...KEYS, ...DATA].includes(name.split('/')[0]!)) wrong.push(name)
+    else if ((await hashOf(join(from, name)))?.sha256 !== sha256) wrong.push(`${name} (${sizeBytes} bytes)`)
+  }
+  if (wrong.length > 0)
+    throw new BackupError(`The backup is not whole: ${wrong.slice(0, 5).join(', ')}. Nothing was restored.`)
+  for (const name of Object.keys(files)) await copyDurably(join(from, name), join(dataDir, name))
+  return sumOf(files)
+}
+
+function sumOf(files: z.infer<typeof manifest>['files']): BackupResult {
+  const sizes = Object.values(files).map(({ sizeBytes }) => sizeBytes)
+  return { files: sizes.length, sizeBytes: sizes.reduce((sum, each) => sum + each, 0) }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => null)) !== null
+}
+
+/** All plain files at or below a path; none when there is nothing. */
+async function filesBelow(path: string): Promise<string[]> {
+  const found = await stat(path).catch(() => null)
+  if (found === null) return []
+  if (found.isFile()) return [path]
+  const entries = await readdir(path, { recursive: true, withFileTypes: true })
+  return entries.filter(entry => entry.isFile()).map(entry => join(entry.parentPath, entry.name))
+}
+
+async function hashOf(path: string): Promise<{ sizeBytes: number; sha256: string } | null> {
+  const hash = createHash('sha256')
+  let sizeBytes = 0
+  try {
+    for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+      hash.update(chunk)
+      sizeBytes += chunk.length
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+  return { sizeBytes, sha256: hash.digest('hex') }
+}
+
+/** Copy one file, private and synced; null when it is gone. */
+async function copyDurably(from: string, to: string): Promise<{ sizeBytes: number; sha256: string } | null> {
+  await mkdir(dirname(to), { recursive: true, mode: PRIVATE_FOLDER })
+  try {
+    await copyFile(from, to)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+  await chmod(to, PRIVATE_FILE)
+  await using file = await open(to, 'r+')
+  await file.sync()
+  return await hashOf(to)
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  await using file = await open(path, 'wx', PRIVATE_FILE)
+  await file.writeFile(text)
+  await file.sync()
+}

@@ -1,0 +1,25 @@
+/** A small storage network: two sites behind NATs, three nodes each, and two nodes that are reached directly. */
+import type { Topology } from '../../netem/index.ts'
+
+/** Hosts of each site; a site shares one NAT, and so one failure group. */
+export const SITES = { 'site-a': ['anna', 'aron', 'abel'], 'site-b': ['bea', 'bob', 'ben'] } as const
+
+export const storageLab: Topology = {
+  name: 'storage',
+  description: 'Two relays, a chain, two public nodes and two sites of three nodes behind one NAT each.',
+  networks: {
+    internet: {},
+    'site-a': { behind: 'internet', nat: 'port-restricted', link: { delayMs: 5 } },
+    'site-b': { behind: 'internet', nat: 'full-cone', link: { delayMs: 10 } }
+  },
+  hosts: {
+    'relay-1': { role: 'relay', on: 'internet' },
+    'relay-2': { role: 'relay', on: 'internet' },
+    chain: { role: 'chain', on: 'internet' },
+    'node-1': { role: 'node', on: 'internet' },
+    'node-2': { role: 'node', on: 'internet' },
+    ...Object.fromEntries(
+      Object.entries(SITES).flatMap(([site, names]) => names.map(name => [name, { role: 'node' as const, on: site }]))
+    )
+  }
+}
