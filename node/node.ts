@@ -135,6 +135,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
   const membersKnown = () => registry === null || registry.nodes() !== null
   const adminToken = await loadAdminToken({ dataDir, file: keep.adminTokenFile })
   const blocked = await openBlockList({ dataDir, enabled: keep.blockedContent })
+  let pinned: Keeping['pins'] | undefined
   const plainBlobs = createBlobService({
     store,
     network,
@@ -146,6 +147,8 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     maxBlobBytes: config.maxBlobBytes,
     membersKnown,
     isBlocked: blocked.has,
+    // Until the pins are read nothing is known not to be one.
+    isPinned: cid => pinned?.has(cid) ?? true,
     log
   })
   const blobs = aliases.noting(plainBlobs)
@@ -161,6 +164,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     metrics,
     log
   })
+  pinned = keeping.pins
   // A proof by leaves carries bytes of the blob.
   const provable: Pick<BlobStore, 'open'> = {
     open: async cid => {

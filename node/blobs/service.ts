@@ -15,6 +15,7 @@ import {
   StoppedError
 } from '../errors.ts'
 import { CidHasher, parseCid } from './cid.ts'
+import { createHandOver } from './hand-over.ts'
 import { createHealer } from './heal.ts'
 import type { RemoteRead } from './network.types.ts'
 import { placementOrder } from './placement.ts'
@@ -47,7 +48,7 @@ const MIB = 1024 * 1024
 /** Start the service. The network's handlers are the service itself. */
 export function createBlobService(options: BlobServiceOptions): BlobService {
   const { store, network, shards, shardCount, replicationFactor, quorum, timeoutMs, maxBlobBytes, log } = options
-  const { isBlocked = () => false } = options
+  const { isBlocked = () => false, isPinned = () => false } = options
   const stopping = new AbortController()
   const { signal: stopped } = stopping
   const remote = createRemoteBlobs({ network, log })
@@ -56,12 +57,15 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   const background = new Set<Promise<unknown>>()
   const healer = createHealer({ store, remote, maxBlobBytes, log, signal: stopped })
   const { heal } = healer
+  const { membersKnown } = options
+  const handOver = createHandOver({ store, network, replicator, replicationFactor, membersKnown, isPinned, log })
 
   const isMember = (peerId: string | undefined): boolean =>
     peerId !== undefined && network.members().some(member => member.peerId === peerId)
+  const isOwn = (cid: string): boolean => ownsShard(shards, shardOf(cid, shardCount))
   const requireOwnShard = (cid: string): void => {
     const shard = shardOf(cid, shardCount)
-    if (!ownsShard(shards, shard)) throw new ShardMismatchError(cid, shard, shards, shardCount)
+    if (!isOwn(cid)) throw new ShardMismatchError(cid, shard, shards, shardCount)
   }
   const requireNotBlocked = (cid: string): void => {
     if (isBlocked(cid)) throw new ContentBlockedError(cid)
@@ -89,6 +93,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     if (healer.isLost(cid)) await heal(cid)
     const blob = await store.stat(cid)
     if (!blob) return true
+    if (!isOwn(cid)) return await handOver(blob)
     const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
     const reachable = owners.filter(member => member.reachable).map(member => member.peerId)
     const asked = reachable.slice(0, STATUS_OWNERS_MAX)
@@ -108,6 +113,8 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       .sort()
       .join()
   const repair = startRepair({ mend, list: () => store.list(), membership, log, signal: stopped })
+  // Left by ranges that were wider before this start.
+  for (const cid of store.list()) if (!isOwn(cid)) repair.enqueue(cid)
 
   store.onQuarantine(cid => {
     healer.lost(cid)
@@ -155,7 +162,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       await staged.discard()
       throw new ContentBlockedError(cid)
     }
-    if (!ownsShard(shards, shardOf(cid, shardCount))) {
+    if (!isOwn(cid)) {
       try {
         return await forward(staged, putOptions)
       } finally {

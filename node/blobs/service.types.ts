@@ -8,7 +8,7 @@ import type { BlobStat, BlobStore } from './store.types.ts'
 export interface BlobServiceOptions {
   store: BlobStore
   network: BlobNetwork
-  /** Shards this node owns. */
+  /** Shards this node owns. What is here of others is handed over to their owners, and goes. */
   shards: readonly ShardRange[]
   shardCount: number
   /** Replicas wanted of every blob, this node's included. */
@@ -22,6 +22,8 @@ export interface BlobServiceOptions {
   membersKnown: () => boolean
   /** CIDs this node neither stores nor reads. Default: none. */
   isBlocked?: (cid: string) => boolean
+  /** Kept here whoever owns its shard. Default: nothing is. */
+  isPinned?: (cid: string) => boolean
   log: Log
 }
 

@@ -1,0 +1,37 @@
+/**
+ * Moving a blob of a shard that is not this node's any more, because its ranges were changed. The copy here goes when as
+ * many owners as are wanted have said themselves that they own the shard and have the blob on disk. What we believe of
+ * their ranges is not enough: several nodes may give up one shard at the same time, each trusting in the others.
+ */
+import type { Log } from '../log.ts'
+import type { BlobNetwork } from './network.types.ts'
+import { placementOrder } from './placement.ts'
+import type { ReplicaSource, Replicator } from './replicate.ts'
+import type { BlobStore } from './store.types.ts'
+
+export interface HandOverOptions {
+  store: Pick<BlobStore, 'delete'>
+  network: Pick<BlobNetwork, 'self' | 'members'>
+  replicator: Pick<Replicator, 'start'>
+  replicationFactor: number
+  membersKnown: () => boolean
+  isPinned: (cid: string) => boolean
+  log: Log
+}
+
+/** Answers whether nothing is left to do; false: try again later. A pinned copy stays when the owners have theirs. */
+export function createHandOver(options: HandOverOptions): (blob: ReplicaSource) => Promise<boolean> {
+  const { store, network, replicator, replicationFactor, membersKnown, isPinned, log } = options
+  return async blob => {
+    const { cid } = blob
+    const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
+    const target = Math.min(replicationFactor, owners.length)
+    const reachable = owners.filter(member => member.reachable).map(member => member.peerId)
+    if (!membersKnown() || target === 0 || reachable.length < target) return false
+    const confirmed = await replicator.start(blob, reachable, target, target).settled
+    if (confirmed.length < target) return false
+    const isGone = await store.delete(cid, () => !isPinned(cid))
+    if (isGone) log.info({ cid, peers: confirmed }, 'handed over to the owners of its shard')
+    return true
+  }
+}
