@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Validator } from '@seriousme/openapi-schema-validator'
 import { z } from 'zod'
 import { cidOf } from '../../blobs/cid.ts'
 import { startNode, startNodes, type TestNode } from '../../testing.ts'
@@ -60,6 +61,13 @@ describe('the description of the API', function () {
       Object.keys(of).map(method => `${method} ${path}`)
     )
     assert.deepEqual(described.sort(), routed.sort())
+  })
+
+  it('holds against the schema of OpenAPI 3.1, which finds a document that does not', async () => {
+    assert.deepEqual(await new Validator().validate(structuredClone({ ...document })), { valid: true })
+    const [[path, of] = []] = Object.entries(document.paths)
+    const spoiled = { ...document, paths: { [path!]: { ...of, get: { responses: { nonsense: {} } } } } }
+    assert.equal((await new Validator().validate(spoiled)).valid, false)
   })
 
   it('is sound by the rules of OpenAPI 3.1', () => {
