@@ -12,6 +12,7 @@ import { addBlobRoutes } from './blob-routes.ts'
 import { compressAnswers } from './compress.ts'
 import { allowOrigins } from './cors.ts'
 import { answerClientError, answerFailures } from './failures.ts'
+import { NODE_PAGE, NODE_PAGE_HEADERS } from './page.ts'
 import { addPinRoutes } from './pin-routes.ts'
 import { addProofRoutes, type ProofRoutesOptions } from './proof-routes.ts'
 import { limitRates } from './rate-limit.ts'
@@ -66,6 +67,13 @@ export function createRouter(options: RoutesOptions): Router {
   addDescription(router, { nodeUrl: options.nodeUrl, serveMetrics })
   const paths = router.stack.map(layer => `${layer.methods.at(-1)} ${layer.path}`)
   router.get('/', ctx => {
+    ctx.vary('accept')
+    // Whoever does not care, curl too, is a program.
+    if (ctx.accepts('json', 'html') === 'html') {
+      ctx.set(NODE_PAGE_HEADERS)
+      ctx.body = NODE_PAGE
+      return
+    }
     ctx.body = { name: 'warren', role: 'node', endpoints: paths }
   })
   return router

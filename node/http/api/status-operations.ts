@@ -31,7 +31,7 @@ export const statusOperations: Operation[] = [
     summary: 'What there is',
     answers: {
       200: {
-        description: 'every route',
+        description: 'every route; to a browser, which asks for text/html, a page with live figures',
         body: z.object({ name: z.string(), role: z.string(), endpoints: z.array(z.string()) })
       }
     }
