@@ -2,13 +2,9 @@
 import { adminToken, flipByte, sealedHash } from './harness/blob-files.ts'
 import { scenario } from './harness/scenario.ts'
 import { readBack, untilReplicated, writeBlobs } from './storage/blobs.ts'
-import { storageLab } from './storage/lab.ts'
+import { BLOBS, READ_WITHIN_MS, REPLICAS, REPLICATED_WITHIN_MS, storageLab } from './storage/lab.ts'
 
-const REPLICAS = 3
-const BLOBS = { short: 12, full: 60 }
-const REPLICATED_WITHIN_MS = 60_000
 const SCRUBBED_WITHIN_MS = 120_000
-const READ_WITHIN_MS = 60_000
 
 export default scenario({
   about: 'one byte of a copy of every blob is flipped on disk; reads stay right, scrub finds each, repair restores all',

@@ -3,12 +3,9 @@ import { flipByte, removeBytes } from './harness/blob-files.ts'
 import type { Host } from './harness/runtime.ts'
 import { scenario } from './harness/scenario.ts'
 import { type Acknowledged, untilReplicated, writeBlobs } from './storage/blobs.ts'
-import { storageLab } from './storage/lab.ts'
+import { BLOBS, REPLICAS, REPLICATED_WITHIN_MS, storageLab } from './storage/lab.ts'
 import { type AskedMode, askProof, faultOf, freshChallenge, type ProofAnswer, proverOf } from './storage/proofs.ts'
 
-const REPLICAS = 3
-const BLOBS = { short: 12, full: 60 }
-const REPLICATED_WITHIN_MS = 60_000
 const MODES: AskedMode[] = ['whole', 'leaves']
 
 export default scenario({

@@ -2,15 +2,11 @@
 import type { Host } from './harness/runtime.ts'
 import { scenario } from './harness/scenario.ts'
 import { readBack, untilReplicated, writeBlobs } from './storage/blobs.ts'
-import { storageLab } from './storage/lab.ts'
+import { BLOBS, READ_WITHIN_MS, REPLICAS, REPLICATED_WITHIN_MS, storageLab } from './storage/lab.ts'
 
-const REPLICAS = 3
-const BLOBS = { short: 12, full: 60 }
 const DEATHS = { short: 2, full: 4 }
-const REPLICATED_WITHIN_MS = 60_000
 /** Until a node is known to be away, the pause for those that only restart, and the copies. */
 const REPAIRED_WITHIN_MS = 180_000
-const READ_WITHIN_MS = 60_000
 
 export default scenario({
   about: 'holders of blobs are killed one after another, each loss is repaired on other nodes, and every blob is read',

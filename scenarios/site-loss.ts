@@ -1,13 +1,9 @@
 /** A whole site behind one NAT goes: every acknowledged blob is read elsewhere, and repaired there. */
 import { scenario } from './harness/scenario.ts'
 import { readBack, untilReplicated, writeBlobs } from './storage/blobs.ts'
-import { SITES, storageLab } from './storage/lab.ts'
+import { BLOBS, READ_WITHIN_MS, REPLICAS, REPLICATED_WITHIN_MS, SITES, storageLab } from './storage/lab.ts'
 
-const REPLICAS = 3
-const BLOBS = { short: 12, full: 60 }
-const REPLICATED_WITHIN_MS = 60_000
 const REPAIRED_WITHIN_MS = 180_000
-const READ_WITHIN_MS = 60_000
 
 export default scenario({
   about:

@@ -4,6 +4,13 @@ import type { Topology } from '../../netem/index.ts'
 /** Hosts of each site; a site shares one NAT, and so one failure group. */
 export const SITES = { 'site-a': ['anna', 'aron', 'abel'], 'site-b': ['bea', 'bob', 'ben'] } as const
 
+/** Copies of every blob, as the nodes are told by default. */
+export const REPLICAS = 3
+/** Blobs that a scenario writes. */
+export const BLOBS = { short: 12, full: 60 }
+export const REPLICATED_WITHIN_MS = 60_000
+export const READ_WITHIN_MS = 60_000
+
 export const storageLab: Topology = {
   name: 'storage',
   description: 'Two relays, a chain, two public nodes and two sites of three nodes behind one NAT each.',
