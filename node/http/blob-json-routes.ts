@@ -9,6 +9,7 @@ import { endEarly } from '../blobs/sources.ts'
 import { ListForbiddenError, PayloadTooLargeError, RequestInvalidError } from '../errors.ts'
 import type { BlobRoutesOptions } from './blob-routes.ts'
 import { isLocalRequest } from './client-address.ts'
+import { jsonWithBytes } from './json-stream.ts'
 import { type JsonUpload, jsonBytesMax, openJsonUpload } from './json-upload.ts'
 import { goneSignal, pageNumber, requireContentType } from './request.ts'
 import { announcedBytes, bodyOf, type Uploads } from './upload.ts'
@@ -98,7 +99,7 @@ export function addBlobJsonRoutes(router: Router, options: BlobJsonRoutesOptions
       await endEarly(read.bytes)
       return
     }
-    ctx.body = Readable.from(inBase64(head, read.bytes), { objectMode: false })
+    ctx.body = Readable.from(jsonWithBytes(head, BLOB_MEMBER, read.bytes), { objectMode: false })
   })
 
   router.get('/blobs/:cid/status', async ctx => {
@@ -153,18 +154,4 @@ function said<T>(schema: z.ZodType<T>, members: Record<string, unknown>, where =
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
   throw new RequestInvalidError(`"${issue?.path.join('.')}" is needed ${where}in the JSON: ${issue?.message}.`)
-}
-
-/** JSON of a blob, its bytes as they come: never more than a piece of them in memory. */
-async function* inBase64(head: Record<string, unknown>, source: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
-  yield `${JSON.stringify(head).slice(0, -1)},"${BLOB_MEMBER}":"`
-  let rest: Uint8Array = new Uint8Array(0)
-  for await (const piece of source) {
-    const bytes = Buffer.concat([rest, piece])
-    // Three bytes are four letters; what is left over waits for the next piece.
-    const whole = bytes.length - (bytes.length % 3)
-    yield bytes.toString('base64', 0, whole)
-    rest = bytes.subarray(whole)
-  }
-  yield `${Buffer.from(rest).toString('base64')}"}`
 }

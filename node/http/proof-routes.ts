@@ -4,8 +4,9 @@ import type Router from '@koa/router'
 import type { Context } from 'koa'
 import { parseCid } from '../blobs/cid.ts'
 import { ChallengeInvalidError, RequestInvalidError } from '../errors.ts'
-import type { ProofAnswer, Prover } from '../proofs/prover.ts'
+import type { Prover } from '../proofs/prover.ts'
 import { type ProofRequest, proofRequest } from '../proofs/statement.ts'
+import { jsonWithBytes } from './json-stream.ts'
 import { bodyOf } from './upload.ts'
 
 /** Longest body of a request for a proof, bytes of JSON. */
@@ -30,7 +31,9 @@ export function addProofRoutes(router: Router, { prover }: ProofRoutesOptions): 
       return
     }
     ctx.type = 'application/json'
-    ctx.body = Readable.from(withBlocks(answer, gone.signal), { objectMode: false })
+    ctx.body = Readable.from(jsonWithBytes(answer.statement, 'blocks', answer.blocks(gone.signal)), {
+      objectMode: false
+    })
   })
 
   router.get('/proofs/:cid', async ctx => {
@@ -66,18 +69,4 @@ async function requestOf(ctx: Context): Promise<ProofRequest> {
   const [issue] = parsed.error.issues
   if (issue?.path[0] === 'challenge') throw new ChallengeInvalidError('is no text of that length')
   throw new RequestInvalidError(`"${issue?.path.join('.')}" of the body is wrong: ${issue?.message}.`)
-}
-
-/** The statement and `blocks`, their bytes in base64; never more than a piece of them in memory. */
-async function* withBlocks({ statement, blocks }: ProofAnswer, signal: AbortSignal): AsyncGenerator<string> {
-  yield `${JSON.stringify(statement).slice(0, -1)},"blocks":"`
-  let rest: Uint8Array = new Uint8Array(0)
-  for await (const piece of blocks(signal)) {
-    const bytes = Buffer.concat([rest, piece])
-    // Three bytes are four letters; what is left over waits for the next piece.
-    const whole = bytes.length - (bytes.length % 3)
-    yield bytes.toString('base64', 0, whole)
-    rest = bytes.subarray(whole)
-  }
-  yield `${Buffer.from(rest).toString('base64')}"}`
 }
