@@ -29,3 +29,13 @@ export class PunchFailedError extends Error {
     this.reason = reason
   }
 }
+
+/** Thrown when the table of flows is full of live ones. */
+export class FlowsFullError extends Error {
+  readonly code = 'FLOWS_FULL'
+
+  constructor(max: number) {
+    super(`All ${max} UDP flows are in use. Close connections, or raise maxFlows.`)
+    this.name = 'FlowsFullError'
+  }
+}

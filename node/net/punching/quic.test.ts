@@ -352,13 +352,17 @@ describe('QUIC that can be punched', () => {
     assert.equal(a.transport.dialledFromPunchPort(out!), true)
   })
 
-  it('fails to listen where the port is taken', async () => {
+  it('fails to listen where the port is taken, and leaves no socket open', async () => {
+    // One that was never bound stands in no table of the kernel.
+    const handles = () => process.getActiveResourcesInfo().filter(name => name === 'UDPWrap').length
+    const before = handles()
     const taken = await boundSocket('127.0.0.1')
     try {
       await assert.rejects(startPeer([`/ip4/127.0.0.1/udp/${taken.address().port}/quic-v1`]))
     } finally {
       taken.close()
     }
+    await eventually(() => handles() <= before, 'the sockets of the attempt are closed')
   })
 
   it('leaves no socket open after stop', async () => {

@@ -31,7 +31,8 @@ import { punchDatagram, untilNextPunchMs } from './datagrams.ts'
 import { PunchFailedError } from './errors.ts'
 import { type AdoptingTransport, type PunchOptions, punchingTransport } from './punch.types.ts'
 import { ownStreams } from './quic-streams.ts'
-import { createUdpMux, type Hold, type Remote, type UdpMux, type UdpMuxLimits } from './udp-mux.ts'
+import { createUdpMux } from './udp-mux.ts'
+import type { Hold, Remote, UdpMux, UdpMuxLimits } from './udp-mux.types.ts'
 import { untilAborted } from './until-aborted.ts'
 
 /** Ports of the peer's address that its datagrams may come from beside the one it told. */
@@ -269,8 +270,8 @@ function createPunchingQuic(
     const bind = async (address: Multiaddr): Promise<number> => {
       const { host, port: asked } = remoteOf(address)
       mux = createUdpMux({ host, port: asked, serverPort: () => port, client, limits: limits ?? {} })
-      await mux.bound
       try {
+        await mux.bound
         await inner.listen(multiaddr('/ip4/127.0.0.1/udp/0/quic-v1'))
       } catch (error) {
         await mux.close()

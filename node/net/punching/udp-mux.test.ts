@@ -4,7 +4,9 @@ import { createSocket, type Socket } from 'node:dgram'
 import { Worker } from 'node:worker_threads'
 import { eventually } from '../testing.ts'
 import { punchDatagram } from './datagrams.ts'
-import { createUdpMux, FlowsFullError, type UdpMux, type UdpMuxInit, type UdpMuxLimits } from './udp-mux.ts'
+import { FlowsFullError } from './errors.ts'
+import { createUdpMux } from './udp-mux.ts'
+import type { UdpMux, UdpMuxInit, UdpMuxLimits } from './udp-mux.types.ts'
 
 const INITIAL_BYTES = 1200
 
@@ -330,8 +332,11 @@ describe('the UDP multiplexer', () => {
   })
 
   it('does not share its port with another program', async () => {
+    const sockets = () => process.getActiveResourcesInfo().filter(name => name === 'UDPWrap').length
+    const before = sockets()
     const second = createUdpMux({ host: '127.0.0.1', port: mux.port, client: { port: undefined } })
-    muxes.push(second)
     await assert.rejects(second.bound, { code: 'EADDRINUSE' })
+    await second.close()
+    await eventually(() => sockets() <= before, 'the sockets of the attempt are closed')
   })
 })

@@ -10,22 +10,17 @@
  * A stranger can only make newcomers: flows without a finished handshake, few at once and from one source, which end
  * by themselves. UDP may lose: beyond every cap datagrams are dropped and counted.
  */
-import { createSocket, type Socket } from 'node:dgram'
+import type { Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
-import { destinationId, isFirstInitial, isLongHeader, sourceId } from './datagrams.ts'
+import { isFirstInitial, isLongHeader } from './datagrams.ts'
+import { FlowsFullError } from './errors.ts'
 import { drain, fdOf, isStranded, write } from './udp-fd.ts'
+import { type Leg, openLeg } from './udp-leg.ts'
+import type { Hold, Remote, UdpMux, UdpMuxInit, UdpMuxLimits } from './udp-mux.types.ts'
+import { bind, connect, isConnected, MAX_QUEUED_BYTES, openSocket } from './udp-sockets.ts'
 
-const LOOPBACK = '127.0.0.1'
-/** Kernel buffers of every socket, bytes; the kernel caps them (`net.core.rmem_max`). */
-const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
-/** Datagrams of one flow that wait for its leg to open. */
-const MAX_WAITING = 16
-/** Bytes that may wait in one socket's queue for the kernel. */
-const MAX_QUEUED_BYTES = 4 * 1024 * 1024
 /** Datagrams that libuv takes from a socket in one turn at most, and less than that when none is left. */
 const MAX_TURN = 32
-/** Connection ids kept of one leg: its newest handshakes. */
-const MAX_IDS = 16
 /** Flows of one external socket. */
 const MAX_FLOWS = 2048
 /** Newcomers at once, and from one address (IPv6: one /64). */
@@ -38,121 +33,6 @@ const LINGER_MS = 3000
 /** An adopted socket that nobody dials over is closed after this. */
 const ADOPTED_IDLE_MS = 30_000
 const SWEEP_MS = 1000
-/**
- * Start of a punch's first flight, repeated until the first answer: QUIC itself waits a second before it tries again.
- * It holds the whole ClientHello. A silent address may be somebody else's, whom the peer named: few times, ever rarer.
- */
-const REPEAT = { afterMs: [50, 50, 100, 100, 200, 200, 400, 400], datagrams: 1 } as const
-
-export interface Remote {
-  host: string
-  port: number
-}
-
-export interface UdpMuxLimits {
-  /** Remotes at once. Default 2048. */
-  maxFlows: number
-  /** Remotes at once that have not finished a handshake. Default 256; the oldest makes room. */
-  maxNewcomers: number
-  /** Of these, from one IPv4 address or IPv6 /64. Default 64. */
-  maxNewcomersPerSource: number
-  /** ms a newcomer may take. Default 10000. */
-  handshakeMs: number
-  /** ms a flow stays after its last connection. Default 3000. */
-  lingerMs: number
-  /** ms an adopted socket stays without a connection. Default 30000. */
-  adoptedIdleMs: number
-}
-
-export interface UdpMuxInit {
-  host: string
-  port: number
-  /** Port of the native server on 127.0.0.1; without one nobody is let in. */
-  serverPort?: () => number | undefined
-  /** Port of the native client, shared by all multiplexers of a transport; learnt from the first dial. */
-  client: { port: number | undefined }
-  limits?: Partial<UdpMuxLimits>
-  /** For tests: how a flow's own external socket is written to. */
-  writeOuter?: typeof write
-}
-
-/** Keeps a flow open until released. */
-export interface Hold {
-  readonly remote: Remote
-  /** Whether the flow passes by an adopted socket. */
-  readonly isAdopted: boolean
-  /** `now`: the flow ends at once unless others hold it, or an answer came that wants a farewell. */
-  release: (now?: boolean) => void
-}
-
-export interface DialHold extends Hold {
-  /** Where the native client finds the peer: a port on 127.0.0.1. */
-  readonly legPort: number
-  /** The native client is who speaks on the leg: its handshake succeeded. */
-  confirm: () => void
-}
-
-export interface UdpMux {
-  /** Resolves when the external socket is bound; rejects with the system's error. */
-  readonly bound: Promise<void>
-  readonly host: string
-  readonly family: 4 | 6
-  /** Of the external socket, once bound. */
-  readonly port: number
-  readonly flowCount: number
-  readonly newcomerCount: number
-  readonly dropped: number
-  /** Whether the way to this remote is an adopted socket. */
-  hasAdopted: (remote: Remote) => boolean
-  /** Keeps the flow to a remote; undefined when there is none. */
-  hold: (remote: Remote) => Hold | undefined
-  /**
-   * A way for the native client to a remote.
-   * @param repeat send the first flight again and again until an answer comes
-   * @throws FlowsFullError
-   */
-  dial: (remote: Remote, repeat?: boolean) => Promise<DialHold>
-  /** The flow whose server leg has this loopback port, held. */
-  accept: (legPort: number) => Hold | undefined
-  /** One datagram from the external socket. */
-  send: (datagram: Uint8Array, remote: Remote) => void
-  /** Hear of datagrams that belong to no flow; answers the function that ends it. */
-  onStray: (listener: (remote: Remote) => void) => () => void
-  /**
-   * From now on the flow to this remote passes by `socket`, which is closed with the flow.
-   * @throws FlowsFullError
-   */
-  adopt: (socket: Socket, remote: Remote, isForeign: (datagram: Uint8Array) => boolean) => void
-  close: () => Promise<void>
-}
-
-/** Thrown when the table of flows is full of live ones. */
-export class FlowsFullError extends Error {
-  readonly code = 'FLOWS_FULL'
-
-  constructor(max: number) {
-    super(`All ${max} UDP flows are in use. Close connections, or raise maxFlows.`)
-    this.name = 'FlowsFullError'
-  }
-}
-
-interface Leg {
-  socket: Socket
-  port: number
-  /** Of the native side; undefined until it is known. */
-  nativePort: number | undefined
-  isOpen: boolean
-  /** The remote has sent something for this leg. */
-  hasHeard: boolean
-  /** Once connected, where the system tells. */
-  fd: number | undefined
-  waiting: Uint8Array[]
-  ids: Set<string>
-  idLength: number
-  opened: Promise<void>
-  /** First flight that is repeated; undefined when none is. */
-  flight: { datagrams: Uint8Array[]; timer: NodeJS.Timeout } | undefined
-}
 
 interface OuterSocket {
   socket: Socket
@@ -189,33 +69,6 @@ function sourceOf(host: string): string {
   const zeros = tail === undefined ? 0 : 8 - before.length - after.length
   return [...before, ...new Array<string>(Math.max(0, zeros)).fill('0'), ...after].slice(0, 4).join(':')
 }
-
-/** Addresses are numbers already; asking the resolver costs a turn of the event loop for each datagram. */
-const openSocket = (family: 4 | 6, reusePort = false): Socket =>
-  createSocket({
-    reusePort,
-    type: family === 4 ? 'udp4' : 'udp6',
-    ipv6Only: family === 6,
-    recvBufferSize: SOCKET_BUFFER_BYTES,
-    sendBufferSize: SOCKET_BUFFER_BYTES,
-    lookup: (host, _options, callback) => callback(null, host, family)
-  })
-
-const bind = (socket: Socket, port: number, address: string): Promise<void> =>
-  new Promise((resolve, reject) => {
-    socket.once('error', reject)
-    socket.bind(port, address, () => {
-      socket.off('error', reject)
-      // ICMP errors come here; QUIC has its own time-outs.
-      socket.on('error', () => {})
-      resolve()
-    })
-  })
-
-const connect = (socket: Socket, port: number, host: string = LOOPBACK): Promise<void> =>
-  new Promise((resolve, reject) =>
-    socket.connect(port, host, (error?: Error) => (error === undefined ? resolve() : reject(error)))
-  )
 
 /** Opens the external socket; nothing else listens on an address that others can reach. */
 export function createUdpMux(init: UdpMuxInit): UdpMux {
@@ -306,20 +159,12 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     return true
   }
 
-  function closeLeg(leg: Leg | undefined): void {
-    if (leg === undefined) return
-    stopRepeating(leg)
-    leg.waiting.length = 0
-    leg.fd = undefined
-    closeSocket(leg.socket)
-  }
-
   function endFlow(flow: Flow): void {
     dropNewcomer(flow)
     flows.delete(flow.key)
     if (flow.server !== undefined) byServerLeg.delete(flow.server.port)
-    closeLeg(flow.server)
-    closeLeg(flow.client)
+    flow.server?.close()
+    flow.client?.close()
     closeOuter(flow)
     if (flow.adopted !== undefined) closeSocket(flow.adopted)
   }
@@ -375,7 +220,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
       })
     }
     if (flow.outer.fd === undefined) return
-    for (const leg of [flow.server, flow.client]) if (leg?.isOpen) leg.fd ??= fdOf(leg.socket)
+    for (const leg of [flow.server, flow.client]) leg?.goDirect()
   }
 
   /** An outer socket keeps the own address it was connected from: when that is gone, the external socket goes on. */
@@ -393,104 +238,21 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     flow.send = datagram => sendBy(external, datagram, flow.remote.port, flow.remote.host)
   }
 
-  function openLeg(flow: Flow, nativePort: number | undefined): Leg {
-    const socket = openSocket(4)
-    const leg: Leg = {
-      socket,
-      port: 0,
+  function newLeg(flow: Flow, nativePort: number | undefined): Leg {
+    return openLeg({
       nativePort,
-      isOpen: false,
-      hasHeard: false,
-      fd: undefined,
-      waiting: [],
-      ids: new Set(),
-      idLength: 0,
-      opened: Promise.resolve(),
-      flight: undefined
-    }
-    socket.on('message', (datagram, from) => {
-      if (leg.nativePort === undefined) {
-        leg.nativePort = from.port
-        connect(socket, from.port).then(
-          () => flush(leg),
-          () => {}
-        )
-      } else if (leg.nativePort !== from.port) return
-      fromNative(flow, leg, datagram)
-      const { fd } = leg
-      if (fd === undefined || flow.outer?.fd === undefined) return
-      drain(fd, more => {
-        fromNative(flow, leg, more)
-        return leg.fd === fd && flow.outer?.fd !== undefined
-      })
+      send: datagram => flow.send(datagram),
+      isConnectedFlow: () => flow.outer?.fd !== undefined,
+      onDrop: () => dropped++,
+      closeSocket
     })
-    leg.opened = bind(socket, 0, LOOPBACK).then(async () => {
-      leg.port = socket.address().port
-      if (nativePort === undefined) return
-      await connect(socket, nativePort)
-      flush(leg)
-    })
-    leg.opened.catch(() => {})
-    return leg
-  }
-
-  function fromNative(flow: Flow, leg: Leg, datagram: Uint8Array): void {
-    if (isLongHeader(datagram)) {
-      remember(leg, datagram)
-      const flight = leg.flight?.datagrams
-      if (flight !== undefined && flight.length < REPEAT.datagrams) flight.push(Buffer.from(datagram))
-    }
-    flow.send(datagram)
-  }
-
-  function startRepeating(flow: Flow, leg: Leg): void {
-    const [firstMs, ...gapsMs] = REPEAT.afterMs
-    const again = () => {
-      const { flight } = leg
-      if (flight === undefined) return
-      for (const datagram of flight.datagrams) flow.send(datagram)
-      // The gaps count from the first datagram, which a busy machine may send late.
-      const gapMs = flight.datagrams.length === 0 ? firstMs : gapsMs.shift()
-      if (gapMs === undefined) stopRepeating(leg)
-      else flight.timer = setTimeout(again, gapMs)
-    }
-    leg.flight = { datagrams: [], timer: setTimeout(again, firstMs) }
-  }
-
-  function stopRepeating(leg: Leg): void {
-    clearTimeout(leg.flight?.timer)
-    leg.flight = undefined
-  }
-
-  function remember(leg: Leg, datagram: Uint8Array): void {
-    const id = sourceId(datagram)
-    if (id === '' || leg.ids.has(id)) return
-    leg.idLength = id.length
-    leg.ids.add(id)
-    const [oldest] = leg.ids
-    if (leg.ids.size > MAX_IDS && oldest !== undefined) leg.ids.delete(oldest)
-  }
-
-  function flush(leg: Leg): void {
-    leg.isOpen = true
-    for (const datagram of leg.waiting.splice(0)) toNative(leg, datagram)
-  }
-
-  function toNative(leg: Leg, datagram: Uint8Array): void {
-    leg.hasHeard = true
-    if (leg.fd !== undefined) {
-      if (!write(leg.fd, datagram)) dropped++
-    } else if (!leg.isOpen && leg.waiting.length < MAX_WAITING) leg.waiting.push(Buffer.from(datagram))
-    // A copy: what was drained is overwritten by the next, and this may have to wait for the kernel.
-    else if (leg.isOpen && leg.socket.getSendQueueSize() <= MAX_QUEUED_BYTES) leg.socket.send(Buffer.from(datagram))
-    else dropped++
   }
 
   /** Lets the peer's handshake in. */
   function openServer(flow: Flow): Leg | undefined {
     const port = init.serverPort?.()
     if (port === undefined) return undefined
-    const leg = openLeg(flow, port)
+    const leg = newLeg(flow, port)
     flow.server = leg
     leg.opened.then(
       () => {
@@ -519,7 +281,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     const flow = newFlow({ host, port }, 'newcomer')
     addNewcomer(flow)
     const leg = openServer(flow)
-    if (leg !== undefined) toNative(leg, datagram)
+    if (leg !== undefined) leg.take(datagram)
   }
 
   /** Every datagram of every flow passes here: no filter on the fixed bit, it is greased (RFC 9287). */
@@ -528,26 +290,26 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     if (flow.state === 'ended' && isFirstInitial(datagram) && mayAdmit(flow.source)) addNewcomer(flow)
     if (client === undefined) {
       const leg = server ?? (isFirstInitial(datagram) ? openServer(flow) : undefined)
-      if (leg !== undefined) toNative(leg, datagram)
+      if (leg !== undefined) leg.take(datagram)
       return
     }
     if (server === undefined) {
       // The peer may dial us while we dial it.
-      const isTheirs = isFirstInitial(datagram) && !client.ids.has(destinationId(datagram, client.idLength))
+      const isTheirs = isFirstInitial(datagram) && !client.owns(datagram)
       const leg = isTheirs ? openServer(flow) : client
       if (leg === undefined) return
-      if (leg === client && leg.flight !== undefined && isLongHeader(datagram)) stopRepeating(leg)
-      toNative(leg, datagram)
+      if (leg === client && leg.isRepeating && isLongHeader(datagram)) leg.stopRepeating()
+      leg.take(datagram)
       return
     }
     const isLong = isLongHeader(datagram)
-    if (client.ids.has(destinationId(datagram, client.idLength))) {
-      if (isLong) stopRepeating(client)
-      toNative(client, datagram)
-    } else if (isLong || server.ids.has(destinationId(datagram, server.idLength))) toNative(server, datagram)
+    if (client.owns(datagram)) {
+      if (isLong) client.stopRepeating()
+      client.take(datagram)
+    } else if (isLong || server.owns(datagram)) server.take(datagram)
     else {
-      toNative(client, datagram)
-      toNative(server, datagram)
+      client.take(datagram)
+      server.take(datagram)
     }
   }
 
@@ -599,9 +361,13 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
   /** Sockets that share a port would share it with another program of the same user too: that is found out before. */
   async function bindShared(): Promise<void> {
     const probe = openSocket(family)
-    await bind(probe, init.port, init.host)
-    const { port } = probe.address()
-    await new Promise<void>(resolve => probe.close(() => resolve()))
+    let port: number
+    try {
+      await bind(probe, init.port, init.host)
+      port = probe.address().port
+    } finally {
+      await new Promise<void>(resolve => probe.close(() => resolve()))
+    }
     await bind(external, port, init.host)
   }
 
@@ -635,9 +401,9 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
         flow = newFlow(remote, 'held')
       }
       const held = hold(flow)
-      flow.client ??= openLeg(flow, init.client.port)
+      flow.client ??= newLeg(flow, init.client.port)
       const leg = flow.client
-      if (repeat && leg.flight === undefined) startRepeating(flow, leg)
+      if (repeat && !leg.isRepeating) leg.startRepeating()
       try {
         await leg.opened
       } catch (error) {
@@ -707,14 +473,5 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
       }
       await Promise.all(closing)
     }
-  }
-}
-
-function isConnected(socket: Socket): boolean {
-  try {
-    socket.remoteAddress()
-    return true
-  } catch {
-    return false
   }
 }
