@@ -51,7 +51,7 @@ interface StockServer extends CircuitRelayService {
   }
   shutdownController: AbortController
   stopHop: (
-    request: { connection: Connection; request: object },
+    request: { connection: Pick<Connection, 'remotePeer' | 'newStream'>; request: object },
     options: { signal: AbortSignal }
   ) => Promise<Stream | undefined>
   handleConnect: (hop: Hop, options: { signal: AbortSignal }) => Promise<void>
@@ -149,9 +149,21 @@ export function createCircuits(options: {
   /** The stream to whom the circuit leads, or null when it does not answer. */
   async function reach(server: StockServer, connection: Connection, hop: Hop, signal: AbortSignal) {
     const peer = { id: hop.connection.remotePeer.toMultihash().bytes, addrs: [] }
+    let asked: Stream | undefined
+    const asking = {
+      remotePeer: connection.remotePeer,
+      newStream: async (...args: Parameters<Connection['newStream']>) => {
+        asked = await connection.newStream(...args)
+        return asked
+      }
+    }
     try {
-      return (await server.stopHop({ connection, request: { type: 'CONNECT', peer, limit } }, { signal })) ?? null
+      const far = await server.stopHop({ connection: asking, request: { type: 'CONNECT', peer, limit } }, { signal })
+      if (far !== undefined) return far
+      throw new Error('it took no circuit')
     } catch (error) {
+      // js-libp2p leaves it open when the time is over, and the peer could fill it.
+      asked?.abort(error as Error)
       log.debug({ peer: connection.remotePeer.toString(), why: (error as Error).message }, 'no circuit to it')
       return null
     }

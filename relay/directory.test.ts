@@ -88,6 +88,18 @@ describe('the relay’s directory', () => {
     assert.deepEqual(unread.peers(), [])
   })
 
+  it('keeps the peers of the registry, however many others announce themselves', () => {
+    const clock = { now: 0 }
+    const rows = [{ nodeId: '0xabc', peerId: 'registered', owner: '0x1', url: '/p2p/registered' }]
+    const { heard, peers } = directoryAt(clock, { members: { nodes: () => rows } })
+    heard(announcement('registered', 0))
+    for (let i = 0; i < 200; i++) heard(announcement(`stranger ${i}`, ++clock.now))
+    assert.deepEqual(
+      peers().map(({ peerId }) => peerId),
+      ['registered']
+    )
+  })
+
   it('keeps a bounded number of peers, and answers a bounded number of bytes', () => {
     const clock = { now: 0 }
     const address = `/dns4/${'a'.repeat(480)}/tcp/1`

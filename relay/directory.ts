@@ -72,6 +72,14 @@ export function createDirectory(options: {
     )
   }
 
+  /** Anybody can announce any number of peers: those without a row go first, then the one heard of for longest. */
+  function makeRoom(): void {
+    const rowOf = registered()
+    const ids = [...known.keys()]
+    const goes = ids.find(peerId => rowOf(peerId) === null) ?? ids[0]
+    if (goes !== undefined) known.delete(goes)
+  }
+
   function answer(): Uint8Array {
     if (shared === undefined || performance.now() >= shared.untilMs) {
       const json = Buffer.from(JSON.stringify({ peers: peers(), timestamp: now() }))
@@ -84,10 +92,7 @@ export function createDirectory(options: {
     heard(announcement) {
       const { peerId, timestamp } = announcement
       known.delete(peerId)
-      for (const oldest of known.keys()) {
-        if (known.size < maxPeers) break
-        known.delete(oldest)
-      }
+      if (known.size >= maxPeers) makeRoom()
       // One that is repeated later by another makes nobody look alive; a clock ahead of ours neither.
       known.set(peerId, { announcement, lastSeen: Math.min(timestamp, now()) })
     },

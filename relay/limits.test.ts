@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createNetworkNode, ephemeralIdentity, silentLog } from '../node/index.ts'
 import { createAdmission } from './admission.ts'
@@ -6,6 +7,7 @@ import { readConfig } from './config.ts'
 import { createRates } from './rates.ts'
 import { eventually, sendOver, startRelayPeer, startTestRelay } from './testing.ts'
 
+const STOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/stop'
 const MIB = 1024 * 1024
 const MINUTE_MS = 60_000
 
@@ -268,6 +270,19 @@ describe('a relay with low limits', function () {
     await eventually(() => circuit.status !== 'open', 'the circuit is cut')
     assert.equal(await relay.metric('warren_relay_circuits_ended_total', 'duration'), 1)
     assert.equal(await relay.metric('warren_relay_circuits'), 0)
+  })
+
+  it('keeps no stream to a peer that does not say whether it takes a circuit', async () => {
+    await using relay = await startTestRelay({ RELAY_HOP_TIMEOUT_MS: '300' })
+    await using target = await startRelayPeer(relay.address)
+    await using source = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(target.reserved, 'it reserved')
+    const asked: Stream[] = []
+    const { libp2p } = target.node
+    await libp2p.handle(STOP_PROTOCOL, stream => void asked.push(stream), { force: true, runOnLimitedConnection: true })
+    await assert.rejects(source.circuitTo(target.peerId))
+    await eventually(() => asked.length === 1 && asked[0]!.status !== 'open', 'its stream is gone')
+    assert.equal(await relay.metric('warren_relay_circuits_refused_total', 'target-unreachable'), 1)
   })
 
   it('refuses circuits above a peer’s number and to whom has no reservation, with the reason counted', async () => {

@@ -3,7 +3,7 @@
  * `bytecave-announce`), and a newcomer asks the relays and peers it begins with for all that they heard, because
  * gossip does not repeat what was said before. Each is signed by the peer it is about; others are thrown away.
  */
-import type { Libp2p, Stream } from '@libp2p/interface'
+import type { Connection, IdentifyResult, Libp2p, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
 import { z } from 'zod'
@@ -81,6 +81,8 @@ export function createAnnouncements(options: {
   const heard = createHeard<SignedAnnouncement>({ maxCount: MAX_ANNOUNCEMENTS, maxBytes: MAX_HEARD_BYTES })
   let said: SignedAnnouncement | undefined
   const again = new Set<NodeJS.Timeout>()
+  /** Connections by which an anchor was met and asked. */
+  const asked = new WeakSet<Connection>()
   let interval: NodeJS.Timeout | undefined
   let soon: NodeJS.Timeout | undefined
 
@@ -152,7 +154,12 @@ export function createAnnouncements(options: {
     const connection = connectionTo(peerId)
     if (connection === undefined) return
     const { peers } = await askPeerDirectory(connection)
-    for (const peer of peers) if (peer.peerId !== identity.peerId) await remember(libp2p, peer)
+    for (const peer of peers) {
+      if (peer.peerId === identity.peerId) continue
+      await remember(libp2p, peer).catch((error: Error) =>
+        log.debug({ relay: peerId, peer: peer.peerId, why: error.message }, 'a peer of a directory is left out')
+      )
+    }
   }
 
   async function ask(peerId: string): Promise<void> {
@@ -177,21 +184,23 @@ export function createAnnouncements(options: {
     }
   }
 
-  const onIdentify = (event: CustomEvent) => {
-    const { peerId, protocols } = event.detail as { peerId: { toString: () => string }; protocols: string[] }
+  const onIdentify = ({ detail }: CustomEvent<IdentifyResult>) => {
+    const { peerId, protocols, connection } = detail
     const id = peerId.toString()
-    if (!isAnchor(id)) return
+    // A peer may tell of itself again and again.
+    if (!isAnchor(id) || asked.has(connection)) return
     const hasList = protocols.includes(ANNOUNCEMENTS_PROTOCOL)
     if (!hasList && !protocols.includes(PEER_DIRECTORY_PROTOCOL)) return
-    const asked = () =>
+    asked.add(connection)
+    const askIt = () =>
       (hasList ? ask(id) : askDirectory(id)).catch((error: Error) =>
         log.debug({ peer: id, why: error.message }, 'no list of announcements')
       )
-    void asked()
+    void askIt()
     for (const afterMs of ASK_AGAIN_MS) {
       const timer = setTimeout(() => {
         again.delete(timer)
-        void asked()
+        void askIt()
       }, afterMs)
       timer.unref()
       again.add(timer)

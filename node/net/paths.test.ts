@@ -84,6 +84,33 @@ describe('paths to peers', function () {
     assert.deepEqual(asked, [`${relays[0]}/p2p-circuit/p2p/${peerId}`])
   })
 
+  it('are direct again when the suspect connection is gone, also while a relay is still asked', async () => {
+    await using peer = await startPeer()
+    await using other = await startPeer()
+    const { libp2p } = peer.node
+    const addresses = other.node.libp2p.getMultiaddrs()
+    const suspect = await libp2p.dial(addresses)
+    const relay = peerIdFromPrivateKey(await generateKeyPair('Ed25519')).toString()
+    const relays = [`/ip4/127.0.0.1/tcp/1/p2p/${relay}`]
+    const anchors = createAnchors({ relays, bootstrap: [], reserving: false, log: silentLog() })
+    let asked = 0
+    const transportManager = {
+      ...peer.node.parts.transportManager,
+      async dial(): Promise<Connection> {
+        asked++
+        return await new Promise(() => undefined)
+      }
+    }
+    const use = { used: () => undefined, isSuspect: (connection: Connection) => connection === suspect }
+    const paths = createPaths({ libp2p, parts: { transportManager }, anchors, connectTimeoutMs: 3000, use })
+    const { peerId } = other.identity
+    assert.equal(await paths.connect(peerId), suspect)
+    await eventually(() => asked > 0, 'asked')
+    await libp2p.peerStore.merge(other.node.libp2p.peerId, { multiaddrs: addresses })
+    await suspect.close()
+    assert.equal((await paths.connect(peerId)).direct, true)
+  })
+
   it('do not ask a relay again that answered', async () => {
     await using peer = await startPeer()
     const libp2p = await createLibp2p()

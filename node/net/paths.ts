@@ -67,7 +67,9 @@ export function createPaths(options: {
   const { libp2p, parts, anchors, connectTimeoutMs, use } = options
   /** Peer id → when a dial of it failed last; in that order. */
   const failedAtMs = new Map<string, number>()
-  const dialling = new Map<string, Promise<Connection>>()
+  /** Dials that are under way, by peer id; those beside a suspect connection ask relays only. */
+  const full = new Map<string, Promise<Connection>>()
+  const beside = new Map<string, Promise<Connection>>()
   /** Peer id → when a connection of it was used last; in that order. */
   const usedAtMs = new Map<string, number>()
 
@@ -147,9 +149,13 @@ export function createPaths(options: {
     }
   }
 
-  /** All who want a peer at one time share one dial: each would build a circuit of its own. */
+  /**
+   * All who want a peer at one time share one dial: each would build a circuit of its own. One by relays only is no
+   * answer to who has no connection any more.
+   */
   function dialOnce(peerId: string, peer: PeerId, relaysOnly = false): Promise<Connection> {
-    const running = dialling.get(peerId)
+    const dialling = relaysOnly ? beside : full
+    const running = full.get(peerId) ?? dialling.get(peerId)
     if (running !== undefined) return running
     // The signal of a dial stays with the connection it made: it is only aborted while the dial runs.
     const limit = deadline(connectTimeoutMs)

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Stream } from '@libp2p/interface'
+import type { IdentifyResult, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { ProtocolViolationError } from '../errors.ts'
 import { ephemeralIdentity } from '../identity.ts'
@@ -51,6 +51,39 @@ describe('the peer directory, asked', () => {
       peer.network.members().map(({ peerId }) => peerId),
       [peer.identity.peerId]
     )
+  })
+
+  it('tells of the others also where one row names nobody', async () => {
+    const known = (await ephemeralIdentity()).peerId
+    const json = Buffer.from(JSON.stringify({ peers: [entry('nobody'), entry(known)], timestamp: 1 }))
+    await using relay = await startOtherRelay(stream => void tellPeerDirectory(stream, json))
+    await using peer = await startPeer({ bootstrap: [relay.address] })
+    await eventually(
+      () =>
+        peer.node.libp2p.peerStore.get(peerIdFromString(known)).then(
+          ({ addresses }) => addresses.length > 0,
+          () => false
+        ),
+      'the peer is known'
+    )
+  })
+
+  it('is asked by whoever meets the relay, not each time that the relay tells of itself', async () => {
+    let asked = 0
+    await using relay = await startOtherRelay(stream => {
+      asked++
+      void tellPeerDirectory(stream, Buffer.from('{"peers":[],"timestamp":1}'))
+    })
+    await using peer = await startPeer({ bootstrap: [relay.address] })
+    const { libp2p } = peer.node
+    const told = Promise.withResolvers<IdentifyResult>()
+    libp2p.addEventListener('peer:identify', ({ detail }) => told.resolve(detail))
+    const detail = await told.promise
+    for (let nth = 0; nth < 20; nth++) libp2p.dispatchEvent(new CustomEvent('peer:identify', { detail }))
+    await eventually(() => asked > 0, 'asked')
+    // Streams come in the order in which they were opened.
+    await askPeerDirectory(detail.connection)
+    assert.ok(asked < 10, `asked ${asked} times`)
   })
 
   for (const [what, bytes] of Object.entries({

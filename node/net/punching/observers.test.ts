@@ -13,7 +13,7 @@ const HOP = '/libp2p/circuit/relay/0.2.0/hop'
 const ADDRESSES = ['/ip4/11.0.0.1', '/ip6/2a11::1'].flatMap(ip => [`${ip}/tcp/4001`, `${ip}/udp/4001/quic-v1`])
 
 /** What libp2p gives, with one relay connected by its IPv6 TCP address. */
-function lab(ownHosts: string[], fails = false) {
+function lab(ownHosts: string[], { fails = false, denies = '' } = {}) {
   const events = new TypedEventEmitter<Libp2pEvents>() as TypedEventTarget<Libp2pEvents>
   const transports = ['tcp', 'quic-v1'].map(
     punchProtocol =>
@@ -30,7 +30,9 @@ function lab(ownHosts: string[], fails = false) {
   const dialled: string[] = []
   const components = {
     events,
-    connectionGater: {},
+    connectionGater: {
+      denyDialMultiaddr: async (address: Multiaddr) => denies !== '' && String(address).includes(denies)
+    },
     connectionManager: { getConnections: () => [connected] },
     transportManager: {
       getTransports: () => transports,
@@ -72,8 +74,17 @@ describe('observers', () => {
     observers.stop()
   })
 
+  it('are not dialled where the dial policy does not allow it: a relay names its addresses itself', async () => {
+    const { dialled, identify, observers } = lab(['10.0.0.2', '2a11::2'], { denies: '/ip4/11.0.0.1/' })
+    identify()
+    await eventually(() => dialled.length >= 1, 'dialled')
+    await new Promise(resolve => setImmediate(resolve))
+    assert.deepEqual(dialled, [ADDRESSES[3]!])
+    observers.stop()
+  })
+
   it('that could not be dialled are left alone, until our network changes', async () => {
-    const { dialled, identify, observers } = lab(['2a11::2'], true)
+    const { dialled, identify, observers } = lab(['2a11::2'], { fails: true })
     identify()
     await eventually(() => dialled.length >= 1, 'dialled')
     identify()

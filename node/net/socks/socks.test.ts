@@ -92,7 +92,8 @@ describe('a SOCKS5 proxy', function () {
       username: 'me',
       password: 'a:b'
     })
-    for (const text of ['127.0.0.1:9050', 'socks5://x', 'http://x:1', 'socks4://x:1', 'socks5://x:1/path', '']) {
+    const wrong = ['127.0.0.1:9050', 'socks5://x', 'http://x:1', 'socks4://x:1', 'socks5://x:1/path', '']
+    for (const text of [...wrong, 'socks5://me:100%@x:1', `socks5://${'a'.repeat(256)}@x:1`]) {
       assert.equal(parseSocksProxy(text), null, text)
     }
   })

@@ -38,10 +38,20 @@ export function parseSocksProxy(text: string): SocksProxy | null {
   const url = URL.parse(text)
   if (url === null || !/^socks5h?:$/.test(url.protocol) || url.hostname === '' || url.port === '') return null
   if (!['', '/'].includes(url.pathname) || url.search !== '' || url.hash !== '') return null
-  const [username, password] = [url.username, url.password].map(decodeURIComponent)
-  if (Buffer.byteLength(username!) > TEXT_MAX_BYTES || Buffer.byteLength(password!) > TEXT_MAX_BYTES) return null
+  const [username, password] = [decoded(url.username), decoded(url.password)]
+  if (username === null || password === null) return null
   const host = url.hostname.replace(/^\[|\]$/g, '')
-  return { host, port: Number(url.port), ...(username ? { username, password: password! } : {}) }
+  return { host, port: Number(url.port), ...(username ? { username, password } : {}) }
+}
+
+/** What RFC 1929 can carry of it; null for a stray percent sign, too. */
+function decoded(text: string): string | null {
+  try {
+    const value = decodeURIComponent(text)
+    return Buffer.byteLength(value) <= TEXT_MAX_BYTES ? value : null
+  } catch {
+    return null
+  }
 }
 
 /**
