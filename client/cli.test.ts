@@ -108,6 +108,17 @@ describe('the command line', () => {
     assert.equal((await run(['health'])).code, 0)
   })
 
+  it('says what is wrong with a source or a URL before it asks anybody', async () => {
+    const nowhere = { env: { WARREN_GATEWAY: 'http://127.0.0.1:9', WARREN_API_KEY: KEY } }
+    assert.match((await run(['storage', 'put', 'k', folder], nowhere)).errors, /it is a folder.*SOURCE_UNREADABLE/)
+    const absent = await run(['storage', 'put', 'k', join(folder, 'absent')], nowhere)
+    assert.match(absent.errors, /absent cannot be read.*Name a file/)
+    assert.match((await run(['health'], { env: { WARREN_GATEWAY: 'nonsense' } })).errors, /WARREN_GATEWAY.*URL_INVALID/)
+    const unknown = await run(['frob'])
+    assert.equal(unknown.code, 2)
+    assert.match(unknown.errors, /--help/)
+  })
+
   it('finds the running testnet from a folder below it', async () => {
     const below = join(folder, 'project', 'deep')
     await mkdir(below, { recursive: true })
@@ -123,7 +134,7 @@ describe('the command line', () => {
   it('says what went wrong, with an exit code', async () => {
     const wrongKey = await run(['storage', 'list', '--api-key', 'nonsense'])
     assert.equal(wrongKey.code, 1)
-    assert.match(wrongKey.errors, /invalid API key \(HTTP_401\)/)
+    assert.match(wrongKey.errors, /invalid API key\. \(HTTP_401\)/)
     const missing = await run(['storage', 'get', 'absent'])
     assert.equal(missing.code, 1)
     assert.match(missing.errors, /key not found: absent/)

@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 /** `warren`: storage on a gateway, and an operator's view of one node, from the command line. */
 import { createWriteStream } from 'node:fs'
-import { open, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
-import { ClientError } from './errors.ts'
+import { ClientError, requireUrl } from './errors.ts'
 import { createGatewayClient, type GatewayClient } from './gateway.ts'
 import { addNodeCommands } from './node-cli.ts'
+import { openSource } from './source.ts'
 
 /** Where `make testnet-up` writes the gateways and the key of the testnet. */
 const ENDPOINTS = join('.testnet', 'current', 'endpoints.json')
@@ -44,6 +45,7 @@ export async function runCli(args: readonly string[], world: CliWorld): Promise<
     .option('--gateway <url>', 'base URL of the gateway (WARREN_GATEWAY; else the running testnet’s first one)')
     .option('--api-key <key>', 'API key (WARREN_API_KEY; else the running testnet’s)')
     .option('--json', 'print one JSON value')
+    .showHelpAfterError('Add --help to see what there is.')
     .exitOverride()
     .configureOutput({
       writeOut: text => world.print(text.trimEnd()),
@@ -64,7 +66,7 @@ export async function runCli(args: readonly string[], world: CliWorld): Promise<
     .argument('<key>')
     .argument('[file]', 'path, or - for stdin', '-')
     .action(async (key: string, file: string) => {
-      const source = file === '-' ? world.stdin : (await open(file)).createReadStream()
+      const source = await openSource(file, world.stdin)
       const stored = await (await gateway()).storage.put(key, source)
       show(stored, `${stored.key}: ${stored.size} bytes${stored.cid === undefined ? '' : `, ${stored.cid}`}`)
     })
@@ -125,10 +127,20 @@ export async function runCli(args: readonly string[], world: CliWorld): Promise<
   }
 }
 
+/** What to do about a refused credential, in the words of the command line. */
+const HINTS: Readonly<Record<string, string>> = {
+  API_KEY_MISSING: ' Give one with --api-key or WARREN_API_KEY.',
+  API_KEY_INVALID: ' Give another with --api-key or WARREN_API_KEY.',
+  UNAUTHORIZED: ' Here: --admin-token-file, or --data-dir of that very node.'
+}
+
 function problemOf(error: Error): string {
-  if (error instanceof ClientError) return `${error.message} (${error.code})`
+  if (error instanceof ClientError)
+    return `${error.message.replace(/([^.!?])$/, '$1.')}${HINTS[error.code] ?? ''} (${error.code})`
   // A system error names its file and what is wrong with it; anything else is a bug and shows where.
-  return 'syscall' in error ? error.message : (error.stack ?? error.message)
+  return 'syscall' in error
+    ? `${error.message}. See that the path is right and you may use it.`
+    : (error.stack ?? error.message)
 }
 
 function wholeNumber(text: string): number {
@@ -145,9 +157,10 @@ async function connect(options: GlobalOptions, { env, cwd }: CliWorld): Promise<
   if (url === undefined) {
     throw new ClientError(
       'GATEWAY_UNKNOWN',
-      'Which gateway? Give --gateway, set WARREN_GATEWAY, or run make testnet-up.'
+      'Which gateway? Give --gateway and --api-key, set WARREN_GATEWAY and WARREN_API_KEY, or run make testnet-up.'
     )
   }
+  requireUrl(url, '--gateway or WARREN_GATEWAY')
   const apiKey = key ?? testnet?.apiKey
   return createGatewayClient({ url, ...(apiKey === undefined ? {} : { apiKey }) })
 }

@@ -67,3 +67,17 @@ export class BackupError extends ClientError {
     super('BACKUP_FAILED', message, options)
   }
 }
+
+/** Thrown when what is to be stored cannot be read here. */
+export class SourceUnreadableError extends ClientError {
+  constructor(path: string, why: string, options?: ErrorOptions) {
+    super('SOURCE_UNREADABLE', `${path} cannot be read: ${why}. Name a file that you may read.`, options)
+  }
+}
+
+/** @throws ClientError URL_INVALID naming where the text came from */
+export function requireUrl(text: string, where: string): void {
+  const protocol = URL.parse(text)?.protocol
+  if (protocol === 'http:' || protocol === 'https:') return
+  throw new ClientError('URL_INVALID', `"${text}" is no URL. Give http://host:port by ${where}.`)
+}

@@ -1,13 +1,14 @@
 /** `warren node …`: what an operator does with one storage node, over its HTTP API and in its data directory. */
 import { createWriteStream } from 'node:fs'
-import { open, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import type { CliWorld } from './cli.ts'
-import { ClientError } from './errors.ts'
+import { ClientError, requireUrl } from './errors.ts'
 import { backUpNode, restoreNode } from './node-backup.ts'
 import { createNodeHttp, type NodeHttp, type ScrubState } from './node-http.ts'
+import { openSource } from './source.ts'
 
 const DEFAULT_NODE = 'http://127.0.0.1:5001'
 const DEFAULT_DATA_DIR = './data'
@@ -41,7 +42,11 @@ export function addNodeCommands(
     )
   const options = () => group.opts<NodeOptions>()
   const dataDir = () => options().dataDir ?? world.env.DATA_DIR ?? DEFAULT_DATA_DIR
-  const url = () => options().node ?? world.env.WARREN_NODE ?? DEFAULT_NODE
+  const url = () => {
+    const named = options().node ?? world.env.WARREN_NODE ?? DEFAULT_NODE
+    requireUrl(named, '--node or WARREN_NODE')
+    return named
+  }
   const node = (): NodeHttp => createNodeHttp({ url: url() })
   const operated = async (): Promise<NodeHttp> => {
     const file = options().adminTokenFile ?? world.env.ADMIN_TOKEN_FILE ?? join(dataDir(), 'keys', 'admin.token')
@@ -63,7 +68,7 @@ export function addNodeCommands(
     .argument('[file]', 'path, or - for stdin', '-')
     .option('--type <mime>', 'content type')
     .action(async (file: string, { type }: { type?: string }) => {
-      const source = file === '-' ? world.stdin : (await open(file)).createReadStream()
+      const source = await openSource(file, world.stdin)
       const stored = await node().store(source, type)
       show(stored, stored.cid)
     })
@@ -85,7 +90,10 @@ export function addNodeCommands(
     .option('--offset <n>', 'after so many', wholeNumber)
     .action(async (page: { limit: number; offset?: number }) => {
       const { rows, total } = await node().list(page)
-      show({ cids: rows, total }, rows.join('\n'))
+      show(
+        { cids: rows, total },
+        [...rows, ...(rows.length < total ? [`(${rows.length} of ${total}: --offset, --limit)`] : [])].join('\n')
+      )
     })
   group
     .command('where')
@@ -99,7 +107,7 @@ export function addNodeCommands(
         `  here      ${seen.stored ? `yes, ${seen.size} bytes, ${seen.mimeType}` : 'no'}`,
         `  pinned    ${seen.pinned ? 'yes' : 'no'}`,
         `  shard     ${seen.shard}`,
-        `  replicas  ${confirmed} of ${target}`,
+        `  replicas  ${confirmed} of ${target}${confirmed === 0 && !seen.stored ? ': nobody who was asked has it' : ''}`,
         ...nodes.map(peer => `            ${peer}`)
       ]
       show(seen, lines.join('\n'))
@@ -175,7 +183,10 @@ export function addNodeCommands(
     .argument('<folder>', 'a backup')
     .action(async (from: string) => {
       const put = await restoreNode({ from, dataDir: dataDir() })
-      show(put, `${dataDir()}: ${put.files} files, ${put.sizeBytes} bytes`)
+      show(
+        put,
+        `${dataDir()}: ${put.files} files, ${put.sizeBytes} bytes restored. Stop the old node, then start one with this DATA_DIR.`
+      )
     })
 }
 

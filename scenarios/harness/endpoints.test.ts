@@ -34,5 +34,6 @@ describe('endpoints', () => {
     assert.match(text, /^API_KEY='it'\\''s'$/m)
     assert.match(text, /^GATEWAY='http:\/\/127\.0\.0\.1:\d+'$/m)
     assert.match(text, /^NODE=/m)
+    for (const name of ['GATEWAY', 'API_KEY', 'NODE']) assert.match(text, new RegExp(`^export WARREN_${name}=`, 'm'))
   })
 })

@@ -51,10 +51,18 @@ export function shellVariables(endpoints: Endpoints): string {
     CHAIN: endpoints.chain,
     REGISTRY: endpoints.registry
   }
+  // The names by which the `warren` command looks for them, for programs that are called.
+  const forWarren = {
+    WARREN_GATEWAY: variables.GATEWAY,
+    WARREN_API_KEY: variables.API_KEY,
+    WARREN_NODE: variables.NODE
+  }
   // Single quotes hold everything but themselves.
-  return Object.entries(variables)
-    .flatMap(([name, value]) => (value == null ? [] : [`${name}='${value.replaceAll("'", "'\\''")}'\n`]))
-    .join('')
+  const lines = (prefix: string, all: typeof variables): string[] =>
+    Object.entries(all).flatMap(([name, value]) =>
+      value == null ? [] : [`${prefix}${name}='${value.replaceAll("'", "'\\''")}'\n`]
+    )
+  return [...lines('', variables), ...lines('export ', forWarren)].join('')
 }
 
 export async function writeEndpoints(folder: string, endpoints: Endpoints): Promise<void> {
