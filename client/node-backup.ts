@@ -15,6 +15,10 @@ const PRIVATE_FILE = 0o600
 const PRIVATE_FOLDER = 0o700
 /** What every backup has, where the node has it. */
 const KEYS = ['keys', 'p2p']
+/** Without it a backup is none. */
+const PRIVATE_KEY = 'keys/private.key'
+/** Below the data directory, while a backup is put back. */
+const RESTORING = 'restore.unfinished'
 /** What goes with the blobs. */
 const DATA = ['blobs', 'pins.txt', 'blocked.txt']
 
@@ -36,8 +40,8 @@ export interface BackupResult {
 export async function backUpNode(options: { dataDir: string; to: string; blobs: boolean }): Promise<BackupResult> {
   const { dataDir, to, blobs } = options
   if (await exists(to)) throw new BackupError(`${to} is there already. Name a folder that is not.`)
-  if (!(await exists(join(dataDir, 'keys', 'private.key')))) {
-    throw new BackupError(`${dataDir} has no keys/private.key. Is it the data directory of a node?`)
+  if (!(await exists(join(dataDir, PRIVATE_KEY)))) {
+    throw new BackupError(`${dataDir} has no ${PRIVATE_KEY}. Is it the data directory of a node?`)
   }
   const unfinished = `${to}.unfinished`
   await rm(unfinished, { recursive: true, force: true })
@@ -51,6 +55,8 @@ export async function backUpNode(options: { dataDir: string; to: string; blobs: 
         if (copied !== null) files[name] = copied
       }
     }
+    if (files[PRIVATE_KEY] === undefined)
+      throw new BackupError(`${join(dataDir, PRIVATE_KEY)} went while it was copied.`)
     const text = JSON.stringify({ warrenBackup: 1, createdAt: new Date().toISOString(), files }, null, 2)
     await writeDurably(join(unfinished, MANIFEST), text)
     await rename(unfinished, to)
@@ -63,7 +69,8 @@ export async function backUpNode(options: { dataDir: string; to: string; blobs: 
 
 /**
  * Put a backup into an empty data directory.
- * @throws BackupError when the directory holds a node, or a file of the backup is missing or altered; nothing is written then
+ * @throws BackupError when the directory holds a node, or a file of the backup is missing or altered; nothing is left behind then,
+ * nor when the disk refuses
  */
 export async function restoreNode(options: { from: string; dataDir: string }): Promise<BackupResult> {
   const { from, dataDir } = options
@@ -84,7 +91,20 @@ export async function restoreNode(options: { from: string; dataDir: string }): P
   }
   if (wrong.length > 0)
     throw new BackupError(`The backup is not whole: ${wrong.slice(0, 5).join(', ')}. Nothing was restored.`)
-  for (const name of Object.keys(files)) await copyDurably(join(from, name), join(dataDir, name))
+  // Whole before it is there: keys without their blobs would be a node that lost everything.
+  const unfinished = join(dataDir, RESTORING)
+  await rm(unfinished, { recursive: true, force: true })
+  try {
+    for (const [name, { sha256 }] of Object.entries(files)) {
+      const copied = await copyDurably(join(from, name), join(unfinished, name))
+      if (copied?.sha256 !== sha256) throw new BackupError(`${name} changed while it was copied. Nothing was restored.`)
+    }
+    for (const part of [...DATA, ...KEYS]) {
+      if (await exists(join(unfinished, part))) await rename(join(unfinished, part), join(dataDir, part))
+    }
+  } finally {
+    await rm(unfinished, { recursive: true, force: true })
+  }
   return sumOf(files)
 }
 
@@ -105,13 +125,19 @@ async function exists(path: string): Promise<boolean> {
   return (await stat(path).catch(() => null)) !== null
 }
 
-/** All plain files at or below a path; none when there is nothing. */
+/** All files at or below a path, those that are linked to included; none when there is nothing. */
 async function filesBelow(path: string): Promise<string[]> {
   const found = await stat(path).catch(() => null)
   if (found === null) return []
   if (found.isFile()) return [path]
   const entries = await readdir(path, { recursive: true, withFileTypes: true })
-  return entries.filter(entry => entry.isFile()).map(entry => join(entry.parentPath, entry.name))
+  const files: string[] = []
+  for (const entry of entries) {
+    const name = join(entry.parentPath, entry.name)
+    const isFile = entry.isFile() || (entry.isSymbolicLink() && (await stat(name).catch(() => null))?.isFile())
+    if (isFile) files.push(name)
+  }
+  return files
 }
 
 async function hashOf(path: string): Promise<{ sizeBytes: number; sha256: string } | null> {

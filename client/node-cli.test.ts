@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { cidOf, createNode, readNodeConfig, silentLog } from '../node/index.ts'
 import { runCli } from './cli.ts'
 
+/** Bytes of a path on Linux, its end included. */
+const LONGEST_PATH = 4096
 const ABSENT = await cidOf([Buffer.from('nobody has this')])
 
 describe('warren node', function () {
@@ -143,5 +145,28 @@ describe('warren node', function () {
     await assert.rejects(readdir(other), { code: 'ENOENT' })
     await rm(join(backup, 'manifest.json'))
     assert.match((await run(['restore', backup], { dir: other })).errors, /no manifest\.json/)
+  })
+
+  it('backs up keys that lie elsewhere and are linked to', async () => {
+    const linked = join(folder, 'linked')
+    await mkdir(join(linked, 'keys'), { recursive: true })
+    await writeFile(join(linked, 'keys', 'admin.token'), 'a token')
+    await writeFile(join(folder, 'secret'), 'a key')
+    await symlink(join(folder, 'secret'), join(linked, 'keys', 'private.key'))
+    const backup = join(folder, 'backup-of-links')
+    assert.equal((await run(['backup', backup], { dir: linked })).code, 0)
+    assert.equal(await readFile(join(backup, 'keys', 'private.key'), 'utf8'), 'a key')
+  })
+
+  it('leaves no half of a node where a restore breaks off', async () => {
+    await run(['store'], { stdin: 'a blob' })
+    const backup = join(folder, 'unlucky')
+    assert.equal((await run(['backup', backup, '--blobs'], { dir: dataDir })).code, 0)
+    // Keys have paths that Linux takes there, blobs have not.
+    let other = join(folder, 'long')
+    while (other.length < LONGEST_PATH - 300) other = join(other, 'x'.repeat(200))
+    other = join(other, 'x'.repeat(LONGEST_PATH - 51 - other.length))
+    assert.equal((await run(['restore', backup], { dir: other })).code, 1)
+    assert.deepEqual(await readdir(other), [])
   })
 })

@@ -96,8 +96,11 @@ const MASK = '***'
 /** A value that may be printed: no secret, and of a URL neither who asks nor which key it has in its path. */
 export function masked(name: string, value: string): string {
   if (SECRET.test(name)) return MASK
-  const url = /^[a-z0-9]+:\/\//i.test(value) ? URL.parse(value) : null
-  if (url === null) return value
+  const scheme = /^\s*([a-z0-9]+:\/\/)/i.exec(value)?.[1]
+  if (scheme === undefined) return value
+  const url = URL.parse(value)
+  // One with a slip in it may have a password all the same.
+  if (url === null) return `${scheme}${MASK}`
   const secret = url.username !== '' || url.password !== '' || url.search !== '' || url.pathname.length > 1
   return secret ? `${url.protocol}//${url.host}/${MASK}` : value
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -122,6 +122,14 @@ describe('settings', () => {
       assert.equal((await gather(['--config', await file('broken.yaml', text)])).problems.length, 1, text)
     }
     assert.match((await gather(['--config', 'nowhere.yaml'])).problems.join(), /nowhere\.yaml.*ENOENT/)
+    for (const key of ['constructor', '__proto__']) {
+      const odd = await gather(['--config', await file('odd.yaml', `${key}: 1`)])
+      assert.match(odd.problems.join(), /is not a setting/, key)
+    }
+    // That there is no `.env` is fine; that there is one nobody can read is not.
+    await mkdir(join(cwd, '.env'))
+    assert.match((await gather([])).problems.join(), /\.env: the environment file cannot be read \(EISDIR\)/)
+    await rm(join(cwd, '.env'), { recursive: true })
   })
 
   it('are all explained by --help', () => {
@@ -141,6 +149,10 @@ describe('settings', () => {
     assert.ok(!/pw|0123456789abcdef/.test(printed))
     assert.equal(masked('SOME_TOKEN', 'abc'), '***')
     assert.equal(masked('RPC_URL', 'http://11.0.0.9:8545'), 'http://11.0.0.9:8545')
+    // It is printed before it is checked: what is no URL yet may be one with a slip in it.
+    for (const proxy of [' socks5://user:pw@11.0.0.9:1080', 'socks5://user:p#w@11.0.0.9:1080']) {
+      assert.doesNotMatch(masked('P2P_SOCKS5_PROXY', proxy), /user|p#?w/, proxy)
+    }
     const again = await gather(['--config', await file('printed.yaml', printed)])
     assert.deepEqual(again.problems, [])
     assert.equal(again.env.PORT, '9')

@@ -30,30 +30,34 @@ const DEFAULT_ENV_FILE = '.env'
 const NO_FILE = 'none'
 
 /** Keys of a DeBros node file that are called otherwise here. */
-const YAML_ALIASES: Readonly<Record<string, string>> = {
-  key_file: 'P2P_PRIVATE_KEY_FILE',
-  listen_addresses: 'P2P_LISTEN_ADDRESSES',
-  bootstrap_peers: 'P2P_BOOTSTRAP_PEERS',
-  max_connections: 'P2P_MAX_CONNECTIONS',
-  logging_level: 'LOG_LEVEL',
-  logging_file: 'LOG_FILE',
-  logging_output_file: 'LOG_FILE',
-  node_id: 'NODE_ID',
-  node_data_dir: 'DATA_DIR',
-  node_key_file: 'P2P_PRIVATE_KEY_FILE',
-  node_listen_addresses: 'P2P_LISTEN_ADDRESSES',
-  node_max_connections: 'P2P_MAX_CONNECTIONS',
-  discovery_bootstrap_peers: 'P2P_BOOTSTRAP_PEERS'
-}
+const YAML_ALIASES: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    key_file: 'P2P_PRIVATE_KEY_FILE',
+    listen_addresses: 'P2P_LISTEN_ADDRESSES',
+    bootstrap_peers: 'P2P_BOOTSTRAP_PEERS',
+    max_connections: 'P2P_MAX_CONNECTIONS',
+    logging_level: 'LOG_LEVEL',
+    logging_file: 'LOG_FILE',
+    logging_output_file: 'LOG_FILE',
+    node_id: 'NODE_ID',
+    node_data_dir: 'DATA_DIR',
+    node_key_file: 'P2P_PRIVATE_KEY_FILE',
+    node_listen_addresses: 'P2P_LISTEN_ADDRESSES',
+    node_max_connections: 'P2P_MAX_CONNECTIONS',
+    discovery_bootstrap_peers: 'P2P_BOOTSTRAP_PEERS'
+  })
+)
 
 /** Keys of a DeBros node file that mean nothing to this role, and why. */
-const YAML_IGNORED: Readonly<Record<string, string>> = {
-  solana_wallet: 'nodes are owned by an account of the registry’s chain, OWNER_ADDRESS',
-  rqlite_port: 'databases are served by the gateway and its database hosts, not by storage nodes',
-  rqlite_raft_port: 'databases are served by the gateway and its database hosts, not by storage nodes',
-  discovery_interval: 'peers are told of as they come, and every 60 s by the announcement the network agrees on',
-  logging_format: 'the log is JSON, pretty on a terminal'
-}
+const YAML_IGNORED: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    solana_wallet: 'nodes are owned by an account of the registry’s chain, OWNER_ADDRESS',
+    rqlite_port: 'databases are served by the gateway and its database hosts, not by storage nodes',
+    rqlite_raft_port: 'databases are served by the gateway and its database hosts, not by storage nodes',
+    discovery_interval: 'peers are told of as they come, and every 60 s by the announcement the network agrees on',
+    logging_format: 'the log is JSON, pretty on a terminal'
+  })
+)
 /** Where a DeBros node joins; without one it is the first of its network. */
 const JOIN_ADDRESS = 'rqlite_join_address'
 
@@ -141,7 +145,7 @@ function readFlags(argv: readonly string[], problems: string[]): Flags {
 /** @param asked the name somebody gave; a default that is not there is no problem */
 function readDotEnv(path: string, asked: string, problems: string[]): Environment {
   if (asked === NO_FILE) return {}
-  const text = readText(path, 'the environment file', asked === '' ? null : problems)
+  const text = readText(path, 'the environment file', problems, { mayBeAbsent: asked === '' })
   if (text === null) return {}
   return parseEnv(text)
 }
@@ -171,8 +175,8 @@ async function readYaml(path: string, problems: string[], notes: string[]): Prom
   let joins = false
   for (const [key, value] of flat) {
     const short = key.replace(/^(node|database|discovery)_/, '')
-    const reason = YAML_IGNORED[key] ?? YAML_IGNORED[short]
-    const name = YAML_ALIASES[key] ?? (SETTINGS.has(key.toUpperCase()) ? key.toUpperCase() : undefined)
+    const reason = YAML_IGNORED.get(key) ?? YAML_IGNORED.get(short)
+    const name = YAML_ALIASES.get(key) ?? (SETTINGS.has(key.toUpperCase()) ? key.toUpperCase() : undefined)
     isDebros ||= short.startsWith('rqlite_')
     if (short === JOIN_ADDRESS) joins = asText(value).trim() !== ''
     else if (reason !== undefined) notes.push(`${key} of ${path} has no effect: ${reason}`)
@@ -202,13 +206,14 @@ function asText(value: unknown): string {
   return value.some(item => typeof item === 'object') ? JSON.stringify(value) : value.join(',')
 }
 
-function readText(path: string, what: string, problems: string[] | null): string | null {
+function readText(path: string, what: string, problems: string[], { mayBeAbsent = false } = {}): string | null {
   try {
     const bytes = readFileSync(path)
     if (bytes.length <= FILE_MAX_BYTES) return bytes.toString('utf8')
-    problems?.push(`${path}: ${what} is over ${FILE_MAX_BYTES} bytes`)
+    problems.push(`${path}: ${what} is over ${FILE_MAX_BYTES} bytes`)
   } catch (error) {
-    problems?.push(`${path}: ${what} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+    const { code } = error as NodeJS.ErrnoException
+    if (!(mayBeAbsent && code === 'ENOENT')) problems.push(`${path}: ${what} cannot be read (${code})`)
   }
   return null
 }

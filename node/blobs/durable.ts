@@ -81,8 +81,9 @@ export function sharedFolderSync(path: string): () => Promise<void> {
     return mine
   }
   return () => {
+    if (next) return next
     if (!running) return run()
-    next ??= running
+    next = running
       .catch(() => {})
       .then(() => {
         next = null

@@ -25,11 +25,12 @@ export function createHandOver(options: HandOverOptions): (blob: ReplicaSource) 
   return async blob => {
     const { cid } = blob
     const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
-    const target = Math.min(replicationFactor, owners.length)
     const reachable = owners.filter(member => member.reachable).map(member => member.peerId)
-    if (!membersKnown() || target === 0 || reachable.length < target) return false
-    const confirmed = await replicator.start(blob, reachable, target, target).settled
-    if (confirmed.length < target) return false
+    // The factor itself, not the number of owners there happen to be: after a start others may not be known yet.
+    const wanted = replicationFactor
+    if (!membersKnown() || reachable.length < wanted) return false
+    const confirmed = await replicator.start(blob, reachable, wanted, wanted).settled
+    if (confirmed.length < wanted) return false
     const isGone = await store.delete(cid, () => !isPinned(cid))
     if (isGone) log.info({ cid, peers: confirmed }, 'handed over to the owners of its shard')
     return true

@@ -15,8 +15,8 @@ import type { BlobService } from './service.types.ts'
 
 /** Most aliases known; of more, the oldest are forgotten. Some 200 bytes of memory each. */
 export const ALIASES_MAX = 200_000
-/** Lines on disk beyond which the next start writes the file anew. */
-const LINES_MAX = 2 * ALIASES_MAX
+/** So many times the aliases known are the most lines on disk; then the file is written anew. */
+const LINES_FACTOR = 2
 const RAW = 0x55
 const SHA2_256 = 0x12
 /** Most lines that wait for a slow disk; more are left out. */
@@ -34,18 +34,27 @@ export interface RawAliases {
   flush: () => Promise<void>
 }
 
-/** Read the file below `dataDir`. */
-export async function openRawAliases({ dataDir, log }: { dataDir: string; log: Log }): Promise<RawAliases> {
+/** Read the file below `dataDir`. @param options.max only tests ask for another cap */
+export async function openRawAliases({
+  dataDir,
+  log,
+  max = ALIASES_MAX
+}: {
+  dataDir: string
+  log: Log
+  max?: number
+}): Promise<RawAliases> {
   const folder = join(dataDir, 'aliases')
   const path = join(folder, 'raw.txt')
   const known = new Map<string, string>()
   let pending: string[] = []
+  let linesOnDisk = 0
   let writing: Promise<void> | null = null
 
   function learn(digest: string, cid: string): boolean {
     const key = digest.slice(0, DIGITS)
     if (known.has(key)) return false
-    if (known.size >= ALIASES_MAX) known.delete(known.keys().next().value!)
+    if (known.size >= max) known.delete(known.keys().next().value!)
     known.set(key, cid)
     return true
   }
@@ -61,11 +70,25 @@ export async function openRawAliases({ dataDir, log }: { dataDir: string; log: L
   /** What comes while one write runs goes with the next: a flood of small blobs costs few. */
   async function write(): Promise<void> {
     while (pending.length > 0) {
-      const lines = pending.join('')
+      const waiting = pending
       pending = []
-      await appendFile(path, lines, { mode: FILE_MODE }).catch(error => log.debug({ err: error }, 'alias not written'))
+      linesOnDisk += waiting.length
+      await (linesOnDisk > LINES_FACTOR * max
+        ? writeAnew()
+        : appendFile(path, waiting.join(''), { mode: FILE_MODE })
+      ).catch(unwritten)
     }
   }
+
+  /** All that is known, and nothing that was forgotten. */
+  async function writeAnew(): Promise<void> {
+    const lines = [...known].map(([digest, cid]) => `${digest} ${cid}\n`)
+    await writeFile(`${path}.new`, lines.join(''), { mode: FILE_MODE })
+    await rename(`${path}.new`, path)
+    linesOnDisk = lines.length
+  }
+
+  const unwritten = (error: Error) => log.debug({ err: error }, 'alias not written')
 
   await mkdir(folder, { recursive: true, mode: FOLDER_MODE })
   const lines = await readFile(path, 'utf8').then(
@@ -76,12 +99,8 @@ export async function openRawAliases({ dataDir, log }: { dataDir: string; log: L
     const [, digest, cid] = /^([0-9a-f]{40}) (bafybei[a-z2-7]{52})$/.exec(line) ?? []
     if (digest !== undefined && cid !== undefined) learn(digest, cid)
   }
-  if (lines.length > LINES_MAX) {
-    await writeFile(`${path}.new`, [...known].map(([digest, cid]) => `${digest} ${cid}\n`).join(''), {
-      mode: FILE_MODE
-    })
-    await rename(`${path}.new`, path)
-  }
+  linesOnDisk = lines.length
+  if (linesOnDisk > LINES_FACTOR * max) await writeAnew().catch(unwritten)
 
   /** Hash the bytes as they pass, as long as they may be one block. */
   function watched(source: AsyncIterable<Uint8Array>): {

@@ -38,15 +38,15 @@ export interface BlobJsonRoutesOptions extends BlobRoutesOptions {
 
 /** `POST /store` with `application/json`; called by that route. */
 export async function storeJson(ctx: Context, options: BlobJsonRoutesOptions): Promise<void> {
-  const upload = await open(ctx, options)
-  const { members } = upload
-  const { cid, sizeBytes, existed, replicas } = await options.blobs.put(declared(upload, options), {
-    signal: goneSignal(ctx),
-    localOnly: ctx.query.local === '1',
-    get mimeType() {
-      return said(storeMembers, members()).mimeType
-    }
-  })
+  const { cid, sizeBytes, existed, replicas } = await withUpload(ctx, options, upload =>
+    options.blobs.put(declared(upload, options), {
+      signal: goneSignal(ctx),
+      localOnly: ctx.query.local === '1',
+      get mimeType() {
+        return said(storeMembers, upload.members()).mimeType
+      }
+    })
+  )
   ctx.status = existed ? 200 : 201
   ctx.set('location', `/retrieve/${cid}`)
   ctx.body = {
@@ -66,18 +66,18 @@ export function addBlobJsonRoutes(router: Router, options: BlobJsonRoutesOptions
   const noStore = { 'cache-control': 'no-store' }
 
   router.post('/replicate', ctx =>
-    uploads.run(async () => {
-      const upload = await open(ctx, options)
-      const { cid } = said(replicateHead, upload.head, 'before the blob ')
-      const { members } = upload
-      const { alreadyStored } = await blobs.putReplica(
-        cid,
-        () => said(storeMembers, members()).mimeType,
-        declared(upload, options),
-        { signal: goneSignal(ctx) }
-      )
-      ctx.body = { success: true, cid: parseCid(cid), alreadyStored }
-    })
+    uploads.run(() =>
+      withUpload(ctx, options, async upload => {
+        const { cid } = said(replicateHead, upload.head, 'before the blob ')
+        const { alreadyStored } = await blobs.putReplica(
+          cid,
+          () => said(storeMembers, upload.members()).mimeType,
+          declared(upload, options),
+          { signal: goneSignal(ctx) }
+        )
+        ctx.body = { success: true, cid: parseCid(cid), alreadyStored }
+      })
+    )
   )
 
   router.get('/blob/:cid', async ctx => {
@@ -136,11 +136,23 @@ export function addBlobJsonRoutes(router: Router, options: BlobJsonRoutesOptions
   })
 }
 
-async function open(ctx: Context, { maxBlobBytes, patience }: BlobJsonRoutesOptions): Promise<JsonUpload> {
+async function withUpload<T>(
+  ctx: Context,
+  { maxBlobBytes, patience }: BlobJsonRoutesOptions,
+  work: (upload: JsonUpload) => Promise<T>
+): Promise<T> {
   if (!ctx.is('application/json')) throw new RequestInvalidError('The body is to be application/json.')
   const announced = announcedBytes(ctx.req)
   if (announced !== undefined && announced > jsonBytesMax(maxBlobBytes)) throw new PayloadTooLargeError(maxBlobBytes)
-  return await openJsonUpload(bodyOf(ctx.req, patience), BLOB_MEMBER)
+  const upload = await openJsonUpload(bodyOf(ctx.req, patience), BLOB_MEMBER)
+  try {
+    return await work(upload)
+  } finally {
+    upload.close()
+    // What nobody wanted of the body is thrown away: its sender may read no answer before all of it is gone. A listener,
+    // for `resume` has no effect until the reader before has let go.
+    ctx.req.on('data', () => {})
+  }
 }
 
 /** The blob's bytes; at their end, before anything is kept, the class of content that was declared is looked at. */

@@ -2,6 +2,9 @@
 import type { IncomingMessage } from 'node:http'
 import { isIP, isIPv4 } from 'node:net'
 
+/** What proxies write; one that writes none of them cannot be told from a program here. */
+const PROXY_HEADERS = ['x-forwarded-for', 'forwarded', 'via', 'x-real-ip'] as const
+
 /** Whether a connection comes from this machine itself. */
 export function isLoopback(address = ''): boolean {
   const plain = address.replace(/^::ffff:/, '')
@@ -14,7 +17,7 @@ export function isLoopback(address = ''): boolean {
  */
 export function isLocalRequest(req: IncomingMessage): boolean {
   if (!isLoopback(req.socket.remoteAddress)) return false
-  if (req.headers['x-forwarded-for'] !== undefined || req.headers.forwarded !== undefined) return false
+  if (PROXY_HEADERS.some(name => req.headers[name] !== undefined)) return false
   const host = URL.parse(`http://${req.headers.host ?? ''}`)?.hostname ?? ''
   return host === 'localhost' || isIP(host.replace(/^\[|\]$/g, '')) !== 0
 }
@@ -28,8 +31,9 @@ export function countedAddress(req: IncomingMessage, trustedProxies: number): st
   const chain = String(req.headers['x-forwarded-for'] ?? '')
     .split(',')
     .map(part => part.trim())
-    .filter(part => isIP(part) !== 0)
-  const told = trustedProxies === 0 ? undefined : chain.at(-Math.min(trustedProxies, chain.length))
+  // Counted before it is looked at: otherwise one that is no address would make room for what a client wrote itself.
+  const entry = trustedProxies === 0 ? '' : chain.at(-Math.min(trustedProxies, chain.length))!
+  const told = isIP(entry) === 0 ? undefined : entry
   const plain = (told ?? direct).replace(/^::ffff:(?=\d+\.)/, '')
   return isIP(plain) === 6 ? network64(plain) : plain
 }

@@ -196,6 +196,30 @@ describe('blobs in other forms', function () {
     assert.equal((await other.node.store.stat(cid))?.mimeType, 'image/gif')
   })
 
+  it('are answered before their end without leaving the sender on a connection that nobody reads', async () => {
+    const bytes = randomBytes(9 * MIB)
+    const ciphertext = bytes.toString('base64')
+    await using roomy = await startNode({ MAX_BLOB_SIZE_MB: '40' })
+    const stored = await fetch(`${roomy.url}/store`, { method: 'POST', body: bytes })
+    const { cid } = (await stored.json()) as { cid: string }
+    const table: Array<[string, object, number]> = [
+      ['/replicate', { cid, ciphertext }, 200],
+      ['/replicate', { cid: 'none', ciphertext }, 400],
+      ['/replicate', { ciphertext, cid }, 400],
+      ['/store', { misspelt: ciphertext }, 400]
+    ]
+    for (const [path, form, status] of table) {
+      const { promise: sent, resolve, reject } = Promise.withResolvers<void>()
+      const { promise: answered, resolve: answer } = Promise.withResolvers<number>()
+      const body = JSON.stringify(form)
+      const options = { method: 'POST', headers: { ...json, 'content-length': body.length } }
+      const req = request(`${roomy.url}${path}`, options, res => answer(res.resume().statusCode ?? 0))
+      req.once('finish', resolve).once('error', reject).end(body)
+      assert.equal(await answered, status)
+      await sent.catch(error => assert.fail(`${path} ${status}: ${error.message}`))
+    }
+  })
+
   it('are found by the names other programs give them, after a restart too', async () => {
     const bytes = randomBytes(1000)
     const { cid } = (await (await fetch(`${peer.url}/store`, { method: 'POST', body: bytes })).json()) as {

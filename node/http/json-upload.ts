@@ -24,6 +24,8 @@ export interface JsonUpload {
   bytes: AsyncGenerator<Uint8Array>
   /** All members but the blob; complete once `bytes` has ended. */
   members: () => Record<string, unknown>
+  /** Lets go of the source, however little of `bytes` was read; to be called in the end. */
+  close: () => void
 }
 
 /**
@@ -36,6 +38,9 @@ export async function openJsonUpload(source: AsyncIterable<Uint8Array>, name: st
   const rest = createRest(name)
   let waiting: Buffer = Buffer.alloc(0)
   let members: Record<string, unknown> = {}
+
+  // Not waited for: a read may be pending.
+  const close = (): void => void pieces.return?.().catch(() => {})
 
   async function more(): Promise<boolean> {
     const next = await pieces.next()
@@ -76,14 +81,21 @@ export async function openJsonUpload(source: AsyncIterable<Uint8Array>, name: st
     }
   }
 
-  if (!(await outside())) {
+  /** The members before the blob. */
+  async function opened(): Promise<Record<string, unknown>> {
+    if (await outside()) return rest.parsed('"}')
     rest.parsed('')
     throw new RequestInvalidError(`"${name}" is to be the blob in base64, as a string.`)
   }
-  const head = rest.parsed('"}')
+
+  const head = await opened().catch(error => {
+    close()
+    throw error
+  })
   delete head[name]
   return {
     head,
+    close,
     bytes: bytes(),
     members: () => {
       const { [name]: _blob, ...others } = members

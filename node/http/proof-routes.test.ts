@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { cidOf } from '../blobs/cid.ts'
+import { eventually } from '../net/testing.ts'
 import { hourChallenge, newChallenge, type ProofStatement } from '../proofs/statement.ts'
 import { verifyLeaves, verifyWhole } from '../proofs/verify.ts'
 import { startNode, type TestNode } from '../testing.ts'
@@ -50,6 +53,19 @@ describe('proofs over http', () => {
     const { blocks, ...statement } = (await answer.json()) as ProofStatement & { blocks: string }
     const asked = { ...expected(challenge), mode: 'leaves' as const, leaves: 3 }
     await verifyLeaves(statement, asked, [Buffer.from(blocks, 'base64')])
+  })
+
+  it('whose answer broke off are given to the same challenge again', async () => {
+    const stored = await api('/store', { method: 'POST', body: randomBytes(16 * MIB) })
+    const large = ((await stored.json()) as { cid: string }).cid
+    const request = { cid: large, challenge: newChallenge(), mode: 'leaves', leaves: 16 }
+    const body = JSON.stringify(request)
+    const socket = connect(Number(new URL(peer.url).port), '127.0.0.1')
+    socket.write(`POST /proofs/generate HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+    await once(socket, 'data')
+    // What is not read fills the buffers, so that the answer cannot end.
+    socket.destroy()
+    await eventually(async () => (await generate(request)).status === 200, 'it is answered again')
   })
 
   it('are refused with the codes of their causes', async () => {

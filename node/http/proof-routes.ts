@@ -7,6 +7,7 @@ import { ChallengeInvalidError, RequestInvalidError } from '../errors.ts'
 import type { Prover } from '../proofs/prover.ts'
 import { type ProofRequest, proofRequest } from '../proofs/statement.ts'
 import { jsonWithBytes } from './json-stream.ts'
+import { goneSignal } from './request.ts'
 import { bodyOf } from './upload.ts'
 
 /** Longest body of a request for a proof, bytes of JSON. */
@@ -22,16 +23,17 @@ export function addProofRoutes(router: Router, { prover }: ProofRoutesOptions): 
 
   router.post('/proofs/generate', async ctx => {
     const request = await requestOf(ctx)
-    const gone = new AbortController()
-    ctx.res.once('close', () => gone.abort(new RequestInvalidError('The client went away.')))
-    const answer = await prover.prove(request, { signal: gone.signal })
+    const signal = goneSignal(ctx)
+    const answer = await prover.prove(request, { signal })
+    if (signal.aborted) answer.undelivered()
+    else signal.addEventListener('abort', answer.undelivered)
     ctx.set(noStore)
     if (answer.payloadBytes === 0) {
       ctx.body = answer.statement
       return
     }
     ctx.type = 'application/json'
-    ctx.body = Readable.from(jsonWithBytes(answer.statement, 'blocks', answer.blocks(gone.signal)), {
+    ctx.body = Readable.from(jsonWithBytes(answer.statement, 'blocks', answer.blocks(signal)), {
       objectMode: false
     })
   })

@@ -23,7 +23,12 @@ describe('rates', () => {
       ['/peers/connect', 'admin', 10],
       ['/retrieve/x', 'read', 300],
       ['/blob/x', 'read', 300],
-      ['/blobs', 'read', 300]
+      ['/blobs', 'read', 300],
+      // The router takes these for the same routes.
+      ['/STORE', 'store', 60],
+      ['/store/', 'store', 60],
+      ['/Admin/gc', 'admin', 10],
+      ['/peers/connect/', 'admin', 10]
     ]
     for (const [path, rateClass, limit] of expected) {
       assert.equal(rateClassOf(path), rateClass, path)
@@ -60,6 +65,9 @@ describe('rates', () => {
     assert.equal(countedAddress(request('127.0.0.1', forwarded), 2), '1.2.3.4')
     assert.equal(countedAddress(request('127.0.0.1'), 2), '127.0.0.1')
     assert.equal(countedAddress(request('127.0.0.1', { 'x-forwarded-for': 'nonsense' }), 1), '127.0.0.1')
+    // An entry of ours that is no address is none of those a client wrote before it.
+    const unnamed = { 'x-forwarded-for': '6.6.6.6, unknown' }
+    assert.equal(countedAddress(request('127.0.0.1', unnamed), 1), '127.0.0.1')
     const one = countedAddress(request('2001:db8:0:1::1'), 0)
     assert.equal(countedAddress(request('2001:db8:0:1:ffff::2'), 0), one)
     assert.notEqual(countedAddress(request('2001:db8:0:2::1'), 0), one)
@@ -72,5 +80,8 @@ describe('rates', () => {
     assert.equal(isLocalRequest(request('11.0.0.1')), false)
     assert.equal(isLocalRequest(request('127.0.0.1', { 'x-forwarded-for': '127.0.0.1' })), false)
     assert.equal(isLocalRequest(request('127.0.0.1', { host: 'rebound.example:5001' })), false)
+    for (const header of ['forwarded', 'via', 'x-real-ip']) {
+      assert.equal(isLocalRequest(request('127.0.0.1', { [header]: '1.2.3.4' })), false, header)
+    }
   })
 })

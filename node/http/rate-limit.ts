@@ -23,9 +23,11 @@ const CLASSES: ReadonlyArray<[RegExp, RateClass]> = [
   [/^\/(retrieve|blob|blobs)(\/|$)/, 'read']
 ]
 
-/** The class a path is counted in. */
-export const rateClassOf = (path: string): RateClass =>
-  CLASSES.find(([pattern]) => pattern.test(path))?.[1] ?? 'general'
+/** The class a path is counted in. The router looks neither at case nor at a slash at the end, so this does not either. */
+export function rateClassOf(path: string): RateClass {
+  const plain = path.toLowerCase().replace(/\/$/, '')
+  return CLASSES.find(([pattern]) => pattern.test(plain))?.[1] ?? 'general'
+}
 
 /** How an address stands after a request. */
 export interface RateState {

@@ -47,6 +47,22 @@ describe('lists of CIDs', () => {
     assert.deepEqual([...(await reopen()).entries()].map(([cid]) => cid).sort(), cids.slice(20).sort())
   })
 
+  it('are written by one at a time, whoever comes between two writes', async () => {
+    const list = await reopen()
+    for (const [first, second, third] of [
+      [a, b, c],
+      [cids[3]!, cids[4]!, cids[5]!]
+    ] as const) {
+      const oneAfterAnother = list.add(first, '').then(() => list.add(second, ''))
+      await Promise.all([oneAfterAnother, list.add(third, '')])
+      const known = [...(await reopen()).entries()].map(([cid]) => cid)
+      assert.deepEqual(
+        [first, second, third].filter(cid => !known.includes(cid)),
+        []
+      )
+    }
+  })
+
   it('refuse one more than their cap and keep the others', async () => {
     const list = await reopen(2)
     await list.add(a, '')

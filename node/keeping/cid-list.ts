@@ -64,8 +64,10 @@ export async function openCidList(options: CidListOptions): Promise<CidList> {
   }
   /** A write that began after this call. */
   const saved = (): Promise<void> => {
+    // Between the end of one write and the beginning of the next neither runs, and the next serves this caller too.
+    if (next) return next
     if (!running) return run()
-    next ??= running
+    next = running
       .catch(() => {})
       .then(() => {
         next = null

@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PeerRefusedError } from '../errors.ts'
+import { silentLog } from '../log.ts'
+import { createHandOver } from './hand-over.ts'
+import type { BlobMember, BlobNetwork } from './network.types.ts'
+import { createReplicator } from './replicate.ts'
+import { openStore } from './store.ts'
+import type { BlobStore } from './store.types.ts'
+
+const FACTOR = 2
+const log = silentLog()
+const member = (peerId: string, reachable = true): BlobMember => ({
+  nodeId: peerId,
+  peerId,
+  shards: [{ start: 0, end: 0 }],
+  shardCount: 1,
+  failureGroup: '',
+  reachable
+})
+
+describe('a copy that is handed over', () => {
+  let dataDir: string
+  let store: BlobStore
+  let blob: { cid: string; sizeBytes: number; mimeType: string }
+  beforeEach(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'warren-hand-over-rules-'))
+    store = await openStore({ dataDir, capacityBytes: 2 ** 20, secret: Buffer.alloc(32, 1), log })
+    const source = (async function* () {
+      yield randomBytes(1000)
+    })()
+    const staged = await store.stage(source, { maxBytes: 2000, mimeType: 'text/plain' })
+    await staged.commit()
+    blob = { cid: staged.cid, sizeBytes: 1000, mimeType: 'text/plain' }
+  })
+  afterEach(() => rm(dataDir, { recursive: true, force: true }))
+
+  /** @param takes which peers say that they have it on disk when they are asked */
+  function handOver(
+    members: BlobMember[],
+    {
+      takes = () => true,
+      known = true,
+      pinned = () => false
+    }: Partial<Record<'takes' | 'pinned', (id: string) => boolean>> & { known?: boolean } = {}
+  ) {
+    const network = {
+      self: 'self',
+      members: () => members,
+      replicate: async (peerId: string) => {
+        if (!takes(peerId)) throw new PeerRefusedError(peerId, 'SHARD_MISMATCH', 409, 'not mine')
+        return { alreadyStored: false }
+      }
+    } as unknown as BlobNetwork
+    const { signal } = new AbortController()
+    const replicator = createReplicator({ store, network, timeoutMs: 1000, log, signal })
+    return createHandOver({
+      store,
+      network,
+      replicator,
+      replicationFactor: FACTOR,
+      membersKnown: () => known,
+      isPinned: pinned,
+      log
+    })(blob)
+  }
+
+  it('goes when as many owners as are wanted say that they have it', async () => {
+    assert.equal(await handOver([member('a'), member('b'), member('c')], { takes: id => id !== 'b' }), true)
+    assert.equal(store.has(blob.cid), false)
+  })
+
+  it('stays while owners refuse it, are away, too few, or not known', async () => {
+    const two = [member('a'), member('b')]
+    const table: Array<[string, () => Promise<boolean>]> = [
+      ['one refuses', () => handOver(two, { takes: id => id === 'a' })],
+      ['one is away', () => handOver([member('a'), member('b', false)])],
+      ['one owner is known so far', () => handOver([member('a')])],
+      ['none is', () => handOver([])],
+      ['the registry was not read yet', () => handOver(two, { known: false })]
+    ]
+    for (const [why, run] of table) {
+      assert.equal(await run(), false, why)
+      assert.equal(store.has(blob.cid), true, why)
+    }
+  })
+
+  it('stays when it is pinned, also while it is handed over, and nothing is left to do', async () => {
+    let pinned = false
+    const pin = (): boolean => {
+      pinned = true
+      return true
+    }
+    assert.equal(await handOver([member('a'), member('b')], { takes: pin, pinned: () => pinned }), true)
+    assert.equal(store.has(blob.cid), true)
+  })
+})
