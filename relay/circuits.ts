@@ -123,10 +123,10 @@ export function createCircuits(options: {
     if (isCircuit(hop.connection)) return await refuse('over-circuit', 'PERMISSION_DENIED')
     const target = targetOf(hop)
     if (target === null) return await refuse('malformed', 'MALFORMED_MESSAGE')
+    // First, because looking for a connection that lives makes us ask the target for signs of life.
+    if (server.reservationStore.get(target) === undefined) return await refuse('no-reservation', 'NO_RESERVATION')
     const connection = usable(connections(target))
-    if (server.reservationStore.get(target) === undefined || connection === undefined) {
-      return await refuse('no-reservation', 'NO_RESERVATION')
-    }
+    if (connection === undefined) return await refuse('no-reservation', 'NO_RESERVATION')
     const full = enter(from)
     if (full !== null) return await refuse(full, 'RESOURCE_LIMIT_EXCEEDED')
     let isOpen = false

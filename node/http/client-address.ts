@@ -1,6 +1,7 @@
 /** Who asks: the address a request is counted by, and whether it comes from this machine itself. */
 import type { IncomingMessage } from 'node:http'
 import { isIP, isIPv4 } from 'node:net'
+import { customerOf } from '../net/customer.ts'
 
 /** What proxies write; one that writes none of them cannot be told from a program here. */
 const PROXY_HEADERS = ['x-forwarded-for', 'forwarded', 'via', 'x-real-ip'] as const
@@ -35,17 +36,5 @@ export function countedAddress(req: IncomingMessage, trustedProxies: number): st
   const entry = trustedProxies === 0 ? '' : chain.at(-Math.min(trustedProxies, chain.length))!
   const told = isIP(entry) === 0 ? undefined : entry
   const plain = (told ?? direct).replace(/^::ffff:(?=\d+\.)/, '')
-  return isIP(plain) === 6 ? network64(plain) : plain
-}
-
-function network64(address: string): string {
-  const [head = '', tail] = (address.split('%')[0] ?? '').split('::')
-  const first = head === '' ? [] : head.split(':')
-  const last = tail === undefined || tail === '' ? [] : tail.split(':')
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - first.length - last.length)
-  const groups = [...first, ...Array.from({ length: zeros }, () => '0'), ...last]
-  return groups
-    .slice(0, 4)
-    .map(group => Number.parseInt(group, 16).toString(16))
-    .join(':')
+  return customerOf(plain)
 }

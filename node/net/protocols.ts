@@ -67,10 +67,13 @@ export const proofReply = z.object({
 /** As many bytes of JSON follow. */
 export const healthReply = z.object({ sizeBytes: size.max(MAX_HEALTH_BYTES) })
 
+/** A peer's words stand in our log and on terminals: no line breaks, no escapes. */
+const printable = (text: string): string => text.replace(/\p{Cc}+/gu, ' ')
+
 const errorReply = z.object({
   error: z.object({
     code: z.string().regex(/^[A-Z][A-Z0-9_]{0,63}$/),
-    message: z.string().max(2000),
+    message: z.string().max(2000).transform(printable),
     status: z.int().min(400).max(599).optional()
   })
 })

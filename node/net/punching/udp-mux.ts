@@ -12,6 +12,7 @@
  */
 import type { Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
+import { customerOf } from '../customer.ts'
 import { isFirstInitial, isLongHeader } from './datagrams.ts'
 import { FlowsFullError } from './errors.ts'
 import { drain, fdOf, isStranded, write } from './udp-fd.ts'
@@ -60,16 +61,6 @@ interface Flow {
 
 const keyOf = (host: string, port: number): string => `${host} ${port}`
 
-/** What one sender of datagrams can hardly have more than one of: an IPv4 address, an IPv6 /64. */
-function sourceOf(host: string): string {
-  if (!isIPv6(host)) return host
-  const [head = '', tail] = host.split('%')[0]!.split('::')
-  const before = head === '' ? [] : head.split(':')
-  const after = tail === undefined || tail === '' ? [] : tail.split(':')
-  const zeros = tail === undefined ? 0 : 8 - before.length - after.length
-  return [...before, ...new Array<string>(Math.max(0, zeros)).fill('0'), ...after].slice(0, 4).join(':')
-}
-
 /** Opens the external socket; nothing else listens on an address that others can reach. */
 export function createUdpMux(init: UdpMuxInit): UdpMux {
   const limits: UdpMuxLimits = {
@@ -113,7 +104,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
     const flow: Flow = {
       key: keyOf(remote.host, remote.port),
       remote,
-      source: sourceOf(remote.host),
+      source: customerOf(remote.host),
       send: datagram => sendBy(external, datagram, remote.port, remote.host),
       adopted: undefined,
       outer: undefined,
@@ -274,7 +265,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
       for (const listener of strays) listener({ host, port })
       return
     }
-    if (!mayAdmit(sourceOf(host)) || !makeRoom()) {
+    if (!mayAdmit(customerOf(host)) || !makeRoom()) {
       dropped++
       return
     }

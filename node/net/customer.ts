@@ -1,0 +1,18 @@
+/** One customer by its address: of IPv4 the address, of IPv6 the /64, because hosts have as many addresses there as they like. */
+import { isIPv6 } from 'node:net'
+
+const GROUPS = 8
+const GROUPS_OF_64 = 4
+
+/** @param host an IP address, with a zone perhaps. Pure */
+export function customerOf(host: string): string {
+  if (!isIPv6(host)) return host
+  const [head = '', tail] = (host.split('%')[0] ?? '').split('::')
+  const first = head === '' ? [] : head.split(':')
+  const last = tail === undefined || tail === '' ? [] : tail.split(':')
+  const zeros = tail === undefined ? 0 : Math.max(0, GROUPS - first.length - last.length)
+  return [...first, ...Array.from({ length: zeros }, () => '0'), ...last]
+    .slice(0, GROUPS_OF_64)
+    .map(group => Number.parseInt(group, 16).toString(16))
+    .join(':')
+}
