@@ -6,7 +6,7 @@ import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/inter
 import { ByteQueue } from '../node/index.ts'
 
 /** Why a circuit ended. */
-export const CIRCUIT_ENDS = ['closed', 'lost', 'bytes', 'duration', 'stalled', 'stopped'] as const
+export const CIRCUIT_ENDS = ['closed', 'lost', 'bytes', 'duration', 'stalled', 'reclaimed', 'stopped'] as const
 export type CircuitEnd = (typeof CIRCUIT_ENDS)[number]
 
 /** Most that goes on before rates are asked again. */
@@ -28,8 +28,11 @@ export interface SpliceOptions {
   onEnd: (why: CircuitEnd) => void
 }
 
-/** Attach it in the tick in which both streams were got: what came before waits in them. */
-export function splice(options: SpliceOptions): void {
+/**
+ * Attach it in the tick in which both streams were got: what came before waits in them.
+ * @returns what cuts both ends; once it is over that does nothing
+ */
+export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
   const { ends, signal, onBytes, onEnd } = options
   let left = options.maxBytes
   let isOver = false
@@ -40,6 +43,7 @@ export function splice(options: SpliceOptions): void {
   signal.addEventListener('abort', onStop, { once: true })
   const releases = [pump(0), pump(1)]
   if (signal.aborted) onStop()
+  return cut
 
   function finish(why: CircuitEnd): void {
     if (isOver) return
