@@ -167,7 +167,7 @@ export function createNetwork(options: {
     ...(options.liveness ? { limits: options.liveness } : {}),
     log
   })
-  node.watchCircuits({ isSuspect: liveness.isSuspect, probe: connection => liveness.probe(connection) })
+  node.watchCircuits({ isSuspect: liveness.isSuspect, probe: connection => liveness.glance(connection) })
   const paths = createPaths({
     libp2p,
     parts: node.parts,
