@@ -98,6 +98,21 @@ describe('the relay’s admission, with the defaults', () => {
     assert.equal(refused()['host-pending'], 2)
   })
 
+  it('keeps a peer blocked for its five minutes, however many others come meanwhile', () => {
+    const clock = { nowMs: 0 }
+    const { isPeerRefused, blocked } = admissionAt(clock, { maxRemembered: 100 })
+    assert.equal(
+      refusedOf(6, () => isPeerRefused('greedy')),
+      1
+    )
+    for (let i = 0; i < 1000; i++) isPeerRefused(`other ${i}`)
+    clock.nowMs += 5 * MINUTE_MS - 1
+    assert.equal(isPeerRefused('greedy'), true)
+    clock.nowMs += 1
+    assert.equal(isPeerRefused('greedy'), false)
+    assert.equal(blocked().peers, 0)
+  })
+
   it('remembers a bounded number of addresses', () => {
     const { isHostRefused, blocked } = admissionAt({ nowMs: 0 }, { connectionsPerHost: 1, maxRemembered: 100 })
     for (let i = 0; i < 1000; i++) {
