@@ -11,8 +11,11 @@ export type CircuitEnd = (typeof CIRCUIT_ENDS)[number]
 
 /** Most that goes on before rates are asked again. */
 const SLICE_BYTES = 64 * 1024
-/** After one side is closed the other has this long to close as well. */
-const GOODBYE_MS = 5000
+/**
+ * After one side is closed, and all it sent has gone on, the other has this long to close as well. The circuit keeps its
+ * place meanwhile, which is counted, and goes to another like any on which nothing happens.
+ */
+export const GOODBYE_MS = 5000
 
 export interface SpliceOptions {
   /** Streams of who opened the circuit, and of whom it leads to. */
@@ -22,6 +25,8 @@ export interface SpliceOptions {
   durationMs: number
   /** How long one end may take no bytes while some wait. */
   stallMs: number
+  /** Default GOODBYE_MS. */
+  goodbyeMs?: number
   signal: AbortSignal
   /** Told of bytes from end `from`, before they go on. Gives the ms to wait before the next. */
   onBytes: (from: 0 | 1, bytes: number) => number
@@ -33,7 +38,7 @@ export interface SpliceOptions {
  * @returns what cuts both ends; once it is over that does nothing
  */
 export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
-  const { ends, signal, onBytes, onEnd } = options
+  const { ends, goodbyeMs = GOODBYE_MS, signal, onBytes, onEnd } = options
   let left = options.maxBytes
   let isOver = false
   let goodbye: NodeJS.Timeout | undefined
@@ -124,7 +129,13 @@ export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
     const onClosed = ({ error }: StreamCloseEvent) => {
       if (error !== undefined) return cut('lost')
       if (target.status !== 'open' && waiting.byteLength === 0) return finish('closed')
-      goodbye ??= setTimeout(() => cut('closed'), GOODBYE_MS).unref()
+      if (goodbye === undefined) farewell()
+    }
+
+    /** What was sent before is still to come: it may take as long as rates, stalls and the circuit's time allow. */
+    const isUnsent = () => waiting.byteLength > 0 || source.readBufferLength > 0 || target.writeBufferLength > 0
+    function farewell(): void {
+      goodbye = setTimeout(() => (isUnsent() ? farewell() : cut('closed')), goodbyeMs).unref()
     }
 
     source.addEventListener('message', onMessage)
