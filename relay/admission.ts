@@ -31,14 +31,16 @@ export interface Admission {
 }
 
 const WINDOW_MS = 60_000
-/** Hosts, and peers, that are remembered; the one longest known is forgotten for a new one. */
+/**
+ * Hosts, and peers, that are counted, and as many that are blocked; of those counted the one longest known is forgotten for
+ * a new one, of those blocked the one whose time is over first.
+ */
 const MAX_REMEMBERED = 10_000
 
 interface Seen {
   /** When the window began. */
   sinceMs: number
   connections: number
-  blockedUntilMs: number
 }
 
 /** @param options.nowMs for tests */
@@ -118,35 +120,52 @@ function isFromHost(address: Multiaddr): boolean {
 function createWindows(options: { perMinute: number; blockMs: number; max: number; nowMs: () => number }) {
   const { perMinute, blockMs, max, nowMs } = options
   /** In the order in which their windows began. */
-  const seen = new Map<string, Seen>()
+  const counted = new Map<string, Seen>()
+  /**
+   * Until when each is blocked, in that order. By themselves: others that come in numbers must not make one forgotten, nor
+   * these leave no room to count anybody.
+   */
+  const blockedUntilMs = new Map<string, number>()
+
+  function forgetOver(now: number): void {
+    for (const [key, untilMs] of blockedUntilMs) {
+      if (now < untilMs) break
+      blockedUntilMs.delete(key)
+    }
+  }
 
   return {
     /** Counts a connection of `key`; says why it is refused, or null. */
     take(key: string): 'rate' | 'blocked' | null {
       const now = nowMs()
-      let entry = seen.get(key)
-      if (entry !== undefined && now < entry.blockedUntilMs) return 'blocked'
-      if (entry === undefined || entry.blockedUntilMs > 0 || now - entry.sinceMs >= WINDOW_MS) {
-        seen.delete(key)
-        for (const oldest of seen.keys()) {
-          if (seen.size < max) break
-          seen.delete(oldest)
-        }
-        entry = { sinceMs: now, connections: 0, blockedUntilMs: 0 }
-        seen.set(key, entry)
+      forgetOver(now)
+      if (blockedUntilMs.has(key)) return 'blocked'
+      let entry = counted.get(key)
+      if (entry === undefined || now - entry.sinceMs >= WINDOW_MS) {
+        counted.delete(key)
+        makeRoom(counted, max)
+        entry = { sinceMs: now, connections: 0 }
+        counted.set(key, entry)
       }
       if (entry.connections < perMinute) {
         entry.connections++
         return null
       }
-      entry.blockedUntilMs = now + blockMs
+      counted.delete(key)
+      makeRoom(blockedUntilMs, max)
+      blockedUntilMs.set(key, now + blockMs)
       return 'rate'
     },
     blocked(): number {
-      const now = nowMs()
-      let count = 0
-      for (const { blockedUntilMs } of seen.values()) if (now < blockedUntilMs) count++
-      return count
+      forgetOver(nowMs())
+      return blockedUntilMs.size
     }
+  }
+}
+
+function makeRoom(entries: Map<string, unknown>, max: number): void {
+  for (const oldest of entries.keys()) {
+    if (entries.size < max) return
+    entries.delete(oldest)
   }
 }

@@ -9,9 +9,10 @@ import type { Connection, PeerId, Stream } from '@libp2p/interface'
 import { peerIdFromMultihash } from '@libp2p/peer-id'
 import { CODE_P2P_CIRCUIT } from '@multiformats/multiaddr'
 import * as Digest from 'multiformats/hashes/digest'
-import type { Log, RelayLimits } from '../node/index.ts'
+import { hostOf, type Log, type RelayLimits } from '../node/index.ts'
 import type { Accounting } from './accounting.ts'
 import { encodeStatus, type HopStatus } from './hop-status.ts'
+import { createPlaces, type Place } from './places.ts'
 import type { Rates } from './rates.ts'
 import { CIRCUIT_ENDS, type CircuitEnd, splice } from './splice.ts'
 
@@ -21,6 +22,7 @@ export const CIRCUIT_REFUSALS = [
   'no-reservation',
   'circuits-full',
   'peer-circuits-full',
+  'host-circuits-full',
   'target-unreachable',
   'over-circuit',
   'malformed'
@@ -87,27 +89,15 @@ export function createCircuits(options: {
   const limit = { duration: Math.ceil(limits.circuitDurationMs / SECOND_MS), data: BigInt(limits.circuitDataBytes) }
   const refusals = zeros(CIRCUIT_REFUSALS)
   const ends = zeros(CIRCUIT_ENDS)
-  /** Circuits that are open or being built, and of each peer that opened them. */
-  let inUse = 0
-  const ofPeer = new Map<string, number>()
+  /** Of circuits that are open or being built. */
+  const places = createPlaces({
+    total: limits.circuits,
+    perPeer: limits.hopStreams,
+    perHost: limits.circuitsPerHost,
+    idleMs: limits.circuitIdleMs
+  })
   let open = 0
   let stock: StockServer | undefined
-
-  /** A place for a circuit of this peer, or why there is none. The place is given back with `leave`. */
-  function enter(peerId: string): CircuitRefusal | null {
-    const own = ofPeer.get(peerId) ?? 0
-    if (inUse >= limits.circuits) return 'circuits-full'
-    if (own >= limits.hopStreams) return 'peer-circuits-full'
-    inUse++
-    ofPeer.set(peerId, own + 1)
-    return null
-  }
-  function leave(peerId: string): void {
-    inUse--
-    const own = (ofPeer.get(peerId) ?? 1) - 1
-    if (own > 0) ofPeer.set(peerId, own)
-    else ofPeer.delete(peerId)
-  }
 
   async function connect(server: StockServer, connections: ConnectionsOf, hop: Hop, signal: AbortSignal) {
     const answer = (status: HopStatus) => {
@@ -127,22 +117,27 @@ export function createCircuits(options: {
     if (server.reservationStore.get(target) === undefined) return await refuse('no-reservation', 'NO_RESERVATION')
     const connection = usable(connections(target))
     if (connection === undefined) return await refuse('no-reservation', 'NO_RESERVATION')
-    const full = enter(from)
-    if (full !== null) return await refuse(full, 'RESOURCE_LIMIT_EXCEEDED')
+    const building = new AbortController()
+    let end = () => building.abort(new Error('its place went to another'))
+    const place = places.take(from, hostOf(hop.connection.remoteAddr), () => end())
+    if (typeof place === 'string') return await refuse(place, 'RESOURCE_LIMIT_EXCEEDED')
     let isOpen = false
     try {
-      const far = await reach(server, connection, hop, signal)
+      const far = await reach(server, connection, hop, AbortSignal.any([signal, building.signal]))
       if (far === null) return await refuse('target-unreachable', 'CONNECTION_FAILED')
       try {
+        building.signal.throwIfAborted()
         await answer('OK')
+        building.signal.throwIfAborted()
       } catch (error) {
         far.abort(error as Error)
         throw error
       }
-      carry([hop.stream.unwrap(), far], from, target.toString(), server.shutdownController.signal)
+      const cut = carry([hop.stream.unwrap(), far], from, target.toString(), place, server.shutdownController.signal)
+      end = () => cut('reclaimed')
       isOpen = true
     } finally {
-      if (!isOpen) leave(from)
+      if (!isOpen) place.leave()
     }
   }
 
@@ -169,16 +164,24 @@ export function createCircuits(options: {
     }
   }
 
-  function carry(streams: readonly [Stream, Stream], from: string, to: string, signal: AbortSignal): void {
+  /** Gives what cuts the circuit. */
+  function carry(
+    streams: readonly [Stream, Stream],
+    from: string,
+    to: string,
+    place: Place,
+    signal: AbortSignal
+  ): (why: CircuitEnd) => void {
     const session = accounting.open(from, to)
     open++
-    splice({
+    return splice({
       ends: streams,
       maxBytes: limits.circuitDataBytes,
       durationMs: limits.circuitDurationMs,
       stallMs: limits.circuitStallMs,
       signal,
       onBytes(end, bytes) {
+        place.touch()
         session.add(end, bytes)
         const [sender, receiver] = end === 0 ? [from, to] : [to, from]
         return Math.max(rates.take(sender, 'up', bytes), rates.take(receiver, 'down', bytes))
@@ -187,7 +190,7 @@ export function createCircuits(options: {
         open--
         ends[why]++
         session.close(why)
-        leave(from)
+        place.leave()
       }
     })
   }

@@ -6,7 +6,7 @@
  *     node relay/flood-attacker.ts <relay multiaddr> <number of addresses> <seconds>
  */
 import { connect, type Socket } from 'node:net'
-import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
+import { circuitRelayTransport, RELAY_V2_HOP_CODEC } from '@libp2p/circuit-relay-v2'
 import { identify } from '@libp2p/identify'
 import type { Connection } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
@@ -16,7 +16,6 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { PEER_DIRECTORY_PROTOCOL } from '../node/index.ts'
 
-const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
 const NOBODY_READS = '/warren/test/unread/1.0.0'
 /** Length-prefixed `HopMessage { type: RESERVE }`. */
 const RESERVE = Uint8Array.from([2, 0x08, 0])
@@ -75,7 +74,7 @@ async function peers(): Promise<void> {
 async function reserve(connection: Connection): Promise<void> {
   counts.reservations++
   try {
-    const stream = await connection.newStream(HOP_PROTOCOL, { signal: AbortSignal.timeout(3000) })
+    const stream = await connection.newStream(RELAY_V2_HOP_CODEC, { signal: AbortSignal.timeout(3000) })
     stream.addEventListener('message', () => stream.abort(new Error('enough')))
     stream.send(RESERVE)
   } catch {
@@ -88,7 +87,7 @@ async function streams(connection: Connection): Promise<void> {
   while (!isOver() && connection.status === 'open') {
     const many = Array.from({ length: STREAMS_AT_ONCE }, async (_, i) => {
       counts.streams++
-      const protocol = [HOP_PROTOCOL, '/ipfs/ping/1.0.0', '/no/such/protocol', PEER_DIRECTORY_PROTOCOL][i % 4]!
+      const protocol = [RELAY_V2_HOP_CODEC, '/ipfs/ping/1.0.0', '/no/such/protocol', PEER_DIRECTORY_PROTOCOL][i % 4]!
       if (protocol === PEER_DIRECTORY_PROTOCOL) counts.questions++
       await connection.newStream(protocol, { signal: AbortSignal.timeout(3000), maxOutboundStreams: 100_000 })
     })

@@ -2,6 +2,8 @@
  * A relay with its default limits, an attacker for so many seconds, and honest peers that go on meanwhile.
  *
  *     node relay/flood.ts --seconds 60
+ *
+ * Ends with 1 where fewer than 99 % of the honest were answered, or memory did not come back to within 64 MiB.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -36,6 +38,16 @@ const NEWCOMER_EVERY_MS = 6000
 /** What is worth waiting for until memory is back. */
 const CALM_WITHIN_MS = 15_000
 const CALM_MIB = 64
+const LEAST_ANSWERED = 0.99
+
+/** What of its promises a relay did not keep under a flood; empty when it kept all. */
+export function broken({ probes, memoryMib }: FloodReport): string[] {
+  const grownMib = memoryMib.after - memoryMib.before
+  return [
+    ...(probes.answered >= LEAST_ANSWERED * probes.asked ? [] : [`answered ${probes.answered} of ${probes.asked}`]),
+    ...(grownMib < CALM_MIB ? [] : [`grew by ${grownMib} MiB, ${CALM_MIB} are allowed`])
+  ]
+}
 
 /** @param options.log told of the probes' failures */
 export async function flood(options: { seconds: number; log?: (text: string) => void }): Promise<FloodReport> {
@@ -223,5 +235,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { seconds: { type: 'string', default: '60' } } })
   const report = await flood({ seconds: Number(values.seconds), log: text => process.stderr.write(`${text}\n`) })
   process.stdout.write(`${JSON.stringify(report, null, 2)}\n`)
-  process.exit(0)
+  const faults = broken(report)
+  for (const fault of faults) process.stderr.write(`${fault}\n`)
+  process.exit(faults.length > 0 ? 1 : 0)
 }

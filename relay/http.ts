@@ -8,10 +8,33 @@ const LISTEN_FDS_START = 3
 const MAX_CONNECTIONS = 256
 const REQUEST_TIMEOUT_MS = 10_000
 
-/** What a route answers: JSON, or text of a type. */
-export type Answer = { status: number; json: unknown } | { status: number; text: string; contentType: string }
+const JSON_TYPE = 'application/json; charset=utf-8'
+
+/** What a route answers: JSON, or text of a type, as it is or as its bytes. */
+export type Answer =
+  | { status: number; json: unknown }
+  | { status: number; text: string | Uint8Array; contentType: string }
 
 export type Routes = Record<string, () => Answer | Promise<Answer>>
+
+/**
+ * The route, whose JSON is built once for all who ask within `ms`: for answers that are long and that anybody may ask for.
+ * @param nowMs for tests
+ */
+export function shared(
+  route: () => { status: number; json: unknown },
+  ms: number,
+  nowMs: () => number = () => performance.now()
+): () => Answer {
+  let last: { answer: Answer; untilMs: number } | undefined
+  return () => {
+    if (last !== undefined && nowMs() < last.untilMs) return last.answer
+    const { status, json } = route()
+    const answer = { status, text: Buffer.from(JSON.stringify(json)), contentType: JSON_TYPE }
+    last = { answer, untilMs: nowMs() + ms }
+    return answer
+  }
+}
 
 /** Serves `GET` of `routes`, all else 404 or 405 in the seed's error shape. */
 export function createHttpServer(routes: Routes): Server {
@@ -42,7 +65,7 @@ function failure(status: number, error: string, message: string): Answer {
 function write(req: IncomingMessage, res: ServerResponse, given: Answer): void {
   const body = 'json' in given ? JSON.stringify(given.json) : given.text
   res.writeHead(given.status, {
-    'content-type': 'json' in given ? 'application/json; charset=utf-8' : given.contentType,
+    'content-type': 'json' in given ? JSON_TYPE : given.contentType,
     'content-length': Buffer.byteLength(body),
     'access-control-allow-origin': '*',
     'cache-control': 'no-store'

@@ -98,6 +98,21 @@ describe('the relay’s admission, with the defaults', () => {
     assert.equal(refused()['host-pending'], 2)
   })
 
+  it('keeps a peer blocked for its five minutes, however many others come meanwhile', () => {
+    const clock = { nowMs: 0 }
+    const { isPeerRefused, blocked } = admissionAt(clock, { maxRemembered: 100 })
+    assert.equal(
+      refusedOf(6, () => isPeerRefused('greedy')),
+      1
+    )
+    for (let i = 0; i < 1000; i++) isPeerRefused(`other ${i}`)
+    clock.nowMs += 5 * MINUTE_MS - 1
+    assert.equal(isPeerRefused('greedy'), true)
+    clock.nowMs += 1
+    assert.equal(isPeerRefused('greedy'), false)
+    assert.equal(blocked().peers, 0)
+  })
+
   it('remembers a bounded number of addresses', () => {
     const { isHostRefused, blocked } = admissionAt({ nowMs: 0 }, { connectionsPerHost: 1, maxRemembered: 100 })
     for (let i = 0; i < 1000; i++) {
@@ -298,5 +313,34 @@ describe('a relay with low limits', function () {
     await assert.rejects(source.circuitTo(other.peerId))
     await circuit.close()
     await eventually(() => source.circuitTo(other.peerId).catch(() => null), 'the place is free again')
+  })
+
+  it('refuses circuits above an address’s number, whichever of its peers asks', async () => {
+    await using relay = await startTestRelay({ RELAY_MAX_CIRCUITS_PER_IP: '1' })
+    await using target = await startRelayPeer(relay.address)
+    await using one = await startRelayPeer(relay.address, { role: 'client' })
+    await using other = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(target.reserved, 'it reserved')
+    const circuit = await one.circuitTo(target.peerId)
+    await assert.rejects(other.circuitTo(target.peerId))
+    assert.equal(await relay.metric('warren_relay_circuits_refused_total', 'host-circuits-full'), 1)
+    await circuit.close()
+    await eventually(() => other.circuitTo(target.peerId).catch(() => null), 'the place is free again')
+  })
+
+  it('cuts an idle circuit for a new one when all places are taken, and none that is in use', async () => {
+    await using relay = await startTestRelay({ RELAY_MAX_CIRCUITS: '1', RELAY_CIRCUIT_IDLE_MS: '500' })
+    await using target = await startRelayPeer(relay.address)
+    await using one = await startRelayPeer(relay.address, { role: 'client' })
+    await using other = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(target.reserved, 'it reserved')
+    const circuit = await one.circuitTo(target.peerId)
+    await sendOver(circuit, 1000)
+    await assert.rejects(other.circuitTo(target.peerId))
+    assert.equal(circuit.status, 'open')
+    await eventually(() => other.circuitTo(target.peerId).catch(() => null), 'the idle one makes room')
+    await eventually(() => circuit.status !== 'open', 'the idle one is cut')
+    assert.equal(await relay.metric('warren_relay_circuits_ended_total', 'reclaimed'), 1)
+    assert.equal(await relay.metric('warren_relay_circuits'), 1)
   })
 })

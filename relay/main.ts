@@ -1,15 +1,19 @@
 import { setFlagsFromString } from 'node:v8'
-import { createLog } from '../node/index.ts'
-import { readConfig } from './config.ts'
-import { createRelay } from './relay.ts'
 
 const DRAIN_MS = 10_000
 
-// Under a flood V8 lets its young generation grow to 128 MiB, and gives little of it back when all is calm. What a relay
-// handles lives outside that heap: measured at full rate, a young generation that stays small costs it no CPU.
-setFlagsFromString('--semi-space-growth-factor=1')
+// Set before anything is loaded, which would let the heap grow already. Under a flood V8 keeps what is left of refused
+// connections: it lets the young generation grow to 128 MiB and the old one to several times of what lives, and gives
+// little back when all is calm. Measured: a flood of 60 s leaves 26 MiB where it left 85 to 133, the process is 100 MiB
+// smaller, and circuits at full rate cost a seventh more CPU.
+for (const flag of ['--semi-space-growth-factor=1', '--heap-growing-percent=25']) setFlagsFromString(flag)
 
 async function main(): Promise<void> {
+  const [{ createLog }, { readConfig }, { createRelay }] = await Promise.all([
+    import('../node/index.ts'),
+    import('./config.ts'),
+    import('./relay.ts')
+  ])
   const config = readConfig(process.env)
   const log = await createLog({ level: config.logLevel, role: 'relay', host: config.name })
   const relay = await createRelay(config, log)

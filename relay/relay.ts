@@ -79,7 +79,7 @@ export async function createRelay(config: RelayConfig, log: Log): Promise<Relay>
     node,
     identity,
     own: null,
-    members: null,
+    members: registry,
     limits: config.limits,
     announced: config.announce,
     onAnnouncement: directory.heard,

@@ -3,11 +3,14 @@ import type { Metrics, Network } from '../node/index.ts'
 import type { Accounting } from './accounting.ts'
 import type { Circuits } from './circuits.ts'
 import type { Directory } from './directory.ts'
-import type { Routes } from './http.ts'
+import { type Routes, shared } from './http.ts'
 
 /** Accounts in one answer, those used last. */
 const MAX_ACCOUNTS = 1000
+/** Lists of peers and accounts are up to a MiB: a crowd that asks is answered with the same bytes. */
+const SHARED_MS = 1000
 
+/** @param parts.nowMs for tests */
 export function createRoutes(parts: {
   network: Network
   metrics: Metrics
@@ -17,6 +20,7 @@ export function createRoutes(parts: {
   httpUrl: string | null
   isReady: () => boolean
   uptimeSeconds: () => number
+  nowMs?: () => number
 }): Routes {
   const { network, metrics, circuits, accounting } = parts
   const health = () => {
@@ -41,26 +45,28 @@ export function createRoutes(parts: {
       }
     }
   }
+  const peers = () => {
+    const reserved = new Set(circuits.reserved())
+    const connections = network.connections()
+    const peers = connections.map(({ peerId, path, addr }) => ({
+      peerId,
+      path,
+      addr,
+      reserved: reserved.has(peerId),
+      relayed: accounting.of(peerId)
+    }))
+    return { status: 200, json: { count: peers.length, peers, connections, registered: parts.directory.peers() } }
+  }
+  // Of peers one by one, never of pairs: who spoke with whom is nobody else's business.
+  const accounts = () => {
+    const peers = [...accounting.peers()].slice(-MAX_ACCOUNTS).map(([peerId, account]) => ({ peerId, ...account }))
+    return { status: 200, json: { totals: accounting.totals(), others: accounting.others(), peers } }
+  }
   return {
     '/': health,
     '/health': health,
-    '/peers': () => {
-      const reserved = new Set(circuits.reserved())
-      const peers = network.connections().map(({ peerId, path, addr }) => ({
-        peerId,
-        path,
-        addr,
-        reserved: reserved.has(peerId),
-        relayed: accounting.of(peerId)
-      }))
-      const registered = parts.directory.peers()
-      return { status: 200, json: { count: peers.length, peers, connections: network.connections(), registered } }
-    },
-    // Of peers one by one, never of pairs: who spoke with whom is nobody else's business.
-    '/accounting': () => {
-      const peers = [...accounting.peers()].slice(-MAX_ACCOUNTS).map(([peerId, account]) => ({ peerId, ...account }))
-      return { status: 200, json: { totals: accounting.totals(), others: accounting.others(), peers } }
-    },
+    '/peers': shared(peers, SHARED_MS, parts.nowMs),
+    '/accounting': shared(accounts, SHARED_MS, parts.nowMs),
     '/ready': () =>
       parts.isReady()
         ? { status: 200, json: { ready: true } }

@@ -113,6 +113,15 @@ describe('a splice', function () {
     await eventually(() => ended.length > 0, 'it ended')
   })
 
+  it('brings all that was sent before a goodbye, however slowly it may go on', async () => {
+    const { near, far, ended } = await joined({ goodbyeMs: 20, onBytes: () => 40 })
+    await near.close()
+    const [atNear, answer] = await Promise.all([hashOf(near), send(far, randomBytes(MIB))])
+    assert.equal(atNear, answer)
+    await eventually(() => ended.length > 0, 'it ended')
+    assert.deepEqual(ended, ['closed'])
+  })
+
   it('takes no more than its windows from a sender whose far end does not read', async () => {
     const { near, far, inner, carried, ended } = await joined()
     far.pause()

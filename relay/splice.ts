@@ -6,13 +6,16 @@ import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/inter
 import { ByteQueue } from '../node/index.ts'
 
 /** Why a circuit ended. */
-export const CIRCUIT_ENDS = ['closed', 'lost', 'bytes', 'duration', 'stalled', 'stopped'] as const
+export const CIRCUIT_ENDS = ['closed', 'lost', 'bytes', 'duration', 'stalled', 'reclaimed', 'stopped'] as const
 export type CircuitEnd = (typeof CIRCUIT_ENDS)[number]
 
 /** Most that goes on before rates are asked again. */
 const SLICE_BYTES = 64 * 1024
-/** After one side is closed the other has this long to close as well. */
-const GOODBYE_MS = 5000
+/**
+ * After one side is closed, and all it sent has gone on, the other has this long to close as well. The circuit keeps its
+ * place meanwhile, which is counted, and goes to another like any on which nothing happens.
+ */
+export const GOODBYE_MS = 5000
 
 export interface SpliceOptions {
   /** Streams of who opened the circuit, and of whom it leads to. */
@@ -22,15 +25,20 @@ export interface SpliceOptions {
   durationMs: number
   /** How long one end may take no bytes while some wait. */
   stallMs: number
+  /** Default GOODBYE_MS. */
+  goodbyeMs?: number
   signal: AbortSignal
   /** Told of bytes from end `from`, before they go on. Gives the ms to wait before the next. */
   onBytes: (from: 0 | 1, bytes: number) => number
   onEnd: (why: CircuitEnd) => void
 }
 
-/** Attach it in the tick in which both streams were got: what came before waits in them. */
-export function splice(options: SpliceOptions): void {
-  const { ends, signal, onBytes, onEnd } = options
+/**
+ * Attach it in the tick in which both streams were got: what came before waits in them.
+ * @returns what cuts both ends; once it is over that does nothing
+ */
+export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
+  const { ends, goodbyeMs = GOODBYE_MS, signal, onBytes, onEnd } = options
   let left = options.maxBytes
   let isOver = false
   let goodbye: NodeJS.Timeout | undefined
@@ -40,6 +48,7 @@ export function splice(options: SpliceOptions): void {
   signal.addEventListener('abort', onStop, { once: true })
   const releases = [pump(0), pump(1)]
   if (signal.aborted) onStop()
+  return cut
 
   function finish(why: CircuitEnd): void {
     if (isOver) return
@@ -120,7 +129,13 @@ export function splice(options: SpliceOptions): void {
     const onClosed = ({ error }: StreamCloseEvent) => {
       if (error !== undefined) return cut('lost')
       if (target.status !== 'open' && waiting.byteLength === 0) return finish('closed')
-      goodbye ??= setTimeout(() => cut('closed'), GOODBYE_MS).unref()
+      if (goodbye === undefined) farewell()
+    }
+
+    /** What was sent before is still to come: it may take as long as rates, stalls and the circuit's time allow. */
+    const isUnsent = () => waiting.byteLength > 0 || source.readBufferLength > 0 || target.writeBufferLength > 0
+    function farewell(): void {
+      goodbye = setTimeout(() => (isUnsent() ? farewell() : cut('closed')), goodbyeMs).unref()
     }
 
     source.addEventListener('message', onMessage)

@@ -3,15 +3,13 @@
  * reached directly, each relay is kept reserved on, with backoff and for as long as the node runs: a relay that
  * restarts has forgotten its reservations.
  */
+import { RELAY_V2_HOP_CODEC } from '@libp2p/circuit-relay-v2'
 import type { Connection, Libp2p, Transport } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import type { Log } from '../log.ts'
 import { firstOf } from './first-of.ts'
 import { pause } from './timings.ts'
-
-/** Who speaks it carries circuits. */
-const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
 
 const FIRST_RETRY_MS = 250
 const LONGEST_RETRY_MS = 10_000
@@ -166,7 +164,7 @@ export function createAnchors(options: {
       libp2p = node
       node.addEventListener('peer:identify', event => {
         const anchor = anchors.get(event.detail.peerId.toString())
-        if (anchor !== undefined) anchor.hop = event.detail.protocols.includes(HOP_PROTOCOL)
+        if (anchor !== undefined) anchor.hop = event.detail.protocols.includes(RELAY_V2_HOP_CODEC)
       })
       loops = [...anchors.values()]
         .filter(({ peerId }) => peerId !== node.peerId.toString())

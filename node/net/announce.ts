@@ -3,14 +3,16 @@
  * `bytecave-announce`), and a newcomer asks the relays and peers it begins with for all that they heard, because
  * gossip does not repeat what was said before. Each is signed by the peer it is about; others are thrown away.
  */
-import type { Connection, IdentifyResult, Libp2p, Stream } from '@libp2p/interface'
+import type { Connection, IdentifyResult, Libp2p, PeerId, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { multiaddr } from '@multiformats/multiaddr'
+import { isPrivateIp } from '@libp2p/utils'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { z } from 'zod'
 import { type Identity, verifyPeerSignature } from '../identity.ts'
 import type { Log } from '../log.ts'
+import { customerOf } from './customer.ts'
 import { frameReader, sendBytes, sendHeader } from './frames.ts'
-import { createHeard } from './heard.ts'
+import { createHeard, type Standing } from './heard.ts'
 import { type NetworkServices, TOPICS } from './libp2p.ts'
 import { askPeerDirectory, PEER_DIRECTORY_PROTOCOL } from './peer-directory.ts'
 import { parseHeader } from './protocols.ts'
@@ -29,12 +31,14 @@ const MAX_ANNOUNCEMENTS = 10_000
 const MAX_CLOCK_SKEW_MS = 10 * 60 * 1000
 /** Longest list one peer hands to another: some ten thousand announcements. */
 const MAX_LIST_BYTES = 8 * 1024 * 1024
-/** Most that is kept of others, so that the list always fits; beyond it newcomers are not heard. */
+/** Most that is kept of others, so that the list always fits; beyond it somebody makes room for a newcomer. */
 const MAX_HEARD_BYTES = MAX_LIST_BYTES / 2
 const LIST_TIMEOUT_MS = 5000
 /** A crowd that starts together is complete a little later. */
 const ASK_AGAIN_MS = [3000, 10_000, 30_000]
 const MAX_LIST_STREAMS = 4
+/** Addresses of a peer that a relay's word may fill up to: nobody signed for them. */
+export const MAX_UNSIGNED_ADDRESSES = 8
 
 const schema = z.object({
   peerId: z.string().max(128),
@@ -72,13 +76,20 @@ export function createAnnouncements(options: {
   identity: Identity
   /** Whether this peer is one we begin with: it is asked for what it heard. */
   isAnchor: (peerId: string) => boolean
+  /** Who is not forgotten for whom when there are too many. */
+  standing: (peerId: string) => Standing
   /** Told of each announcement of another whose signature holds. */
   onHeard?: (announcement: Announcement) => void
   log: Log
 }): Announcements {
-  const { libp2p, own, identity, isAnchor, log } = options
+  const { libp2p, own, identity, isAnchor, standing, log } = options
   const { pubsub } = libp2p.services
-  const heard = createHeard<SignedAnnouncement>({ maxCount: MAX_ANNOUNCEMENTS, maxBytes: MAX_HEARD_BYTES })
+  const heard = createHeard<SignedAnnouncement>({
+    maxCount: MAX_ANNOUNCEMENTS,
+    maxBytes: MAX_HEARD_BYTES,
+    hostOf: claimedHost,
+    standing
+  })
   let said: SignedAnnouncement | undefined
   const again = new Set<NodeJS.Timeout>()
   /** Connections by which an anchor was met and asked. */
@@ -121,7 +132,7 @@ export function createAnnouncements(options: {
     if (!verifyPeerSignature(announcement.peerId, signedBytes(rest), Buffer.from(signature, 'base64'))) return
     heard.keep(announcement.peerId, announcement)
     options.onHeard?.(rest)
-    remember(libp2p, announcement).catch(() => undefined)
+    replace(libp2p, announcement).catch(() => undefined)
   }
 
   const onMessage = (event: CustomEvent) => {
@@ -155,8 +166,9 @@ export function createAnnouncements(options: {
     if (connection === undefined) return
     const { peers } = await askPeerDirectory(connection)
     for (const peer of peers) {
-      if (peer.peerId === identity.peerId) continue
-      await remember(libp2p, peer).catch((error: Error) =>
+      // What a peer signed of itself is newer or better than what another says.
+      if (peer.peerId === identity.peerId || heard.get(peer.peerId) !== undefined) continue
+      await fillUp(libp2p, peer).catch((error: Error) =>
         log.debug({ relay: peerId, peer: peer.peerId, why: error.message }, 'a peer of a directory is left out')
       )
     }
@@ -265,17 +277,44 @@ function check(value: unknown): SignedAnnouncement | null {
   return result.success && Math.abs(result.data.timestamp - Date.now()) < MAX_CLOCK_SKEW_MS ? result.data : null
 }
 
-/** Where to dial a peer: addresses it signed for, or a relay's word, which leads nowhere without the peer's key. */
-async function remember(
-  libp2p: Libp2p,
-  { peerId, multiaddrs }: Pick<Announcement, 'peerId' | 'multiaddrs'>
-): Promise<void> {
-  const addresses = multiaddrs.flatMap(text => {
+type Whereabouts = Pick<Announcement, 'peerId' | 'multiaddrs'>
+
+function addressesOf({ multiaddrs }: Whereabouts): Multiaddr[] {
+  return multiaddrs.flatMap(text => {
     try {
       return [multiaddr(text)]
     } catch {
       return []
     }
   })
-  if (addresses.length > 0) await libp2p.peerStore.merge(peerIdFromString(peerId), { multiaddrs: addresses })
+}
+
+/** Where to dial a peer, as it signed: in place of what was known but by its own records, so that it never grows. */
+async function replace(libp2p: Libp2p, announcement: Whereabouts): Promise<void> {
+  const peer = peerIdFromString(announcement.peerId)
+  const signed = addressesOf(announcement).map(address => ({ multiaddr: address, isCertified: false }))
+  if (signed.length === 0) return
+  const certified = (await storedAddresses(libp2p, peer)).filter(({ isCertified }) => isCertified)
+  await libp2p.peerStore.patch(peer, { addresses: [...certified, ...signed] })
+}
+
+/** A relay's word where to dial a peer: it leads nowhere without the peer's key, and to only so many places. */
+async function fillUp(libp2p: Libp2p, entry: Whereabouts): Promise<void> {
+  const peer = peerIdFromString(entry.peerId)
+  const free = MAX_UNSIGNED_ADDRESSES - (await storedAddresses(libp2p, peer)).length
+  const multiaddrs = addressesOf(entry).slice(0, Math.max(free, 0))
+  if (multiaddrs.length > 0) await libp2p.peerStore.merge(peer, { multiaddrs })
+}
+
+async function storedAddresses(libp2p: Libp2p, peer: PeerId) {
+  return await libp2p.peerStore.get(peer).then(
+    ({ addresses }) => addresses,
+    () => []
+  )
+}
+
+/** The host of the first public address a peer names, or of the first at all; through a relay it is the relay's. */
+function claimedHost({ multiaddrs }: Whereabouts): string {
+  const hosts = multiaddrs.map(text => text.split('/')[2] ?? '')
+  return customerOf(hosts.find(host => isPrivateIp(host) === false) ?? hosts[0] ?? '')
 }

@@ -7,7 +7,7 @@ import type { Libp2p } from '@libp2p/interface'
 import { z } from 'zod'
 import { type Identity, verifyPeerSignature } from '../identity.ts'
 import type { Log } from '../log.ts'
-import { createHeard } from './heard.ts'
+import { createHeard, STANDING, type Standing } from './heard.ts'
 import { type NetworkServices, TOPICS } from './libp2p.ts'
 
 export const HEARTBEAT_INTERVAL_MS = 60_000
@@ -63,11 +63,19 @@ export function createHeartbeats(options: {
   identity: Identity
   own: () => Omit<Heartbeat, 'peerId' | 'timestamp'> | null
   minGapMs?: number
+  /** Who is not forgotten for whom when there are too many. Default: all are strangers. */
+  standing?: (peerId: string) => Standing
   log: Log
 }): Heartbeats {
-  const { libp2p, identity, own, log, minGapMs = MIN_GAP_MS } = options
+  const { libp2p, identity, own, log, minGapMs = MIN_GAP_MS, standing = () => STANDING.stranger } = options
   const { pubsub } = libp2p.services
-  const heard = createHeard<Heartbeat>({ maxCount: MAX_HEARD, maxBytes: MAX_HEARD_BYTES })
+  const heard = createHeard<Heartbeat>({
+    maxCount: MAX_HEARD,
+    maxBytes: MAX_HEARD_BYTES,
+    // A heartbeat says nothing of where it comes from.
+    hostOf: () => '',
+    standing
+  })
   let interval: NodeJS.Timeout | undefined
   let soon: NodeJS.Timeout | undefined
   /** Timestamp of the last beat, and when it was by a clock that is never set. */

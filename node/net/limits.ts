@@ -249,11 +249,24 @@ export const RELAY_LIMITS = {
     generous: 2000,
     what: 'circuits that one peer may have through this relay'
   },
+  // Identities are free: without this few machines hold every circuit there is.
+  circuitsPerHost: {
+    env: 'RELAY_MAX_CIRCUITS_PER_IP',
+    default: 300,
+    generous: 8000,
+    what: 'circuits that peers at one address (IPv6: one /64) may have together'
+  },
   circuits: {
     env: 'RELAY_MAX_CIRCUITS',
     default: 1000,
     generous: 8000,
-    what: 'circuits at once; with more, new ones are refused'
+    what: 'circuits at once; with more, idle ones make room or new ones are refused'
+  },
+  circuitIdleMs: {
+    env: 'RELAY_CIRCUIT_IDLE_MS',
+    default: 5000,
+    generous: 5000,
+    what: 'ms without a byte after which a circuit makes room for another, when places run out'
   },
   circuitStallMs: {
     env: 'RELAY_CIRCUIT_STALL_MS',

@@ -12,6 +12,7 @@ import type { AnchorState } from './anchors.ts'
 import { type Announcement, createAnnouncements } from './announce.ts'
 import { type Asker, createAsker, type TransferCounters, type UploadSource } from './ask.ts'
 import { createProofAsker } from './ask-proof.ts'
+import { STANDING, type Standing } from './heard.ts'
 import { createHeartbeats, type Heartbeat } from './heartbeats.ts'
 import type { NetworkNode } from './libp2p.ts'
 import { type ConnectionLife, createConnectionLife, type LifeCounters, type LifeLimits } from './life/life.ts'
@@ -166,7 +167,7 @@ export function createNetwork(options: {
     ...(options.liveness ? { limits: options.liveness } : {}),
     log
   })
-  node.watchCircuits({ isSuspect: liveness.isSuspect, probe: connection => liveness.probe(connection) })
+  node.watchCircuits({ isSuspect: liveness.isSuspect, probe: connection => liveness.glance(connection) })
   const paths = createPaths({
     libp2p,
     parts: node.parts,
@@ -205,18 +206,32 @@ export function createNetwork(options: {
   })
   const asker: Asker = createAsker(paths, timings)
   const url = `/p2p/${identity.peerId}`
+  /** Peers with a connection to us: they proved who they are. */
+  const connected = new Set<string>()
+  const isMember = memberTest(options.members)
+  const standing = (peerId: string): Standing => {
+    if (isMember(peerId)) return STANDING.member
+    return connected.has(peerId) ? STANDING.connected : STANDING.stranger
+  }
   const announcements = createAnnouncements({
     libp2p,
     own: own === null ? null : () => ({ ...own, shards: [...own.shards], url }),
     identity,
     isAnchor: peerId => anchors.states().some(anchor => anchor.peerId === peerId),
+    standing,
     ...(options.onAnnouncement ? { onHeard: options.onAnnouncement } : {}),
     log
   })
   const reports = new Map<string, HealthReport>()
   // The words are those the ByteCave document has its operators look for.
-  const onConnect = ({ detail }: CustomEvent<PeerId>) => log.info(firstConnection(detail), 'Peer connected')
-  const onDisconnect = ({ detail }: CustomEvent<PeerId>) => log.info({ peer: detail.toString() }, 'Peer disconnected')
+  const onConnect = ({ detail }: CustomEvent<PeerId>) => {
+    connected.add(detail.toString())
+    log.info(firstConnection(detail), 'Peer connected')
+  }
+  const onDisconnect = ({ detail }: CustomEvent<PeerId>) => {
+    connected.delete(detail.toString())
+    log.info({ peer: detail.toString() }, 'Peer disconnected')
+  }
   const firstConnection = (peer: PeerId): Record<string, unknown> => {
     const [connection] = libp2p.getConnections(peer)
     const path = connection === undefined ? {} : { direct: connection.direct, address: String(connection.remoteAddr) }
@@ -224,7 +239,7 @@ export function createNetwork(options: {
   }
   const startedAtMs = performance.now()
   let facts: (() => HealthFacts) | undefined
-  const heartbeats = createHeartbeats({ libp2p, identity, own: ownHeartbeat, log })
+  const heartbeats = createHeartbeats({ libp2p, identity, own: ownHeartbeat, standing, log })
   let serving: Awaited<ReturnType<typeof serveProtocols>> | undefined
 
   function member({ nodeId, peerId, owner, url: at }: RegisteredNode): Member {
@@ -371,6 +386,18 @@ export function createNetwork(options: {
       await serving?.stop()
       await node.stop()
     }
+  }
+}
+
+/** Whether the registry has a peer, as it was read last. */
+function memberTest(members: MemberSource | null): (peerId: string) => boolean {
+  let read: readonly RegisteredNode[] | null = null
+  let ids = new Set<string>()
+  return peerId => {
+    const rows = members?.nodes() ?? null
+    if (rows !== read) ids = new Set(rows?.map(row => row.peerId))
+    read = rows
+    return ids.has(peerId)
   }
 }
 

@@ -3,10 +3,12 @@ import type { Connection, Libp2p, PeerId, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import { PathMovedError, PeerUnreachableError, RequestInvalidError, TransferCutError } from '../errors.ts'
+import { relayOf } from './addresses.ts'
 import type { Anchors } from './anchors.ts'
 import { firstOf, type Runner } from './first-of.ts'
 import type { NetworkParts } from './libp2p.ts'
 import type { ConnectionPath } from './protocols.ts'
+import { untilAborted } from './punching/until-aborted.ts'
 import { deadline } from './timings.ts'
 
 /** A peer whose dial failed is asked last for so long. */
@@ -136,7 +138,7 @@ export function createPaths(options: {
       return open
     }
     try {
-      const connection = await withSignal(dialOnce(peerId, peer), given.signal)
+      const connection = await untilAborted(dialOnce(peerId, peer), given.signal)
       failedAtMs.delete(peerId)
       return connection
     } catch (cause) {
@@ -252,20 +254,6 @@ function remember(atMs: Map<string, number>, peerId: string, max: number): void 
   if (atMs.size > max) atMs.delete(atMs.keys().next().value!)
 }
 
-/** The promise, or the signal's reason if that aborts first. */
-async function withSignal<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await promise
-  signal.throwIfAborted()
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
-
 /** libp2p wants all addresses of one dial with the same peer id; its own store keeps them without. */
 function named(address: Multiaddr, peer: PeerId): Multiaddr {
   const last = address.getComponents().at(-1)
@@ -274,12 +262,6 @@ function named(address: Multiaddr, peer: PeerId): Multiaddr {
 
 function isCircuit(address: Multiaddr): boolean {
   return address.getComponents().some(({ code }) => code === CODE_P2P_CIRCUIT)
-}
-
-function relayOf(address: Multiaddr): string | undefined {
-  const parts = address.getComponents()
-  const circuit = parts.findIndex(part => part.code === CODE_P2P_CIRCUIT)
-  return parts.slice(0, Math.max(circuit, 0)).findLast(part => part.code === CODE_P2P)?.value
 }
 
 function bytesLeft({ limits }: Connection): number {
@@ -300,5 +282,5 @@ export function describeConnection(connection: Connection): ConnectionPath {
   const peerId = connection.remotePeer.toString()
   if (connection.direct) return { peerId, path: 'direct', addr }
   const via = relayOf(connection.remoteAddr)
-  return { peerId, path: 'relayed', ...(via === undefined ? {} : { via }), addr }
+  return { peerId, path: 'relayed', ...(via === null ? {} : { via }), addr }
 }

@@ -4,6 +4,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { ProtocolViolationError } from '../errors.ts'
 import { ephemeralIdentity } from '../identity.ts'
 import { silentLog } from '../log.ts'
+import { MAX_UNSIGNED_ADDRESSES } from './announce.ts'
 import { createNetworkNode } from './libp2p.ts'
 import { GENEROUS_LIMITS } from './limits.ts'
 import { askPeerDirectory, MAX_DIRECTORY_BYTES, PEER_DIRECTORY_PROTOCOL, tellPeerDirectory } from './peer-directory.ts'
@@ -66,6 +67,34 @@ describe('the peer directory, asked', () => {
         ),
       'the peer is known'
     )
+  })
+
+  it('gives a peer few addresses, however many a relay names again and again, and none beside those it signed', async () => {
+    const unknown = (await ephemeralIdentity()).peerId
+    await using signed = await startPeer()
+    let asked = 0
+    const naming = (peerId: string) => ({
+      ...entry(peerId),
+      multiaddrs: Array.from({ length: 64 }, (_, nth) => `/ip4/127.0.0.1/tcp/${1000 * (asked + 1) + nth}`)
+    })
+    await using relay = await startOtherRelay(stream => {
+      asked++
+      const peers = [unknown, signed.identity.peerId].map(naming)
+      void tellPeerDirectory(stream, Buffer.from(JSON.stringify({ peers, timestamp: 1 })))
+    })
+    await using peer = await startPeer({ bootstrap: [...signed.network.multiaddrs(), relay.address] })
+    const addressesOf = (peerId: string) =>
+      peer.node.libp2p.peerStore.get(peerIdFromString(peerId)).then(
+        ({ addresses }) => addresses.map(({ multiaddr }) => String(multiaddr)),
+        () => []
+      )
+    await eventually(() => asked >= 2 && peer.network.members().length === 2, 'it was asked twice, and knows the peer')
+    assert.equal((await addressesOf(unknown)).length, MAX_UNSIGNED_ADDRESSES)
+    await eventually(async () => {
+      const known = await addressesOf(signed.identity.peerId)
+      const own = signed.network.multiaddrs().map(text => text.replace(/\/p2p\/.*/, ''))
+      return known.length > 0 && known.every(text => own.includes(text.replace(/\/p2p\/.*/, '')))
+    }, 'only its own word is left')
   })
 
   it('is asked by whoever meets the relay, not each time that the relay tells of itself', async () => {

@@ -4,12 +4,14 @@ import type { PeerId } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { TransferCutError } from '../../errors.ts'
 import { TOPICS } from '../libp2p.ts'
+import { GENEROUS_LIMITS } from '../limits.ts'
 import { PROTOCOLS } from '../protocols.ts'
 import { eventually, startPeer, startRelay, type TestPeer } from '../testing.ts'
 import { LIFE } from './life.ts'
 import { LIVENESS } from './liveness.ts'
 import { gatedBlob, startLine } from './testing.ts'
 
+const PING_PROTOCOL = '/ipfs/ping/1.0.0'
 const MIB = 1024 * 1024
 const FAST = { life: { ...LIFE, relayedIdleMs: 100 }, liveness: { ...LIVENESS, intervalMs: 100, timeoutMs: 1000 } }
 
@@ -128,6 +130,29 @@ describe("the connections' life", function () {
     assert.deepEqual(pathsTo(open, behind), ['direct', 'relayed'])
     stream.abort(new Error('done'))
     await eventually(() => pathsTo(open, behind).join() === 'direct', 'it is closed once it is idle')
+  })
+
+  it('asks each connection of a peer once, however many new ones it makes', async () => {
+    const quiet = { life: LIFE, limits: { ...GENEROUS_LIMITS, pingIntervalMs: 600_000 } }
+    await using host = await startPeer({ ...quiet, liveness: { ...LIVENESS, glanceMs: 600_000 } })
+    await using guest = await startPeer(quiet)
+    let asked = 0
+    await guest.node.libp2p.handle(
+      PING_PROTOCOL,
+      stream => {
+        asked++
+        stream.addEventListener('message', ({ data }) => stream.send(data))
+      },
+      { force: true, maxInboundStreams: 1000 }
+    )
+    const connections = 12
+    for (let nth = 1; nth <= connections; nth++) {
+      await punch({ open: host, behind: guest })
+      const ends = () => host.node.libp2p.getConnections(guest.node.libp2p.peerId)
+      await eventually(() => ends().length >= nth, 'both ends have it')
+    }
+    // Once each; every new one asking all the others would be 66.
+    assert.ok(asked < 2 * connections, `asked ${asked} times for ${connections} connections`)
   })
 
   it('loses patience with a peer that made a direct connection and opens no stream on it', async () => {

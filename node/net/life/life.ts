@@ -112,7 +112,7 @@ export function createConnectionLife(options: {
     }
     // A peer comes again when it lost the connection we still believe in; a relay would send others into that.
     for (const other of connectionsTo(peerId)) {
-      if (other !== connection && other.direct) void liveness.probe(other, true)
+      if (other !== connection && other.direct) liveness.glance(other, true)
     }
     if (directTo(peerId) === undefined && !connection.direct) return
     if (!connectionsTo(peerId).some(({ direct }) => !direct)) return

@@ -6,7 +6,7 @@ import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { silentLog } from '../../log.ts'
 import { eventually } from '../testing.ts'
-import { createLiveness } from './liveness.ts'
+import { createLiveness, LIVENESS } from './liveness.ts'
 
 const PING_PROTOCOL = '/ipfs/ping/1.0.0'
 
@@ -41,6 +41,30 @@ describe('a sign of life', function () {
       assert.equal(connection.status, 'open')
     } finally {
       await Promise.all([libp2p.stop(), mute.stop()])
+    }
+  })
+
+  it('is asked for at once, and once more however often others give a reason', async () => {
+    const [libp2p, peer] = await Promise.all([startQuiet([]), startQuiet(['/ip4/127.0.0.1/tcp/0'])])
+    let asked = 0
+    await peer.handle(PING_PROTOCOL, stream => {
+      asked++
+      stream.addEventListener('message', ({ data }) => stream.send(data))
+    })
+    try {
+      const connection = await libp2p.dial(peer.getMultiaddrs())
+      const often = createLiveness({ libp2p, limits: { ...LIVENESS, glanceMs: 50 }, log: silentLog() })
+      for (let nth = 0; nth < 100; nth++) often.glance(connection)
+      await eventually(() => asked === 2, 'asked once more')
+      const seldom = createLiveness({ libp2p, limits: { ...LIVENESS, glanceMs: 600_000 }, log: silentLog() })
+      for (let nth = 0; nth < 20; nth++) {
+        seldom.glance(connection)
+        await often.probe(connection)
+      }
+      assert.ok(asked <= 2 + 20 + 1, `asked ${asked} times`)
+      seldom.stop()
+    } finally {
+      await Promise.all([libp2p.stop(), peer.stop()])
     }
   })
 })

@@ -17,9 +17,11 @@ export interface LivenessLimits {
   timeoutMs: number
   /** How long after its last use a connection is still watched. */
   wantedMs: number
+  /** Between two questions on one connection that others give the reason for. */
+  glanceMs: number
 }
 
-export const LIVENESS: LivenessLimits = { intervalMs: 300, timeoutMs: 1200, wantedMs: 10_000 }
+export const LIVENESS: LivenessLimits = { intervalMs: 300, timeoutMs: 1200, wantedMs: 10_000, glanceMs: 1000 }
 
 /** A slow connection has so many of its round trips (the question needs two, and one packet may be lost). */
 const ROUND_TRIPS = 6
@@ -62,6 +64,11 @@ export interface Liveness {
    * @param isExpected something else says that it may be dead: less patience
    */
   probe: (connection: Connection, isExpected?: boolean) => Promise<boolean>
+  /**
+   * `probe` for a reason that peers can give without end, as by ever new connections: a connection is asked at once, and
+   * then once more for all reasons given within `glanceMs`.
+   */
+  glance: (connection: Connection, isExpected?: boolean) => void
   /** Connections that were ended because they were silent. */
   readonly ended: () => number
   start: () => void
@@ -76,12 +83,14 @@ export function createLiveness(options: {
   log: Log
 }): Liveness {
   const { libp2p, log } = options
-  const { intervalMs, timeoutMs, wantedMs } = options.limits ?? LIVENESS
+  const { intervalMs, timeoutMs, wantedMs, glanceMs } = options.limits ?? LIVENESS
   /** Weak: what is known of a connection goes with it. */
   const wantedUntilMs = new WeakMap<Connection, number>()
   const ears = new WeakMap<Connection, { heardAtMs: number }>()
   const probing = new WeakMap<Connection, Promise<boolean>>()
   const suspects = new WeakSet<Connection>()
+  /** Connections that were glanced at, until they may be again. */
+  const glances = new Map<Connection, { timer: NodeJS.Timeout; isAskedAgain: boolean; isExpected: boolean }>()
   let timer: NodeJS.Timeout | undefined
   let ended = 0
 
@@ -117,6 +126,23 @@ export function createLiveness(options: {
     const begun = ask(connection, isExpected).finally(() => probing.delete(connection))
     probing.set(connection, begun)
     return begun
+  }
+
+  function glance(connection: Connection, isExpected = false): void {
+    const lately = glances.get(connection)
+    if (lately !== undefined) {
+      lately.isAskedAgain = true
+      lately.isExpected ||= isExpected
+      return
+    }
+    const timer = setTimeout(() => {
+      const { isAskedAgain, isExpected } = glances.get(connection) ?? {}
+      glances.delete(connection)
+      if (isAskedAgain === true && connection.status === 'open') glance(connection, isExpected)
+    }, glanceMs)
+    timer.unref()
+    glances.set(connection, { timer, isAskedAgain: false, isExpected: false })
+    void probe(connection, isExpected)
   }
 
   async function ask(connection: Connection, isExpected: boolean): Promise<boolean> {
@@ -172,12 +198,17 @@ export function createLiveness(options: {
     },
     isSuspect: connection => suspects.has(connection),
     probe,
+    glance,
     ended: () => ended,
     start() {
       timer = setInterval(look, intervalMs)
       timer.unref()
     },
-    stop: () => clearInterval(timer)
+    stop() {
+      clearInterval(timer)
+      for (const { timer: each } of glances.values()) clearTimeout(each)
+      glances.clear()
+    }
   }
 }
 

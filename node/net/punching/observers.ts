@@ -5,6 +5,7 @@
  */
 
 import { isIP } from 'node:net'
+import { RELAY_V2_HOP_CODEC } from '@libp2p/circuit-relay-v2'
 import type { IdentifyResult, PeerId } from '@libp2p/interface'
 import { CODE_IP4, CODE_IP6, CODE_P2P, type Multiaddr } from '@multiformats/multiaddr'
 import { ownAddresses } from '../life/interfaces.ts'
@@ -13,8 +14,6 @@ import { pairing } from './candidates.ts'
 import type { DcutrComponents } from './dcutr.types.ts'
 import { type ObservedAddresses, punchingTransports } from './observed.ts'
 
-/** Who speaks it carries circuits, and is kept connected by those that it carries them for. */
-const HOP_PROTOCOL = '/libp2p/circuit/relay/0.2.0/hop'
 /** Observers of one transport; two are what tells NATs apart that map by destination, and IPv6 has hardly any. */
 const OBSERVERS = { 4: 2, 6: 1 } as const
 /** Relays that are remembered; the oldest goes first. */
@@ -101,7 +100,8 @@ export function createObservers(
 
   const onIdentify = ({ detail }: CustomEvent<IdentifyResult>) => {
     const { connection, peerId, protocols, signedPeerRecord, listenAddrs } = detail
-    if (!connection.direct || connection.direction !== 'outbound' || !protocols.includes(HOP_PROTOCOL)) return
+    // A relay is kept connected by those that it carries circuits for.
+    if (!connection.direct || connection.direction !== 'outbound' || !protocols.includes(RELAY_V2_HOP_CODEC)) return
     const id = peerId.toString()
     relays.delete(id)
     relays.set(id, { peerId, addresses: signedPeerRecord?.addresses ?? listenAddrs })

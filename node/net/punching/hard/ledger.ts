@@ -10,8 +10,12 @@ export interface Ledger {
   asked: (peerId: string) => LedgerRefusal | null
   /** Whether somebody has the one place there is. */
   isTaken: () => boolean
-  /** Take the one place; whoever got it must `end`. Nothing is counted yet. */
-  begin: (peerId: string) => LedgerPlace | null
+  /**
+   * Take the one place; whoever got it must `end`. Nothing is counted yet.
+   * @param asker the address of a peer that asks, by the relay's word: one that takes the place again and again and never
+   * comes to send keeps it from others, under however many names. Left out where we ask
+   */
+  begin: (peerId: string, asker?: string) => LedgerPlace | LedgerRefusal
 }
 
 /**
@@ -53,6 +57,8 @@ export function createLedger(init: {
   const { perPairPerHour, perHostPerHour, perHour, nowMs = () => performance.now() } = init
   const accounts = new Map<string, Account>()
   const hosts = new Map<string, number[]>()
+  /** Places that askers gave back without an attempt that counts, by their address. */
+  const wasted = new Map<string, number[]>()
   const allAtMs: number[] = []
   let busy = false
 
@@ -98,16 +104,24 @@ export function createLedger(init: {
       return null
     },
     isTaken: () => busy,
-    begin(peerId) {
-      if (busy) return null
+    begin(peerId, asker) {
+      if (busy) return 'busy'
+      if (asker !== undefined && recent(wasted.get(asker) ?? []).length >= perHostPerHour) return 'too-often'
       busy = true
       let isOver = false
+      let isCounted = false
       return {
         refusal: (networks, host) => refusal(peerId, networks, host),
-        count: (networks, host) => count(peerId, networks, host),
+        count(networks, host) {
+          const refused = count(peerId, networks, host)
+          isCounted ||= refused === null
+          return refused
+        },
         end() {
-          if (!isOver) busy = false
+          if (isOver) return
           isOver = true
+          busy = false
+          if (asker !== undefined && !isCounted) remembered(wasted, asker, MAX_HOSTS, () => []).push(nowMs())
         }
       }
     }

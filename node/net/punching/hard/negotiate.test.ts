@@ -273,6 +273,8 @@ describe('a hard punch between two peers', function () {
     assert.equal(other.outcomes[0]?.result, 'both-cone')
     const mapping = 'address-and-port-dependent'
     const kind = { mapping, allocation: 'sequential', filtering: mapping }
+    const client = createReflectorClient(silent.node, { isRelay: () => true })
+    const consent = await client.consent(String(relay.peerId), String(listener.node.peerId), signal)
     await sendHeader(stream, { type: 'kind', kind, host: HOST }, FRAME)
     assert.equal((await reader.header(FRAME)).type, 'kind')
     assert.ok(isNone(await other.hard.punch({ connection: out, role: 'responder', signal })))
@@ -284,7 +286,36 @@ describe('a hard punch between two peers', function () {
     assert.ok(isNone(await other.hard.punch({ connection: out, role: 'responder', signal })))
     assert.equal(other.outcomes[2]?.result, 'both-cone')
     reader.release()
+    consent.end()
     stream.abort(new Error('the test is over'))
+  })
+
+  it('a stranger costs nothing before it speaks, and has no place that the relay does not see where it says it is', async () => {
+    const listener = await peer('cone', {}, true)
+    const [stranger, other] = [await peer('cone', { enabled: false }), await peer('cone')]
+    const [holding] = await meet(stranger, listener)
+    const [out] = await meet(other, listener)
+    const atRelay = () =>
+      relay
+        .getConnections(listener.node.peerId)
+        .flatMap(({ streams }) => streams)
+        .filter(({ protocol }) => protocol === REFLECTOR_PROTOCOL).length
+    const open = () => holding.newStream(HARD_PUNCH_PROTOCOL, { runOnLimitedConnection: true })
+    const silent = await open()
+    const stream = await open()
+    const reader = frameReader(stream)
+    assert.equal(atRelay(), 0)
+    await sendHeader(stream, { type: 'hello', token: '00'.repeat(16), role: 'responder' }, FRAME)
+    assert.equal((await reader.header(FRAME)).type, 'hello')
+    await eventually(() => atRelay() === 1, 'one stream for the one that spoke')
+    const mapping = 'address-and-port-dependent'
+    const kind = { mapping, allocation: 'sequential', filtering: mapping }
+    await sendHeader(stream, { type: 'kind', kind, host: HOST }, FRAME)
+    assert.ok(isNone(await other.hard.punch({ connection: out, role: 'responder', signal })))
+    assert.equal(other.outcomes[0]?.result, 'both-cone')
+    assert.deepEqual(await reader.header(FRAME), { type: 'failed', reason: 'address-unknown' })
+    reader.release()
+    for (const each of [silent, stream]) each.abort(new Error('the test is over'))
   })
 
   it('hostile words end the stream and nothing else; a peer that asks without end is refused', async () => {

@@ -9,6 +9,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { Connection, IdentifyResult, Libp2p, Stream } from '@libp2p/interface'
 import { isPrivateIp } from '@libp2p/utils'
 import { multiaddr } from '@multiformats/multiaddr'
+import { relayOf } from '../../addresses.ts'
 import { deadline, pause } from '../../timings.ts'
 import type { AdoptingTransport } from '../punch.types.ts'
 import { coneSide } from './cone-side.ts'
@@ -21,7 +22,7 @@ import { endpointsOf, type NatSeen } from './observe.ts'
 import { createOwnNat } from './own-nat.ts'
 import { decodePunch, PUNCH_TOKEN_BYTES } from './packets.ts'
 import { HardPunchError, type HardPunchReason } from './reasons.ts'
-import { createReflectorClient, relayOf } from './reflector-client.ts'
+import { createReflectorClient } from './reflector-client.ts'
 import { REFLECTOR_PROTOCOL } from './reflector-protocol.ts'
 import type { SideContext } from './side.types.ts'
 import { closeUdp } from './sockets.ts'
@@ -108,8 +109,11 @@ interface Negotiation {
   talk: Talk
   /** @throws HardPunchError when another attempt is under way */
   refuseIfBusy: () => void
-  /** @throws HardPunchError when another attempt is under way */
-  takePlace: () => LedgerPlace
+  /**
+   * @param asker the address of a peer that asks, as the relay sees it
+   * @throws HardPunchError when another attempt is under way, or the asker's address has had it too often for nothing
+   */
+  takePlace: (asker?: string) => LedgerPlace
   signal: AbortSignal
   outcome: HardPunchOutcome
   /** Do this when it is over, whatever came of it. */
@@ -135,6 +139,10 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
   ): Promise<{ method: HardMethod; role: HardPunchRole; context: SideContext }> {
     const { talk, asks, peerId, relay, takePlace, signal, outcome } = negotiation
     const own = randomBytes(PUNCH_TOKEN_BYTES).toString('hex')
+    // Who asks says so first, and nothing is done for one that does not, or comes at a bad moment: a stream to the relay
+    // would be open for each stranger, and there are only so many.
+    const asked = asks === null ? await talk.hear('hello') : undefined
+    if (asked !== undefined) negotiation.refuseIfBusy()
     // Everything that takes a round trip begins at once; the kind is told when the relay may tell the peer of us.
     const consenting = client.consent(relay, peerId, signal).catch((cause: unknown) => {
       signal.throwIfAborted()
@@ -143,7 +151,8 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     const seeing = ownNat.see(relay, signal)
     for (const each of [consenting, seeing]) each.catch(() => undefined)
     negotiation.onEnd(() => void consenting.then(({ end }) => end()).catch(() => undefined))
-    if (asks !== null) await talk.say({ type: 'hello', token: own, role: asks })
+    const ownRole = asks ?? opposite(asked!.role)
+    await talk.say({ type: 'hello', token: own, role: ownRole })
     const ready = Promise.all([seeing, consenting]).then(([seen]) => seen)
     const sayKind = async (): Promise<void> => {
       const { kind, facts } = await ready
@@ -152,13 +161,9 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     // Whoever asks tells its kind at once, not to wait for the answer; whoever is asked first hears who asks.
     const told = asks === null ? undefined : sayKind()
     for (const each of [ready, told]) each?.catch(() => undefined)
-    const hello = await talk.hear('hello')
+    const hello = asked ?? (await talk.hear('hello'))
     const role = opposite(hello.role)
-    if (asks !== null && asks !== role) throw new HardPunchError('protocol')
-    if (asks === null) {
-      negotiation.refuseIfBusy()
-      await talk.say({ type: 'hello', token: own, role })
-    }
+    if (role !== ownRole) throw new HardPunchError('protocol')
 
     const other = await talk.hear('kind')
     const { kind, facts, places } = await ready
@@ -170,12 +175,6 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       throw new HardPunchError(decision.reason)
     }
     outcome.side = decision.symmetric === 'own' ? 'symmetric' : 'cone'
-    // Not before the peer told its kind: one that says nothing would keep all others from it.
-    const place = takePlace()
-    const networks = `${facts.hosts[0]} ${other.host}`
-    refuse(place.refusal(networks, other.host ?? ''))
-    if (asks === null) await sayKind()
-
     const { address } = await consenting
     const observed = onlyOnce(async () => {
       const seen = await address()
@@ -184,6 +183,13 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
       if (!mayProbe(seen)) throw new HardPunchError('private-address')
       return seen
     })
+    // Not before the peer told its kind, nor for one that the relay does not see where it says it is: one that says
+    // nothing, or goes by many names, would keep all others from it.
+    const place = takePlace(asks === null ? await observed() : undefined)
+    const networks = `${facts.hosts[0]} ${other.host}`
+    refuse(place.refusal(networks, other.host ?? ''))
+    if (asks === null) await sayKind()
+
     let isCounted = false
     // Counted when it is about to send: by then both have taken their places.
     const host = async (): Promise<string> => {
@@ -261,10 +267,11 @@ export function createHardPunch(init: HardPunchInit): HardPunch {
     const { signal } = limit
     let talk: Talk | undefined
     let place: LedgerPlace | null = null
-    const takePlace = (): LedgerPlace => {
-      place ??= ledger.begin(peerId)
-      if (place === null) throw new HardPunchError('busy')
-      return place
+    const takePlace = (asker?: string): LedgerPlace => {
+      const taken = ledger.begin(peerId, asker)
+      if (typeof taken === 'string') throw new HardPunchError(taken)
+      place = taken
+      return taken
     }
     const ends: Array<() => void> = [() => place?.end()]
     const opened = async () => (typeof stream === 'function' ? await stream(signal) : stream)

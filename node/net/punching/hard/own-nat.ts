@@ -1,4 +1,5 @@
 /** What is before us, seen once for everybody who wants to know, and not again before there is a reason to. */
+import { untilAborted } from '../until-aborted.ts'
 import { type NatSeen, observeNat, type ReflectorPlace } from './observe.ts'
 import { HardPunchError } from './reasons.ts'
 import type { ReflectorClient } from './reflector-client.ts'
@@ -55,25 +56,12 @@ export function createOwnNat(init: {
       // Another reflector may tell what the ones before could not; there are only so many.
       const isKnown = nat !== undefined && nat.untilMs > nowMs() && nat.places >= places.length
       const seen = isKnown ? nat!.seen : observe(places)
-      return { ...(await abortable(seen, signal)), places }
+      return { ...(await untilAborted(seen, signal)), places }
     },
     known: () => known,
     forget() {
       nat = undefined
       known = undefined
     }
-  }
-}
-
-/** What `work` gives, or the signal's reason; the work goes on. */
-async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }

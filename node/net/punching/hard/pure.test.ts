@@ -4,7 +4,7 @@ import { createBudget, paced } from './budget.ts'
 import { decide } from './decide.ts'
 import { CEILINGS, DEFAULT_HARD_PUNCH_LIMITS, readHardPunch, withinCeilings } from './hard-limits.ts'
 import type { NatKindSeen } from './kinds.ts'
-import { createLedger } from './ledger.ts'
+import { createLedger, type LedgerPlace, type LedgerRefusal } from './ledger.ts'
 import { parseMessage } from './messages.ts'
 import { decodePunch, encodePunch, PUNCH_BYTES, PUNCH_KINDS, type PunchKind } from './packets.ts'
 import {
@@ -145,23 +145,27 @@ describe('ports to probe', () => {
 
 describe('caps of hard punches', () => {
   const CAPS = { perPairPerHour: 2, perHostPerHour: 100, perHour: 100 }
+  const placeOf = (begun: LedgerPlace | LedgerRefusal): LedgerPlace => {
+    assert.ok(typeof begun !== 'string', String(begun))
+    return begun
+  }
 
   it('one at a time, two an hour with one peer, others as before', () => {
     let nowMs = 0
     const ledger = createLedger({ ...CAPS, nowMs: () => nowMs })
-    const place = ledger.begin('a')!
-    assert.equal(ledger.begin('b'), null)
+    const place = placeOf(ledger.begin('a'))
+    assert.equal(ledger.begin('b'), 'busy')
     assert.equal(place.count('x y', 'y'), null)
     assert.equal(place.count('x y', 'y'), null)
     assert.equal(place.count('x y', 'y'), 'too-often')
     place.end()
-    const other = ledger.begin('b')!
+    const other = placeOf(ledger.begin('b'))
     place.end()
-    assert.equal(ledger.begin('c'), null)
+    assert.equal(ledger.begin('c'), 'busy')
     assert.equal(other.count('x z', 'y'), null)
     other.end()
     nowMs = HOUR_MS - 1
-    const early = ledger.begin('a')!
+    const early = placeOf(ledger.begin('a'))
     assert.equal(early.count('x y', 'y'), 'too-often')
     nowMs = HOUR_MS + 1
     assert.equal(early.count('x y', 'y'), null)
@@ -169,7 +173,7 @@ describe('caps of hard punches', () => {
 
   it('the first after a network change is free of the hourly cap, but not without end', () => {
     const ledger = createLedger({ ...CAPS, nowMs: () => 0 })
-    const place = ledger.begin('a')!
+    const place = placeOf(ledger.begin('a'))
     assert.equal(place.count('home y', 'y'), null)
     assert.equal(place.count('home y', 'y'), null)
     assert.equal(place.count('home y', 'y'), 'too-often')
@@ -184,7 +188,7 @@ describe('caps of hard punches', () => {
     let nowMs = 0
     const ledger = createLedger({ perPairPerHour: 2, perHostPerHour: 3, perHour: 5, nowMs: () => nowMs })
     const counted = (peerId: string, host: string) => {
-      const place = ledger.begin(peerId)!
+      const place = placeOf(ledger.begin(peerId))
       const foreseen = place.refusal(`own ${host}`, host)
       const refused = place.count(`own ${host}`, host)
       place.end()
@@ -197,6 +201,23 @@ describe('caps of hard punches', () => {
     assert.equal(others.filter(Boolean).length, 2)
     nowMs = HOUR_MS + 1
     assert.ok(counted('peer 30', 'target'))
+  })
+
+  it('an address that takes the place again and again for nothing does not get it, whatever its peers are called', () => {
+    let nowMs = 0
+    const ledger = createLedger({ ...CAPS, perHostPerHour: 3, nowMs: () => nowMs })
+    for (let nth = 0; nth < 3; nth++) placeOf(ledger.begin(`peer ${nth}`, 'idler')).end()
+    assert.equal(ledger.begin('peer 4', 'idler'), 'too-often')
+    for (let nth = 0; nth < 3; nth++) {
+      const place = placeOf(ledger.begin('honest', 'elsewhere'))
+      place.count(`network ${nth}`, 'elsewhere')
+      place.end()
+    }
+    placeOf(ledger.begin('honest', 'elsewhere')).end()
+    // Whom we ask ourselves is another matter.
+    placeOf(ledger.begin('peer 5')).end()
+    nowMs = HOUR_MS + 1
+    placeOf(ledger.begin('peer 6', 'idler')).end()
   })
 
   it('peers that ask without end are refused, whatever number of them is remembered', () => {

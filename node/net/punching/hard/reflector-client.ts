@@ -1,7 +1,6 @@
 /** What a peer learns from the relays it is connected to: their reflectors, and where they see whom. */
 import type { Connection, Libp2p } from '@libp2p/interface'
 import { isPrivateIp } from '@libp2p/utils'
-import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import type { ReflectorPlace } from './observe.ts'
 import {
   addressReply,
@@ -38,13 +37,6 @@ const MAX_PLACES_PER_RELAY = 2
 /** A token is used for this share of its time, whatever short one a relay names: for this long at least. */
 const USED_SHARE = 0.5
 const LEAST_USED_MS = 30_000
-
-/** The relay of a relayed connection's address; null for a direct one. */
-export function relayOf(address: Multiaddr): string | null {
-  const parts = address.getComponents()
-  const circuit = parts.findIndex(({ code }) => code === CODE_P2P_CIRCUIT)
-  return circuit < 0 ? null : (parts.slice(0, circuit).findLast(({ code }) => code === CODE_P2P)?.value ?? null)
-}
 
 /**
  * Which of the addresses that a relay names for its reflector are asked: the one we reach it at, and public ones of a relay
