@@ -10,10 +10,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { openStore, silentLog } from '../node/index.ts'
 import type { Bench } from './main.ts'
-import { end, freePort, residentBytes, untilFirstLine } from './processes.ts'
+import { end, freePort, residentBytes, untilFirstLine, wallMs } from './processes.ts'
 import { median, type Row, row } from './report.ts'
 
-const MAIN = fileURLToPath(new URL('../node/main.ts', import.meta.url))
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const BLOB_BYTES = 4096
 const AT_ONCE = 32
 const REPETITIONS = 5
@@ -102,7 +102,7 @@ async function startMany(dataDir: string, say: (text: string) => void): Promise<
   say(`the store alone opens in ${(performance.now() - opening).toFixed(0)} ms`)
 
   const port = await freePort()
-  const { child, readyMs } = await untilFirstLine([process.execPath, MAIN], {
+  const { child, readyMs } = await untilFirstLine([process.execPath, join(ROOT, 'dist/node.js')], {
     ...process.env,
     WARREN_OFFLINE: '1',
     PACK_SMALL_BLOBS: 'true',
@@ -152,6 +152,7 @@ async function startMany(dataDir: string, say: (text: string) => void): Promise<
 }
 
 const bench: Bench = async say => {
+  await wallMs([process.execPath, join(ROOT, 'compose/build.ts')])
   const folder = await mkdtemp(join(tmpdir(), 'warren-bench-small-'))
   try {
     const packed = await storeIn(join(folder, 'packed'), true)

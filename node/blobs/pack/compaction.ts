@@ -54,7 +54,8 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
     const entries = [...(await parts.entries(pack))]
     const blobs = entries.filter(({ record }) => record.kind === 'blob')
     const deletions = await stillNeeded(pack, entries)
-    if (!isWorthIt(pack, deletions.length)) return
+    // A look that was broken off says nothing about what is needed.
+    if (signal.aborted || !isWorthIt(pack, deletions.length)) return
     for (let at = 0; at < blobs.length; at += MOVES_AT_ONCE) {
       if (signal.aborted) return
       const moved = await Promise.all(blobs.slice(at, at + MOVES_AT_ONCE).map(entry => move(pack, entry)))
@@ -98,7 +99,9 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
   /** Move one blob if it still lives at that place; answers the bytes read. */
   async function move(pack: number, { offset, record }: PackEntry): Promise<number> {
     const livesThere = (packed: Packed | null) => packed?.pack === pack && packed.offset === offset
-    if (!livesThere(index.get(record.digest))) return 0
+    const now = index.get(record.digest)
+    // One that is nowhere may be about to be deleted, which the disk may refuse: known in its turn.
+    if (now && !livesThere(now)) return 0
     const cid = cidWith(record.digest)
     return await inTurn(cid, async () => {
       const packed = index.get(record.digest)
@@ -145,13 +148,17 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
       if (record.kind === 'deletion' && isNewest) deletions.set(key, { record, needed: false })
     }
     if (deletions.size === 0) return []
-    for (const { pack: other } of [...parts.facts()]) {
-      if (other === pack) continue
+    for (const { pack: other, bytes, liveBytes } of [...parts.facts()]) {
+      // Where nothing is dead there is nothing that a deletion deletes.
+      if (other === pack || bytes === liveBytes || signal.aborted) continue
+      let headers = 0
       for (const { record } of await parts.entries(other)) {
+        headers += 1
         if (record.kind !== 'blob') continue
         const deletion = deletions.get(keyOf(record.digest))
         if (deletion && record.sequence < deletion.record.sequence) deletion.needed = true
       }
+      await slowly(headers * RECORD_HEADER_BYTES)
     }
     return [...deletions.values()].filter(({ needed }) => needed).map(({ record }) => record)
   }

@@ -1,12 +1,14 @@
 /**
  * The open end of the pack log: records of many callers go out in one write and one fdatasync, and each caller is told
- * only after the sync that covers its record. While one batch is being synced the next gathers, so nobody waits for company.
+ * only after the sync that covers its record. While one batch is being synced the next gathers; nobody waits for company
+ * longer than a turn of the event loop.
  *
  * After a failed fdatasync nothing is known of what the file holds behind the last good one (the kernel may have dropped the
  * pages and say yes the next time). So the pack is closed there: cut off, its index naming only what was synced before, and
  * the callers are refused. The next batch begins a new file.
  */
 import { type FileHandle, open, rm } from 'node:fs/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Log } from '../../log.ts'
 import { errnoOf, FILE_MODE, isDiskFull, syncFolder } from '../durable.ts'
 import { type PackEntry, PackRows, packPath, writeIndex } from './pack-file.ts'
@@ -66,6 +68,8 @@ export function createPackLog(options: PackLogOptions): PackLog {
 
   async function run(): Promise<void> {
     while (waiting.length > 0) {
+      // Whoever is ready in this turn of the event loop comes along: one sync where there would be two.
+      await nextTurn()
       const batch = nextBatch()
       try {
         const written = await write(batch.map(({ draft }) => draft))

@@ -8,10 +8,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { BlobCorruptError, CidMismatchError, PayloadTooLargeError, StorageFullError } from '../../errors.ts'
 import { silentLog } from '../../log.ts'
 import { cidOf } from '../cid.ts'
+import { SEAL_TAG_BYTES } from '../seal.ts'
 import { openStore } from '../store.ts'
 import type { BlobStore, StoreOptions } from '../store.types.ts'
 import { collect } from '../streams.ts'
+import { compactPacks } from './compaction.ts'
 import { indexPath, packPath, scanPack } from './pack-file.ts'
+import { PACK_LIMITS } from './pack-limits.ts'
+import { openPackedBlobs } from './packed-blobs.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -475,12 +479,72 @@ describe('store with packs', () => {
       await assertHas(await reopen(), blobs)
     })
 
-    it('ends when it is told to', async () => {
-      const store = await reopen({ packLimits: SHORT_PACKS })
-      const blobs = await putAll(store, 40)
-      for (const cid of blobs.keys()) await store.delete(cid)
-      const report = await store.compact({ signal: AbortSignal.abort() })
-      assert.equal(report!.packs, 0)
+    it('waits for a deletion under way: one that the disk refuses leaves the blob where it was', async () => {
+      const limits = { ...PACK_LIMITS, ...SHORT_PACKS }
+      const { packed } = await openPackedBlobs({ folder: join(dataDir, 'packs'), limits, log: silentLog() })
+      const blobs = new Map<string, Buffer>()
+      for (let i = 0; i < 14; i += 1) {
+        const data = randomBytes(1500)
+        const cid = await cidOf([data])
+        blobs.set(cid, data)
+        await packed.add(cid, { meta: Buffer.from('{}'), data }, data.length - SEAL_TAG_BYTES)
+      }
+      const [kept, ...others] = blobs.keys()
+      for (const cid of others) {
+        packed.forget(cid, packed.get(cid)!)
+        await packed.bury(cid)
+      }
+      const place = packed.get(kept!)!
+      packed.forget(kept!, place)
+      const [reached, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+      const compacting = compactPacks({
+        parts: packed.parts,
+        inTurn: async (cid, work) => {
+          if (cid !== kept) return await work()
+          reached.resolve()
+          await ended.promise
+          return await work()
+        },
+        moveAside: async () => assert.fail('nothing is damaged'),
+        log: silentLog(),
+        signal: never
+      })
+      await Promise.race([reached.promise, compacting])
+      packed.remember(kept!, place)
+      ended.resolve()
+      assert.equal((await compacting).packs, 1)
+      assert.ok((await packed.read(kept!)).data.equals(blobs.get(kept!)!))
+      await packed.close()
+    })
+
+    it('ends when it is told to, and loses no deletion by it', async () => {
+      const store = await reopen({ packLimits: { ...SHORT_PACKS, packRecords: 8 } })
+      const blobs = await putAll(store, 16)
+      // A pack of nothing but deletions, some of them of blobs whose pack stays.
+      const cids = [...blobs.keys()]
+      for (const cid of [...cids.slice(0, 3), ...cids.slice(8, 13)]) {
+        await store.delete(cid)
+        blobs.delete(cid)
+      }
+      await store.close()
+      assert.deepEqual(await packs(), ['00000001.pack', '00000002.pack', '00000003.pack'])
+      const limits = { ...PACK_LIMITS, ...SHORT_PACKS, packRecords: 8 }
+      const { packed } = await openPackedBlobs({ folder: join(dataDir, 'packs'), limits, log: silentLog() })
+      const stop = new AbortController()
+      const entries = async (pack: number) => {
+        if (pack === 3) stop.abort()
+        return await packed.parts.entries(pack)
+      }
+      await compactPacks({
+        parts: { ...packed.parts, entries },
+        inTurn: (_cid, work) => work(),
+        moveAside: async () => assert.fail('nothing is damaged'),
+        log: silentLog(),
+        signal: stop.signal
+      })
+      assert.ok(stop.signal.aborted)
+      await packed.close()
+      await assertHas(await reopen(), blobs)
     })
   })
 
