@@ -9,6 +9,7 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   node: () => import('./node.ts'),
   startup: () => import('./startup.ts'),
   proofs: () => import('./proofs.ts'),
+  'small-blobs': () => import('./small-blobs.ts'),
   docker: () => import('./docker.ts'),
   'nat-pair': () => import('./nat-pair.ts'),
   links: () => import('./links.ts'),

@@ -1,7 +1,7 @@
 /**
  * Copies of what a node must not lose: its keys, without which its blobs are noise, and on request the blobs. A backup is
- * a folder with a manifest; it is whole or it has none. Blobs never change once they are there, so that a running node can
- * be copied.
+ * a folder with a manifest; it is whole or it has none. Blobs never change once they are there, and packs only grow at their
+ * end, so that a running node can be copied.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
@@ -20,13 +20,21 @@ const PRIVATE_KEY = 'keys/private.key'
 /** Below the data directory, while a backup is put back. */
 const RESTORING = 'restore.unfinished'
 /** What goes with the blobs. */
-const DATA = ['blobs', 'pins.txt', 'blocked.txt']
+const DATA = ['blobs', 'packs', 'pins.txt', 'blocked.txt']
+/** Its files may move blobs from one to another while they are copied. */
+const PACKS = 'packs'
+/** Made anew at a start without it; it may already tell of more than the copy of its pack has. */
+const PACK_INDEX = /\.idx(\.tmp)?$/
+/** Times that packs are copied again because some went meanwhile: a compaction has its end. */
+const PACK_ROUNDS_MAX = 20
 
 const manifest = z.object({
   warrenBackup: z.literal(1),
   createdAt: z.string(),
   files: z.record(z.string(), z.object({ sizeBytes: z.int().min(0), sha256: z.string().length(64) }))
 })
+
+type Files = z.infer<typeof manifest>['files']
 
 export interface BackupResult {
   files: number
@@ -46,14 +54,10 @@ export async function backUpNode(options: { dataDir: string; to: string; blobs: 
   const unfinished = `${to}.unfinished`
   await rm(unfinished, { recursive: true, force: true })
   try {
-    const files: z.infer<typeof manifest>['files'] = {}
+    const files: Files = {}
     for (const part of blobs ? [...KEYS, ...DATA] : KEYS) {
-      for (const path of await filesBelow(join(dataDir, part))) {
-        const name = relative(dataDir, path).split(sep).join('/')
-        const copied = await copyDurably(path, join(unfinished, name))
-        // Deleted while we copied: it is in no backup.
-        if (copied !== null) files[name] = copied
-      }
+      if (part === PACKS) Object.assign(files, await copyPacks(dataDir, unfinished))
+      else Object.assign(files, (await copyBelow(join(dataDir, part), dataDir, unfinished)).files)
     }
     if (files[PRIVATE_KEY] === undefined)
       throw new BackupError(`${join(dataDir, PRIVATE_KEY)} went while it was copied.`)
@@ -108,7 +112,39 @@ export async function restoreNode(options: { from: string; dataDir: string }): P
   return sumOf(files)
 }
 
-function sumOf(files: z.infer<typeof manifest>['files']): BackupResult {
+/** Copy all files at or below a path. @returns also how many went before they could be copied: those are in no backup */
+async function copyBelow(
+  path: string,
+  dataDir: string,
+  to: string,
+  skips = (_name: string): boolean => false
+): Promise<{ files: Files; gone: number }> {
+  const files: Files = {}
+  let gone = 0
+  for (const from of await filesBelow(path)) {
+    if (skips(from)) continue
+    const name = relative(dataDir, from).split(sep).join('/')
+    const copied = await copyDurably(from, join(to, name))
+    if (copied === null) gone += 1
+    else files[name] = copied
+  }
+  return { files, gone }
+}
+
+/**
+ * Copy the packs as they are together. One that went held blobs that are in another by now, perhaps in one that was copied
+ * before they came: all are copied again, until none goes meanwhile.
+ */
+async function copyPacks(dataDir: string, to: string): Promise<Files> {
+  for (let round = 0; round < PACK_ROUNDS_MAX; round += 1) {
+    await rm(join(to, PACKS), { recursive: true, force: true })
+    const { files, gone } = await copyBelow(join(dataDir, PACKS), dataDir, to, name => PACK_INDEX.test(name))
+    if (gone === 0) return files
+  }
+  throw new BackupError(`${join(dataDir, PACKS)} kept changing. Try again when the node has less to delete.`)
+}
+
+function sumOf(files: Files): BackupResult {
   const sizes = Object.values(files).map(({ sizeBytes }) => sizeBytes)
   return { files: sizes.length, sizeBytes: sizes.reduce((sum, each) => sum + each, 0) }
 }

@@ -31,6 +31,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   P2P_SOCKS5_PROXY: 'socks5://[user:password@]host:port for dials to the internet; TCP only, no hole punching then',
   MAX_STORAGE_MB: 'quota of blob bytes, MiB',
   MAX_BLOB_SIZE_MB: 'largest blob, MiB',
+  PACK_SMALL_BLOBS:
+    'blobs up to 64 KiB sealed go into packs, many of them at one sync; those of before stay where they are',
   CACHE_SIZE_MB: 'no effect: the page cache of the system holds sealed files, and nothing plain is kept',
   SHARD_COUNT: 'shards of the network; the same on every node',
   NODE_SHARDS: 'shards of this node: [{"start":0,"end":255}], [0,1,2], 0-255, 0,1,2 or 0-255,512-767; all when absent',

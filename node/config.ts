@@ -96,6 +96,8 @@ export interface NodeConfig {
   }
   maxStorageBytes: number
   maxBlobBytes: number
+  /** Whether new small blobs go into packs. */
+  packSmallBlobs: boolean
   shardCount: number
   shards: ShardRange[]
   replicationFactor: number
@@ -230,6 +232,7 @@ const schema = z.object({
     .refine(value => value === '' || parseSocksProxy(value) !== null, 'is to be socks5://[user:password@]host:port'),
   MAX_STORAGE_MB: number(10_240, 1, MAX_STORAGE_MB_MAX),
   MAX_BLOB_SIZE_MB: number(100, 1, MAX_BLOB_MB_MAX),
+  PACK_SMALL_BLOBS: flag(false),
   CACHE_SIZE_MB: number(50, 0, MAX_STORAGE_MB_MAX),
   SHARD_COUNT: number(1024, 1, SHARD_COUNT_MAX),
   NODE_SHARDS: z.string().default(''),
@@ -369,6 +372,7 @@ export function readConfig(env: Environment, earlier: readonly string[] = []): N
     },
     maxStorageBytes: data.MAX_STORAGE_MB * MIB,
     maxBlobBytes: data.MAX_BLOB_SIZE_MB * MIB,
+    packSmallBlobs: data.PACK_SMALL_BLOBS,
     shardCount: data.SHARD_COUNT,
     shards: shards.ranges,
     replicationFactor: data.REPLICATION_ENABLED ? data.REPLICATION_FACTOR : 1,

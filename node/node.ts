@@ -79,6 +79,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     dataDir: config.dataDir,
     capacityBytes: config.maxStorageBytes,
     secret: identity.deriveSecret('blobs at rest v1'),
+    packSmall: config.packSmallBlobs,
     log
   })
   const metrics = createMetrics('node')
@@ -233,6 +234,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     await aliases.flush()
     await registry?.stop()
     await network.stop()
+    await store.close()
     await unlock()
   }
 

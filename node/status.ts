@@ -77,6 +77,10 @@ export function createStatus(parts: StatusParts): NodeStatus {
   metrics.gauge('warren_blobs_quarantined', 'Damaged copies set aside since start', [], () => {
     return store.stats().quarantinedBlobs
   })
+  metrics.gauge('warren_pack_bytes', 'Bytes of the packs of small blobs', [], () => store.stats().packs?.fileBytes ?? 0)
+  metrics.gauge('warren_pack_dead_bytes', 'Of them, of blobs that went; a compaction frees them', [], () => {
+    return store.stats().packs?.deadBytes ?? 0
+  })
   metrics.gauge('warren_blobs_under_replicated', 'Blobs waiting for replicas', [], () => blobs.underReplicated)
   metrics.gauge('warren_connections', 'Open libp2p connections', [], () => network.connections().length)
   registerReachability(metrics, network)

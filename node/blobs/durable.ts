@@ -17,7 +17,7 @@ export async function syncFolder(path: string): Promise<void> {
 }
 
 /** Write a new small file and fsync it. The folder is not synced. */
-export async function writeSynced(path: string, text: string): Promise<void> {
+export async function writeSynced(path: string, text: string | Uint8Array): Promise<void> {
   const file = await open(path, 'wx', FILE_MODE)
   try {
     await file.writeFile(text)

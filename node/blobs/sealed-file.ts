@@ -105,6 +105,17 @@ export async function* readSealed(
   }
 }
 
+/** The plain bytes of a sealed blob of one chunk that is in memory, or of a range of it. @throws SealBrokenError */
+export async function* readSealedBytes(
+  sealed: Uint8Array,
+  key: Uint8Array,
+  { offset = 0, length = sealed.length, signal }: ReadRange = {}
+): AsyncGenerator<Uint8Array> {
+  signal?.throwIfAborted()
+  const bytes = openChunk(key, 0, true, sealed).subarray(offset, offset + length)
+  if (bytes.length > 0) yield bytes
+}
+
 async function readChunk(file: FileHandle, index: number, fileBytes?: number): Promise<Buffer> {
   const start = index * SEALED_CHUNK_BYTES
   const chunk = Buffer.allocUnsafe(fileBytes === undefined ? SEALED_CHUNK_BYTES : fileBytes - start)

@@ -1,20 +1,20 @@
-/** Taking bytes in: sealed into a folder of `tmp/` while their CID is worked out, then moved into the store or thrown away. */
+/**
+ * Taking bytes in: sealed into a folder of `tmp/` while their CID is worked out, then moved into the store or thrown away.
+ * Where packs are switched on, small ones are staged in memory instead (`pack/stage-small.ts`).
+ */
 import { randomUUID } from 'node:crypto'
 import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import {
-  BlobEmptyError,
-  CidMismatchError,
-  PayloadTooLargeError,
-  StorageFullError,
-  StoreFailedError
-} from '../errors.ts'
+import { BlobEmptyError, CidMismatchError, PayloadTooLargeError } from '../errors.ts'
 import { CidHasher } from './cid.ts'
-import { errnoOf, FILE_MODE, FOLDER_MODE, isDiskFull, syncFolder, writeSynced } from './durable.ts'
+import { onDisk } from './disk-errors.ts'
+import { FILE_MODE, FOLDER_MODE, syncFolder, writeSynced } from './durable.ts'
 import { keepLeafDigests } from './leaf-digests.ts'
+import { headOf, type SmallBlobs, stageSmall } from './pack/stage-small.ts'
 import type { Quota, Reservation } from './quota.ts'
 import { metaText, newBlobKey, type SealSecrets, sealMeta } from './seal.ts'
-import { type ReadRange, readSealed, SealedWriter } from './sealed-file.ts'
+import { readSealed, SealedWriter } from './sealed-file.ts'
+import { oneEnd, type StagedBlob } from './staged.ts'
 import { abortable } from './streams.ts'
 
 /** What every folder of ours in `tmp/` begins with; the start sweeps those and nothing else. */
@@ -35,18 +35,6 @@ export interface StageOptions {
   signal?: AbortSignal | undefined
 }
 
-/** Bytes taken in but not yet in the store. Ends by `commit` or `discard`; both may be called again. */
-export interface StagedBlob {
-  readonly cid: string
-  readonly sizeBytes: number
-  readonly mimeType: string
-  /** The plain bytes, any range, as often as wanted before the end. */
-  read: (range?: ReadRange) => AsyncGenerator<Uint8Array>
-  /** Durable in the store when this resolves. @throws StorageFullError, StoreFailedError; nothing is left then */
-  commit: () => Promise<{ existed: boolean }>
-  discard: () => Promise<void>
-}
-
 /** What staging needs of the store. */
 export interface StageContext {
   tempFolder: string
@@ -54,6 +42,8 @@ export interface StageContext {
   quota: Quota
   /** Move the complete folder in; false when the blob is there already. */
   adopt: (cid: string, sizeBytes: number, folder: string) => Promise<boolean>
+  /** Where small ones go; null: each has a folder of its own. */
+  small: SmallBlobs | null
 }
 
 /** Take the bytes of `source` in. @throws see BlobStore.stage */
@@ -63,9 +53,55 @@ export async function stageBlob(
   context: StageContext
 ): Promise<StagedBlob> {
   const { maxBytes, sizeHint = 0, expectedCid, signal } = options
+  const { small, secrets } = context
   if (sizeHint > maxBytes) throw new PayloadTooLargeError(maxBytes)
   signal?.throwIfAborted()
   const reservation = context.quota.reserve(sizeHint)
+  const mimeType = cleanMimeType(options.mimeType)
+  const bytes = metered(abortable(source, signal), maxBytes, reservation)
+  const room = small && sizeHint <= small.maxBytes ? small.takeRoom() : null
+  try {
+    if (!small || !room) return await stageFile(bytes, { expectedCid, mimeType, reservation, context })
+    const { pieces, isAll } = await headOf(bytes, small.maxBytes)
+    const { adopt } = small
+    if (isAll) return stageSmall({ pieces, expectedCid, mimeType, secrets, reservation, adopt, giveBackRoom: room })
+    const staged = await stageFile(followed(pieces, bytes), { expectedCid, mimeType, reservation, context })
+    room()
+    return staged
+  } catch (error) {
+    await bytes.return(undefined).catch(() => {})
+    room?.()
+    reservation.release()
+    throw error
+  }
+}
+
+/** The bytes of a source, counted and reserved. */
+async function* metered(
+  source: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+  reservation: Reservation
+): AsyncGenerator<Uint8Array> {
+  let sizeBytes = 0
+  for await (const bytes of source) {
+    sizeBytes += bytes.length
+    if (sizeBytes > maxBytes) throw new PayloadTooLargeError(maxBytes)
+    reservation.growTo(sizeBytes)
+    yield bytes
+  }
+}
+
+async function* followed(head: Uint8Array[], rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield* head
+  yield* rest
+}
+
+/** Seal the bytes into a folder. Nothing is left of it when this throws. */
+async function stageFile(
+  source: AsyncIterable<Uint8Array>,
+  init: { expectedCid: string | undefined; mimeType: string; reservation: Reservation; context: StageContext }
+): Promise<StagedBlob> {
+  const { expectedCid, mimeType, reservation, context } = init
   const folder = join(context.tempFolder, `${TEMP_PREFIX}${randomUUID()}`)
   const key = newBlobKey()
   let file: FileHandle | null = null
@@ -76,9 +112,7 @@ export async function stageBlob(
     const writer = new SealedWriter(data, key)
     const leaves: Buffer[] = []
     const hasher = new CidHasher({ onLeaf: digest => leaves.push(digest) })
-    for await (const bytes of abortable(source, signal)) {
-      if (hasher.sizeBytes + bytes.length > maxBytes) throw new PayloadTooLargeError(maxBytes)
-      reservation.growTo(hasher.sizeBytes + bytes.length)
+    for await (const bytes of source) {
       hasher.update(bytes)
       await onDisk(() => writer.write(bytes))
     }
@@ -87,12 +121,10 @@ export async function stageBlob(
     await onDisk(() => writer.end())
     const cid = hasher.digest()
     if (expectedCid !== undefined && cid !== expectedCid) throw new CidMismatchError(expectedCid, cid)
-    const mimeType = cleanMimeType(options.mimeType)
-    return stagedBlob({ cid, sizeBytes, mimeType, folder, key, leaves, file: data, reservation, context })
+    return stagedFile({ cid, sizeBytes, mimeType, folder, key, leaves, file: data, reservation, context })
   } catch (error) {
     await file?.close().catch(() => {})
     await rm(folder, { recursive: true, force: true }).catch(() => {})
-    reservation.release()
     throw error
   }
 }
@@ -110,21 +142,17 @@ interface Staged {
   context: StageContext
 }
 
-function stagedBlob(staged: Staged): StagedBlob {
+function stagedFile(staged: Staged): StagedBlob {
   const { cid, sizeBytes, mimeType, folder, key, leaves, file, reservation, context } = staged
-  let ended: Promise<{ existed: boolean }> | null = null
-
-  const discard = async (): Promise<{ existed: boolean }> => {
-    await file.close().catch(() => {})
-    await rm(folder, { recursive: true, force: true }).catch(() => {})
-    reservation.release()
-    return { existed: false }
-  }
-
-  const commit = async (): Promise<{ existed: boolean }> => {
-    try {
+  let isIn = false
+  return oneEnd({
+    cid,
+    sizeBytes,
+    mimeType,
+    read: range => readSealed(join(folder, 'data'), key, sizeBytes, range),
+    commit: async () => {
       const meta = sealMeta(context.secrets, key, { cid, sizeBytes, mimeType, createdAtMs: Date.now() })
-      const adopted = await onDisk(async () => {
+      isIn = await onDisk(async () => {
         await Promise.all([
           file.datasync(),
           writeSynced(join(folder, 'meta.json'), metaText(meta)),
@@ -133,44 +161,15 @@ function stagedBlob(staged: Staged): StagedBlob {
         await syncFolder(folder)
         return await context.adopt(cid, sizeBytes, folder)
       })
-      if (!adopted) {
-        await discard()
-        return { existed: true }
-      }
-      reservation.keep(sizeBytes)
-      await file.close().catch(() => {})
-      return { existed: false }
-    } catch (error) {
-      await discard()
-      throw error
-    }
-  }
-
-  return {
-    cid,
-    sizeBytes,
-    mimeType,
-    read: range => readSealed(join(folder, 'data'), key, sizeBytes, range),
-    commit: () => {
-      ended ??= commit()
-      return ended
+      if (isIn) reservation.keep(sizeBytes)
+      return { existed: !isIn }
     },
     discard: async () => {
-      ended ??= discard()
-      await ended.catch(() => {})
+      await file.close().catch(() => {})
+      if (!isIn) await rm(folder, { recursive: true, force: true }).catch(() => {})
+      reservation.release()
     }
-  }
-}
-
-/** Give the disk's errors their names. @throws StorageFullError, StoreFailedError */
-export async function onDisk<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (isDiskFull(error)) throw new StorageFullError(`the disk answered ${errnoOf(error)}`, { cause: error })
-    if (errnoOf(error)?.startsWith('E')) throw new StoreFailedError(error)
-    throw error
-  }
+  })
 }
 
 function cleanMimeType(text: string | undefined): string {

@@ -4,21 +4,28 @@
  * A blob comes into being by one rename of a complete, synced folder out of `tmp/`; it is never written in place. So a
  * crash leaves either the whole blob or a temporary folder, which the next start removes.
  *
+ * Small blobs may be in packs instead (`pack/`), when that is switched on or was. A CID is in one of the two places.
+ *
  * One class in one file, past 300 lines: index, quota and disk change together, each within a blob's turn.
  */
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import PQueue from 'p-queue'
 import { BlobCorruptError, BlobNotFoundError, StoreFailedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { isCid } from './cid.ts'
-import { errnoOf, FOLDER_MODE, sharedFolderSync, syncFolder } from './durable.ts'
-import { readKeptDag, rebuildDag } from './leaf-digests.ts'
+import { onDisk } from './disk-errors.ts'
+import { errnoOf, FILE_MODE, FOLDER_MODE, sharedFolderSync, syncFolder } from './durable.ts'
+import { openBlob } from './open-blob.ts'
+import { type CompactReport, compactPacks } from './pack/compaction.ts'
+import type { Packed } from './pack/pack-index.ts'
+import { PACK_LIMITS, type PackLimits } from './pack/pack-limits.ts'
+import { openPackedBlobs, type PackedBlobs, type SealedBlob } from './pack/packed-blobs.ts'
+import type { SmallBlobs } from './pack/stage-small.ts'
 import { quarantineFolder } from './quarantine.ts'
 import { createQuota } from './quota.ts'
-import { deriveSealSecrets, openMeta, plainSize, SealBrokenError, type SealSecrets } from './seal.ts'
-import { readSealed } from './sealed-file.ts'
-import { onDisk, stageBlob, TEMP_PREFIX } from './stage.ts'
+import { deriveSealSecrets, plainSize, SEAL_TAG_BYTES, SealBrokenError, type SealSecrets } from './seal.ts'
+import { stageBlob, TEMP_PREFIX } from './stage.ts'
 import type {
   BlobStat,
   BlobStore,
@@ -30,13 +37,15 @@ import type {
   StoreOptions,
   StoreStats
 } from './store.types.ts'
-import { readText } from './text-file.ts'
 
-/** What the index knows of a blob; the object's identity tells one copy from a later one of the same CID. */
+/** What the index knows of a blob in a folder; the object's identity tells one copy from a later one of the same CID. */
 interface Entry {
   sizeBytes: number
   storedAtMs: number
 }
+/** A blob wherever it is. A packed copy is told from a later one by its sequence, which it keeps when it is moved. */
+type Held = Entry | Packed
+const isPacked = (held: Held): held is Packed => 'sequence' in held
 
 const SCAN_AT_ONCE = 64
 
@@ -60,13 +69,23 @@ class DiskStore implements BlobStore {
   readonly #syncBlobs
   /** Trees made from all bytes of a blob. */
   readonly #rebuilds = new PQueue({ concurrency: 1 })
+  readonly #packFolder: string
+  readonly #packLimits: PackLimits
+  readonly #packsSmall: boolean
+  /** null: none is here and none is to be. */
+  #packs: PackedBlobs | null = null
+  #stagedBytes = 0
+  #compacting: Promise<CompactReport> | null = null
   #quarantined = 0
   #onQuarantine: (cid: string) => void = () => {}
 
-  constructor({ dataDir, capacityBytes, secret, log }: StoreOptions) {
+  constructor({ dataDir, capacityBytes, secret, packSmall = false, packLimits, log }: StoreOptions) {
     this.#blobs = join(dataDir, 'blobs')
     this.#temp = join(dataDir, 'tmp')
     this.#quarantine = join(dataDir, 'quarantine')
+    this.#packFolder = join(dataDir, 'packs')
+    this.#packsSmall = packSmall
+    this.#packLimits = { ...PACK_LIMITS, ...packLimits }
     this.#secrets = deriveSealSecrets(secret)
     this.#log = log
     this.#quota = createQuota(capacityBytes)
@@ -84,6 +103,29 @@ class DiskStore implements BlobStore {
     }
     // A crash may have come between a rename and its sync: what is counted from here on is durable.
     await this.#syncBlobs()
+    await this.#startPacks()
+  }
+
+  /** Packs are read where there are any, whether new blobs go there or not. */
+  async #startPacks(): Promise<void> {
+    if (!this.#packsSmall && !(await stat(this.#packFolder).catch(() => null))) return
+    const { packed, damage } = await openPackedBlobs({
+      folder: this.#packFolder,
+      limits: this.#packLimits,
+      log: this.#log
+    })
+    this.#packs = packed
+    this.#quarantined += damage.cids.length
+    if (damage.places > 0 || damage.cids.length > 0) this.#log.warn(damage, 'damaged records in packs, not served')
+    for (const [cid, held] of [...packed.list()]) {
+      if (!this.#index.has(cid)) {
+        this.#quota.found(held.sizeBytes)
+        continue
+      }
+      // A copy was set aside while the disk did not take the note of it, and a good one came in a folder.
+      packed.forget(cid, held)
+      await packed.bury(cid)
+    }
   }
 
   stage(source: AsyncIterable<Uint8Array>, options: StageOptions): Promise<StagedBlob> {
@@ -91,12 +133,13 @@ class DiskStore implements BlobStore {
       tempFolder: this.#temp,
       secrets: this.#secrets,
       quota: this.#quota,
-      adopt: (cid, sizeBytes, folder) => this.#inTurn(cid, () => this.#adopt(cid, sizeBytes, folder))
+      adopt: (cid, sizeBytes, folder) => this.#inTurn(cid, () => this.#adopt(cid, sizeBytes, folder)),
+      small: this.#packsSmall ? this.#small() : null
     })
   }
 
   has(cid: string): boolean {
-    return this.#index.has(cid)
+    return this.#held(cid) !== null
   }
 
   async stat(cid: string): Promise<BlobStat | null> {
@@ -107,38 +150,17 @@ class DiskStore implements BlobStore {
   }
 
   async open(cid: string): Promise<OpenBlob | null> {
-    const entry = this.#index.get(cid)
-    if (!entry) return null
-    const guard = <T>(work: () => Promise<T>) => this.#guard(cid, entry, work)
-    const { meta, key } = await guard(async () => {
-      const opened = openMeta(this.#secrets, cid, await readText(join(this.#blobs, cid, 'meta.json')))
-      if (opened.meta.sizeBytes !== entry.sizeBytes) throw new SealBrokenError('the data file has a wrong size')
-      return opened
+    const held = this.#held(cid)
+    if (!held) return null
+    return await openBlob({
+      cid,
+      sizeBytes: held.sizeBytes,
+      folder: join(this.#blobs, cid),
+      packed: isPacked(held) ? () => this.#packs!.read(cid) : null,
+      secrets: this.#secrets,
+      rebuilds: this.#rebuilds,
+      guard: work => this.#guard(cid, held, work)
     })
-    const path = join(this.#blobs, cid, 'data')
-    async function* read(range: ReadRange = {}): AsyncGenerator<Uint8Array> {
-      const chunks = readSealed(path, key, meta.sizeBytes, range)
-      try {
-        for (;;) {
-          const next = await guard(() => chunks.next())
-          if (next.done) return
-          yield next.value
-        }
-      } finally {
-        await chunks.return(undefined)
-      }
-    }
-    const { sizeBytes, mimeType, createdAtMs } = meta
-    const place = { folder: join(this.#blobs, cid), cid, sizeBytes, key }
-    const dag: OpenBlob['dag'] = async ({ signal } = {}) =>
-      (await readKeptDag(place)) ??
-      (await this.#rebuilds.add(async () => {
-        signal?.throwIfAborted()
-        // Somebody who waited before may have made it.
-        const kept = await readKeptDag(place)
-        return kept ?? (await guard(() => rebuildDag(place, read({ signal }))))
-      }))
-    return { cid, sizeBytes, mimeType, createdAtMs, read, dag }
   }
 
   async *read(cid: string, range: ReadRange = {}): AsyncGenerator<Uint8Array> {
@@ -149,18 +171,18 @@ class DiskStore implements BlobStore {
 
   delete(cid: string, allowed: () => boolean = () => true): Promise<boolean> {
     return this.#inTurn(cid, async () => {
-      const entry = this.#index.get(cid)
-      if (!entry || !allowed()) return false
-      const grave = join(this.#temp, `${TEMP_PREFIX}deleted-${cid}-${Date.now()}`)
+      const held = this.#held(cid)
+      if (!held || !allowed()) return false
       // Out of the index first: whoever pins it now finds that it is not here.
-      this.#forget(cid, entry)
+      this.#forget(cid, held)
+      const grave = join(this.#temp, `${TEMP_PREFIX}deleted-${cid}-${Date.now()}`)
       try {
-        await onDisk(() => rename(join(this.#blobs, cid), grave))
+        await onDisk(() => (isPacked(held) ? this.#packs!.bury(cid) : rename(join(this.#blobs, cid), grave)))
       } catch (error) {
-        this.#index.set(cid, entry)
-        this.#quota.found(entry.sizeBytes)
+        this.#remember(cid, held)
         throw error
       }
+      if (isPacked(held)) return true
       await onDisk(() => this.#syncBlobs())
       // What cannot be removed now is swept at the next start.
       await rm(grave, { recursive: true, force: true }).catch(error =>
@@ -171,16 +193,18 @@ class DiskStore implements BlobStore {
   }
 
   async quarantine(cid: string, why: string): Promise<void> {
-    const entry = this.#index.get(cid)
-    if (entry) await this.#setAside(cid, entry, why)
+    const held = this.#held(cid)
+    if (held) await this.#setAside(cid, held, why)
   }
 
-  list(): Iterable<string> {
-    return this.#index.keys()
+  *list(): Generator<string> {
+    yield* this.#index.keys()
+    for (const [cid] of this.#packs?.list() ?? []) yield cid
   }
 
   *entries(): Generator<StoredBlob> {
     for (const [cid, { sizeBytes, storedAtMs }] of this.#index) yield { cid, sizeBytes, storedAtMs }
+    for (const [cid, { sizeBytes, storedAtMs }] of this.#packs?.list() ?? []) yield { cid, sizeBytes, storedAtMs }
   }
 
   async setAsideOrphans(): Promise<number> {
@@ -201,12 +225,33 @@ class DiskStore implements BlobStore {
 
   stats(): StoreStats {
     return {
-      storedBlobs: this.#index.size,
+      storedBlobs: this.#index.size + (this.#packs?.stats().packedBlobs ?? 0),
       totalSizeBytes: this.#quota.usedBytes,
       reservedBytes: this.#quota.reservedBytes,
       capacityBytes: this.#quota.capacityBytes,
-      quarantinedBlobs: this.#quarantined
+      quarantinedBlobs: this.#quarantined,
+      packs: this.#packs?.stats() ?? null
     }
+  }
+
+  async compact({ signal }: { signal: AbortSignal }): Promise<CompactReport | null> {
+    const packs = this.#packs
+    if (!packs) return null
+    this.#compacting ??= compactPacks({
+      parts: packs.parts,
+      inTurn: (cid, work) => this.#inTurn(cid, work),
+      moveAside: (cid, packed, why) => this.#moveAside(cid, packed, why),
+      log: this.#log,
+      signal
+    }).finally(() => {
+      this.#compacting = null
+    })
+    return await onDisk(() => this.#compacting!)
+  }
+
+  async close(): Promise<void> {
+    await this.#compacting?.catch(() => {})
+    await this.#packs?.close()
   }
 
   onQuarantine(listener: (cid: string) => void): void {
@@ -215,16 +260,8 @@ class DiskStore implements BlobStore {
 
   /** Move a complete, synced folder in. False: the blob is here already, and the folder stays where it is. */
   async #adopt(cid: string, sizeBytes: number, folder: string): Promise<boolean> {
+    if (await this.#isWhole(cid)) return false
     const target = join(this.#blobs, cid)
-    const entry = this.#index.get(cid)
-    if (entry) {
-      const size = await stat(join(target, 'data')).then(
-        file => plainSize(file.size),
-        () => null
-      )
-      if (size === entry.sizeBytes) return false
-      await this.#moveAside(cid, entry, 'the data file is gone or has a wrong size')
-    }
     await rename(folder, target).catch(async (error: unknown) => {
       const code = errnoOf(error)
       if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'ENOTDIR') throw error
@@ -241,6 +278,43 @@ class DiskStore implements BlobStore {
     }
     this.#index.set(cid, { sizeBytes, storedAtMs: Date.now() })
     return true
+  }
+
+  /** Write a small blob into the log. False: the blob is here already. */
+  async #adoptPacked(cid: string, sizeBytes: number, blob: SealedBlob): Promise<boolean> {
+    if (await this.#isWhole(cid)) return false
+    await this.#packs!.add(cid, blob, sizeBytes)
+    return true
+  }
+
+  /** Whether a blob is here, with as many bytes as it should have; a copy that has not is set aside. */
+  async #isWhole(cid: string): Promise<boolean> {
+    const held = this.#held(cid)
+    if (!held) return false
+    const size = isPacked(held)
+      ? this.#packs!.read(cid).then(({ data }) => data.length - SEAL_TAG_BYTES)
+      : stat(join(this.#blobs, cid, 'data')).then(file => plainSize(file.size))
+    if ((await size.catch(() => null)) === held.sizeBytes) return true
+    await this.#moveAside(cid, held, 'its data is gone or has a wrong size')
+    return false
+  }
+
+  /** Small blobs, while they are staged and when they are committed. */
+  #small(): SmallBlobs {
+    const { sealedBytesMax, stagedBytes } = this.#packLimits
+    return {
+      maxBytes: sealedBytesMax - SEAL_TAG_BYTES,
+      takeRoom: () => {
+        if (this.#stagedBytes + sealedBytesMax > stagedBytes) return null
+        this.#stagedBytes += sealedBytesMax
+        let taken = true
+        return () => {
+          if (taken) this.#stagedBytes -= sealedBytesMax
+          taken = false
+        }
+      },
+      adopt: (cid, sizeBytes, blob) => this.#inTurn(cid, () => this.#adoptPacked(cid, sizeBytes, blob))
+    }
   }
 
   async #count(name: string): Promise<void> {
@@ -264,7 +338,7 @@ class DiskStore implements BlobStore {
   }
 
   /** Run a read; a damaged or vanished copy is set aside before the error leaves. */
-  async #guard<T>(cid: string, entry: Entry, work: () => Promise<T>): Promise<T> {
+  async #guard<T>(cid: string, held: Held, work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (error) {
@@ -272,28 +346,36 @@ class DiskStore implements BlobStore {
       const damaged = error instanceof SealBrokenError || code === 'ENOENT' || code === 'EIO' || code === 'ENOTDIR'
       if (!damaged) throw code?.startsWith('E') ? new StoreFailedError(error) : error
       // Deleted while it was read is not damaged.
-      if (code === 'ENOENT' && !this.#index.has(cid)) throw new BlobNotFoundError(cid)
+      if (code === 'ENOENT' && !this.#held(cid)) throw new BlobNotFoundError(cid)
       const why = error instanceof SealBrokenError ? error.message : `the disk answered ${code}`
-      await this.#setAside(cid, entry, why)
+      await this.#setAside(cid, held, why)
       throw new BlobCorruptError(cid, why)
     }
   }
 
-  async #setAside(cid: string, entry: Entry, why: string): Promise<void> {
+  async #setAside(cid: string, held: Held, why: string): Promise<void> {
     await this.#inTurn(cid, async () => {
-      // Another reader was first, or a good copy has taken its place.
-      if (this.#index.get(cid) !== entry) return
-      await this.#moveAside(cid, entry, why)
+      const now = this.#held(cid)
+      const isIt = now && isPacked(now) && isPacked(held) ? now.sequence === held.sequence : now === held
+      // Else another reader was first, or a good copy has taken its place.
+      if (now && isIt) await this.#moveAside(cid, now, why)
     })
   }
 
-  async #moveAside(cid: string, entry: Entry, why: string): Promise<void> {
-    this.#forget(cid, entry)
+  async #moveAside(cid: string, held: Held, why: string): Promise<void> {
+    this.#forget(cid, held)
     this.#quarantined += 1
     this.#log.warn({ cid, why }, 'blob damaged, set aside')
     try {
-      await quarantineFolder(join(this.#blobs, cid), this.#quarantine, cid)
-      await syncFolder(this.#blobs)
+      if (isPacked(held)) {
+        await this.#quarantineRecord(cid, held).catch(error =>
+          this.#log.warn({ cid, err: error }, 'no copy of it kept')
+        )
+        await this.#packs!.bury(cid)
+      } else {
+        await quarantineFolder(join(this.#blobs, cid), this.#quarantine, cid)
+        await syncFolder(this.#blobs)
+      }
     } catch (error) {
       // It is out of the index, so it is not served; the next start finds it again and reads notice it again.
       this.#log.error({ cid, err: error }, 'damaged blob could not be moved')
@@ -301,9 +383,30 @@ class DiskStore implements BlobStore {
     this.#onQuarantine(cid)
   }
 
-  #forget(cid: string, entry: Entry): void {
-    this.#index.delete(cid)
-    this.#quota.freed(entry.sizeBytes)
+  /** Keep the bytes of a damaged record for whoever wants to look; what the disk does not give is not there to be kept. */
+  async #quarantineRecord(cid: string, packed: Packed): Promise<void> {
+    const bytes = await this.#packs!.rawBytes(packed)
+    if (!bytes) return
+    const folder = join(this.#temp, `${TEMP_PREFIX}damaged-${cid}-${Date.now()}`)
+    await mkdir(folder, { mode: FOLDER_MODE })
+    await writeFile(join(folder, 'record'), bytes, { mode: FILE_MODE })
+    await quarantineFolder(folder, this.#quarantine, cid)
+  }
+
+  #held(cid: string): Held | null {
+    return this.#index.get(cid) ?? this.#packs?.get(cid) ?? null
+  }
+
+  #forget(cid: string, held: Held): void {
+    if (isPacked(held)) this.#packs!.forget(cid, held)
+    else this.#index.delete(cid)
+    this.#quota.freed(held.sizeBytes)
+  }
+
+  #remember(cid: string, held: Held): void {
+    if (isPacked(held)) this.#packs!.remember(cid, held)
+    else this.#index.set(cid, held)
+    this.#quota.found(held.sizeBytes)
   }
 
   #inTurn<T>(cid: string, work: () => Promise<T>): Promise<T> {

@@ -1,11 +1,16 @@
 /** What the blob store offers. */
 import type { Log } from '../log.ts'
 import type { Dag } from './dag-shape.ts'
+import type { CompactReport } from './pack/compaction.ts'
+import type { PackLimits } from './pack/pack-limits.ts'
+import type { PackStats } from './pack/packed-blobs.ts'
 import type { ReadRange } from './sealed-file.ts'
-import type { StagedBlob, StageOptions } from './stage.ts'
+import type { StageOptions } from './stage.ts'
+import type { StagedBlob } from './staged.ts'
 
 export type { ReadRange } from './sealed-file.ts'
-export type { StagedBlob, StageOptions } from './stage.ts'
+export type { StageOptions } from './stage.ts'
+export type { StagedBlob } from './staged.ts'
 
 /** Facts of a stored blob. */
 export interface BlobStat {
@@ -43,6 +48,8 @@ export interface StoreStats {
   capacityBytes: number
   /** Copies set aside as damaged since the start. */
   quarantinedBlobs: number
+  /** null: small blobs are in folders like the others. */
+  packs: PackStats | null
 }
 
 export interface BlobStore {
@@ -70,9 +77,17 @@ export interface BlobStore {
   entries: () => Iterable<StoredBlob>
   /** Set folders aside that are named like a blob and are none that is served; answers how many there were. */
   setAsideOrphans: () => Promise<number>
+  /**
+   * Move what lives out of packs with much that is deleted, and remove those; a rate and an amount bound it. One at a time:
+   * whoever asks meanwhile waits for that one. null: there are no packs.
+   * @throws StorageFullError, StoreFailedError; nothing is lost
+   */
+  compact: (options: { signal: AbortSignal }) => Promise<CompactReport | null>
   stats: () => StoreStats
   /** Called after a copy was set aside; one listener. */
   onQuarantine: (listener: (cid: string) => void) => void
+  /** Let open files go; nothing may be stored afterwards. */
+  close: () => Promise<void>
 }
 
 export interface StoreOptions {
@@ -80,5 +95,9 @@ export interface StoreOptions {
   capacityBytes: number
   /** A secret of the node (Identity.deriveSecret); the keys at rest are derived from it. */
   secret: Uint8Array
+  /** Whether new small blobs go into packs. What is in packs is read in any case. */
+  packSmall?: boolean
+  /** Instead of the usual ones. */
+  packLimits?: Partial<PackLimits>
   log: Log
 }

@@ -8,16 +8,19 @@ const NTHS = [2]
 describe('system calls that fail', function () {
   this.timeout(120_000)
 
-  it('never lead to an acknowledgement, nor to a lost or wrong blob', async function () {
-    const why = await whyNot()
-    if (why !== null) {
-      process.stdout.write(`      skipped: ${why}\n`)
-      this.skip()
-    }
-    const report = await injectFaults({ nths: NTHS, faults: ['EIO', 'kill'] })
-    assert.equal(report.runs, Object.keys(CALLS).length * NTHS.length * 2)
-    assert.ok(heldAll(report), JSON.stringify(report))
-    assert.deepEqual(Object.keys(report.hitsByCall).sort(), Object.keys(CALLS).sort(), 'every call was met')
-    assert.ok(report.refused > 0)
-  })
+  for (const packed of [false, true]) {
+    const where = packed ? ', with small blobs in packs' : ''
+    it(`never lead to an acknowledgement, nor to a lost or wrong blob${where}`, async function () {
+      const why = await whyNot()
+      if (why !== null) {
+        process.stdout.write(`      skipped: ${why}\n`)
+        this.skip()
+      }
+      const report = await injectFaults({ nths: NTHS, faults: ['EIO', 'kill'], packed })
+      assert.equal(report.runs, Object.keys(CALLS).length * NTHS.length * 2)
+      assert.ok(heldAll(report), JSON.stringify(report))
+      assert.deepEqual(Object.keys(report.hitsByCall).sort(), Object.keys(CALLS).sort(), 'every call was met')
+      assert.ok(report.refused > 0)
+    })
+  }
 })

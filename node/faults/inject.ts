@@ -1,7 +1,8 @@
 /**
  * `node node/faults/inject.ts`: system calls of a store fail, one at a time, by strace: each of `CALLS` × EIO, ENOSPC and
  * a kill -9 at the call × the nth one. A put during which a call failed is never acknowledged; afterwards the store is
- * opened again and everything acknowledged is there. Counts go to `reports/faults/inject.json`.
+ * opened again and everything acknowledged is there. Counts go to `reports/faults/inject.json`. With `--packed` the blobs are
+ * in packs (`reports/faults/inject-packed.json`).
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -19,6 +20,8 @@ const DELETE_BEHIND = 2
 const TRIES_MAX = 10
 /** Part of the runs that must have met a call of the store's. */
 const HITS_MIN = 0.9
+/** Deletions between two compactions, with packs. */
+const COMPACT_EVERY = 4
 /** Calls of these kinds only clean up or delete: a put does not depend on them. */
 const CLEANS_UP = ['unlink']
 
@@ -44,9 +47,10 @@ export async function injectFaults(options: {
   nths: readonly number[]
   calls?: readonly string[]
   faults?: readonly Fault[]
+  packed?: boolean
   onRun?: (text: string) => void
 }): Promise<InjectReport> {
-  const { nths, calls = Object.keys(CALLS), faults = FAULTS, onRun } = options
+  const { nths, calls = Object.keys(CALLS), faults = FAULTS, packed = false, onRun } = options
   const startedMs = performance.now()
   const report: InjectReport = {
     runs: 0,
@@ -64,17 +68,17 @@ export async function injectFaults(options: {
   let writer: Writer | null = null
   try {
     for (const call of calls) {
-      if (!writer || writer.ended()) writer = await startWriter()
-      const places = call === 'write' ? await ownWrites(writer, join(folder, 'count')) : null
+      if (!writer || writer.ended()) writer = await startWriter({ packed })
+      const places = call === 'write' ? await ownWrites(writer, join(folder, 'count'), packed) : null
       for (const fault of faults) {
         for (const nth of nths) {
           const before = report.problems.length
           for (let tries = 0, hit = false; !hit && tries < TRIES_MAX; tries += 1) {
-            if (!writer || writer.ended()) writer = await startWriter()
+            if (!writer || writer.ended()) writer = await startWriter({ packed })
             const dataDir = join(folder, `${call}-${fault}-${nth}-${tries}`)
             // libuv's wake-ups are `write` as well: the nth of the store's own is at another place in the order.
             const when = places ? places[Math.min(nth, places.length) - 1]! : nth
-            hit = await injectOnce(writer, { dataDir, call, fault, nth: when }, report)
+            hit = await injectOnce(writer, { dataDir, call, fault, nth: when, packed }, report)
             await rm(dataDir, { recursive: true, force: true })
             if (!hit) report.misses += 1
           }
@@ -94,7 +98,7 @@ export async function injectFaults(options: {
 /** One writer, one fault. Whether it met a call on the store's files. */
 async function injectOnce(
   writer: Writer,
-  { dataDir, call, fault, nth }: { dataDir: string; call: string; fault: Fault; nth: number },
+  { dataDir, call, fault, nth, packed }: { dataDir: string; call: string; fault: Fault; nth: number; packed: boolean },
   report: InjectReport
 ): Promise<boolean> {
   const acknowledged = new Map<string, { beganMs: number; endedMs: number }>()
@@ -118,6 +122,7 @@ async function injectOnce(
     // From here on it may be there or not.
     acknowledged.delete(cid)
     await writer.ask(`delete ${cid}`)
+    if (packed && round % COMPACT_EVERY === 0 && !writer.ended()) await writer.ask('compact')
   }
   await tracer.detach()
   const injected = await tracer.injected()
@@ -132,7 +137,7 @@ async function injectOnce(
     const during = [...acknowledged.values()].find(put => put.beganMs <= atMs && atMs <= put.endedMs)
     if (during) problem(`acknowledged although this failed: ${text}`)
   }
-  const found = await restart(dataDir, acknowledged.keys())
+  const found = await restart(dataDir, acknowledged.keys(), { packed })
   report.sweptFolders += found.sweptFolders
   for (const cid of found.lost) problem(`acknowledged and lost: ${cid}`)
   for (const cid of found.wrong) problem(`served wrong: ${cid}`)
@@ -140,19 +145,22 @@ async function injectOnce(
   return own.length > 0
 
   function isPartOfPut(one: Injected): boolean {
-    return !CLEANS_UP.includes(call) && one.fault !== 'kill'
+    // An index is written after the answer, and a start does without it.
+    return !CLEANS_UP.includes(call) && one.fault !== 'kill' && !one.path?.includes('.idx')
   }
 }
 
 /** The places of the store's own calls among all `write` of its thread, counted in a run without faults. */
-async function ownWrites(writer: Writer, dataDir: string): Promise<number[]> {
+async function ownWrites(writer: Writer, dataDir: string, packed: boolean): Promise<number[]> {
   await writer.ask(`open ${dataDir}`)
   const tracer = await attach(writer, { call: 'write', fault: null, nth: 0, log: `${dataDir}.strace` })
   const live: string[] = []
   for (let round = 0; round < ROUNDS_MAX; round += 1) {
     const put = await writer.ask(`put ${round} ${BLOB_BYTES + round}`)
     if (put?.ok) live.push(put.cid)
-    if (live.length > DELETE_BEHIND) await writer.ask(`delete ${live.shift()}`)
+    if (live.length <= DELETE_BEHIND) continue
+    await writer.ask(`delete ${live.shift()}`)
+    if (packed && round % COMPACT_EVERY === 0) await writer.ask('compact')
   }
   await tracer.detach()
   const calls = await tracer.calls()
@@ -166,18 +174,24 @@ export function heldAll({ problems, hits, runs }: InjectReport): boolean {
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { nth: { type: 'string', default: '20' }, verbose: { type: 'boolean', default: false } }
+    options: {
+      nth: { type: 'string', default: '20' },
+      packed: { type: 'boolean', default: false },
+      verbose: { type: 'boolean', default: false }
+    }
   })
+  const { packed } = values
+  const name = packed ? 'inject-packed' : 'inject'
   const why = await whyNot()
   if (why !== null) {
     process.stdout.write(`1 pending: system calls are not made to fail, ${why}\n`)
-    await writeReport('inject', { verdict: 'skip', why })
+    await writeReport(name, { verdict: 'skip', why })
     process.exitCode = 3
   } else {
     const nths = Array.from({ length: Number(values.nth) }, (_, i) => i + 1)
     const onRun = values.verbose ? (text: string) => process.stdout.write(`${text}\n`) : undefined
-    const report = await injectFaults({ nths, ...(onRun ? { onRun } : {}) })
-    const path = await writeReport('inject', { ...report, verdict: heldAll(report) ? 'pass' : 'fail' })
+    const report = await injectFaults({ nths, packed, ...(onRun ? { onRun } : {}) })
+    const path = await writeReport(name, { ...report, verdict: heldAll(report) ? 'pass' : 'fail' })
     process.stdout.write(`${JSON.stringify(report, null, 2)}\n${path}\n`)
     process.exitCode = heldAll(report) ? 0 : 1
   }

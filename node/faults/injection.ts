@@ -50,8 +50,9 @@ export interface Tracer {
   detach: () => Promise<void>
 }
 
-export async function startWriter(): Promise<Writer> {
-  const child = spawn(process.execPath, [fileURLToPath(new URL('./writer.ts', import.meta.url)), '--asked'], {
+export async function startWriter({ packed = false } = {}): Promise<Writer> {
+  const program = fileURLToPath(new URL('./writer.ts', import.meta.url))
+  const child = spawn(process.execPath, [program, '--asked', ...(packed ? ['--packed'] : [])], {
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { ...process.env, UV_THREADPOOL_SIZE: '1' }
   })

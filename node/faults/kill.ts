@@ -1,7 +1,8 @@
 /**
  * `node node/faults/kill.ts --kills 1000`: kill -9 at random moments of writes, deletions, pins and starts. After each,
  * the store is opened again and read: every acknowledged blob is there with its bytes, every pin holds, nothing torn is
- * served, nothing stays in `tmp/`. Counts go to `reports/faults/kill.json`; exit 1 when anything was lost.
+ * served, nothing stays in `tmp/`. Counts go to `reports/faults/kill.json`; exit 1 when anything was lost. With `--packed`
+ * small blobs are in packs, which are compacted meanwhile (`reports/faults/kill-packed.json`).
  */
 import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
@@ -41,7 +42,8 @@ export interface KillReport {
 }
 
 /** Kill a writer again and again. `atOnce` stores are worked on side by side. */
-export async function killWriters({ kills, atOnce = 2 }: { kills: number; atOnce?: number }): Promise<KillReport> {
+export async function killWriters(options: { kills: number; atOnce?: number; packed?: boolean }): Promise<KillReport> {
+  const { kills, atOnce = 2, packed = false } = options
   const startedMs = performance.now()
   const report: KillReport = {
     kills: 0,
@@ -69,7 +71,7 @@ export async function killWriters({ kills, atOnce = 2 }: { kills: number; atOnce
     try {
       while (left > 0) {
         left -= 1
-        await killOnce(dataDir, ledger, report)
+        await killOnce({ dataDir, packed, ledger, report })
       }
       report.unacknowledged += ledger.others.size
     } finally {
@@ -91,9 +93,11 @@ interface Ledger {
   others: Set<string>
 }
 
-async function killOnce(dataDir: string, ledger: Ledger, report: KillReport): Promise<void> {
+async function killOnce(init: { dataDir: string; packed: boolean; ledger: Ledger; report: KillReport }): Promise<void> {
+  const { dataDir, packed, ledger, report } = init
   const { acknowledged, everAcknowledged, pinned, others } = ledger
-  const child = spawn(process.execPath, [fileURLToPath(new URL('./writer.ts', import.meta.url)), dataDir], {
+  const program = fileURLToPath(new URL('./writer.ts', import.meta.url))
+  const child = spawn(process.execPath, [program, dataDir, ...(packed ? ['--packed'] : [])], {
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const exited = new Promise<NodeJS.Signals | null>(resolve => child.once('exit', (_code, signal) => resolve(signal)))
@@ -129,7 +133,7 @@ async function killOnce(dataDir: string, ledger: Ledger, report: KillReport): Pr
   await heard
   report.kills += 1
 
-  const found = await restart(dataDir, acknowledged)
+  const found = await restart(dataDir, acknowledged, { packed })
   const pins = await openPinsFile(dataDir)
   report.pinned = Math.max(report.pinned, pinned.size)
   report.lost += found.lost.length
@@ -148,10 +152,18 @@ export function keptAll({ lost, lostPins, wrong, torn, leftFolders }: KillReport
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { kills: { type: 'string', default: '100' }, 'at-once': { type: 'string', default: '2' } }
+    options: {
+      kills: { type: 'string', default: '100' },
+      'at-once': { type: 'string', default: '2' },
+      packed: { type: 'boolean', default: false }
+    }
   })
-  const report = await killWriters({ kills: Number(values.kills), atOnce: Number(values['at-once']) })
-  const path = await writeReport('kill', { ...report, verdict: keptAll(report) ? 'pass' : 'fail' })
+  const { packed } = values
+  const report = await killWriters({ kills: Number(values.kills), atOnce: Number(values['at-once']), packed })
+  const path = await writeReport(packed ? 'kill-packed' : 'kill', {
+    ...report,
+    verdict: keptAll(report) ? 'pass' : 'fail'
+  })
   process.stdout.write(`${JSON.stringify(report)}\n${path}\n`)
   process.exitCode = keptAll(report) ? 0 : 1
 }

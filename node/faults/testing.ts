@@ -13,6 +13,9 @@ import { silentLog } from '../log.ts'
 export const WRITER_SECRET = Buffer.alloc(32, 7)
 export const WRITER_CAPACITY_BYTES = 1024 * 1024 * 1024
 
+/** Packs so small that a run fills many and has something to compact. */
+export const WRITER_PACKS = { packBytes: 16 * 1024, batchBytes: 16 * 1024, shortPacks: 4, compactBytesPerSecond: 0 }
+
 const PIECE_BYTES = 64 * 1024
 const MIB = 1024 * 1024
 
@@ -26,6 +29,12 @@ export async function put(store: BlobStore, bytes: Uint8Array): Promise<string> 
 /** The bytes as a body arrives. */
 export async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES)
+}
+
+/** The store of a fault program. */
+export function openWriterStore(dataDir: string, { packed }: { packed: boolean }): Promise<BlobStore> {
+  const options = { dataDir, capacityBytes: WRITER_CAPACITY_BYTES, secret: WRITER_SECRET, log: silentLog() }
+  return openStore({ ...options, packSmall: packed, packLimits: WRITER_PACKS })
 }
 
 /** Bytes that only `seed` decides, so that whoever knows it can tell whether they came back right. */
@@ -68,12 +77,15 @@ export interface Restart {
 }
 
 /** Open the store again, as a start does, and read everything. @param acknowledged CIDs that must be there */
-export async function restart(dataDir: string, acknowledged: Iterable<string>): Promise<Restart> {
+export async function restart(
+  dataDir: string,
+  acknowledged: Iterable<string>,
+  options: { packed: boolean }
+): Promise<Restart> {
   const ours = async () =>
     (await readdir(join(dataDir, 'tmp')).catch(() => [])).filter(name => name.startsWith(TEMP_PREFIX))
   const sweptFolders = (await ours()).length
-  const options = { dataDir, capacityBytes: WRITER_CAPACITY_BYTES, secret: WRITER_SECRET, log: silentLog() }
-  const store = await openStore(options)
+  const store = await openWriterStore(dataDir, options)
   const torn = store.stats().quarantinedBlobs + (await store.setAsideOrphans())
   const wrong: string[] = []
   for (const cid of [...store.list()]) {
@@ -81,7 +93,9 @@ export async function restart(dataDir: string, acknowledged: Iterable<string>): 
     if (actual !== cid) wrong.push(cid)
   }
   const lost = [...acknowledged].filter(cid => !store.has(cid) || wrong.includes(cid))
-  return { lost, wrong, torn, sweptFolders, leftFolders: (await ours()).length, stored: [...store.list()] }
+  const stored = [...store.list()]
+  await store.close()
+  return { lost, wrong, torn, sweptFolders, leftFolders: (await ours()).length, stored }
 }
 
 /** Write a command's counts to `reports/faults/<name>.json`. */

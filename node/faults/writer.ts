@@ -2,24 +2,27 @@
  * The process that the fault programs kill and disturb: a store, and puts and deletions on it. What it has done it says
  * at once, a line each, on stdout: `+ cid seed size` a blob is acknowledged, `? cid` its deletion begins, `- cid` it is
  * deleted, `p cid` it is pinned. Argument: the data directory. With `--asked` it does what lines on stdin say, one at a
- * time: `open dir`, `put seed size`, `delete cid`; the answer is the line, or `! code`, with the times it took.
+ * time: `open dir`, `put seed size`, `delete cid`, `compact`; the answer is the line, or `! code`, with the times it took.
+ * With `--packed` small blobs go into packs, and those are compacted now and then.
  */
 import { randomInt } from 'node:crypto'
 import { writeSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
-import { openStore } from '../blobs/store.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
 import { openCidList } from '../keeping/cid-list.ts'
-import { silentLog } from '../log.ts'
-import { bytesOf, put, WRITER_CAPACITY_BYTES, WRITER_SECRET } from './testing.ts'
+import { bytesOf, openWriterStore, put } from './testing.ts'
 
 /** Blobs written at the same time. */
 const WRITERS = 4
 /** Acknowledged blobs beyond this number are deleted again, so that a long run stays small. */
 const KEPT_MAX = 60
+/** The same with packs: soon there is something to compact. */
+const KEPT_PACKED_MAX = 12
 const PIN_EVERY = 5
+/** Puts between two compactions. */
+const COMPACT_EVERY = 6
 /** Sizes, and how often each comes: small ones, some of several chunks, a few that have a file of leaf digests too. */
 const SIZES = [
   { maxBytes: 5000, times: 30 },
@@ -28,11 +31,10 @@ const SIZES = [
 ]
 
 const say = (line: string) => writeSync(1, `${line}\n`)
-const open = (dataDir: string) =>
-  openStore({ dataDir, capacityBytes: WRITER_CAPACITY_BYTES, secret: WRITER_SECRET, log: silentLog() })
+const never = new AbortController().signal
 
-async function writeUntilKilled(dataDir: string): Promise<void> {
-  const store = await open(dataDir)
+async function writeUntilKilled(dataDir: string, options: { packed: boolean }): Promise<void> {
+  const store = await openWriterStore(dataDir, options)
   const pins = await openPinsFile(dataDir)
   const mine = [...store.list()].filter(cid => !pins.has(cid))
   say('ready')
@@ -50,21 +52,26 @@ async function writeUntilKilled(dataDir: string): Promise<void> {
       } else {
         mine.push(cid)
       }
-      if (mine.length <= KEPT_MAX) continue
+      if (mine.length <= (options.packed ? KEPT_PACKED_MAX : KEPT_MAX)) continue
       const oldest = mine.shift()!
       say(`? ${oldest}`)
       await store.delete(oldest)
       say(`- ${oldest}`)
+      if (number % COMPACT_EVERY === 0) await store.compact({ signal: never })
     }
   }
   await Promise.all(Array.from({ length: WRITERS }, worker))
 }
 
-async function doAsAsked(): Promise<void> {
+async function doAsAsked(options: { packed: boolean }): Promise<void> {
   let store: BlobStore | null = null
   const act = async (line: string): Promise<string> => {
     const [verb, subject = '', size] = line.split(' ')
-    if (verb === 'open') store = await open(subject)
+    if (verb === 'open') {
+      await store?.close()
+      store = await openWriterStore(subject, options)
+    }
+    if (verb === 'compact') await store!.compact({ signal: never })
     if (verb === 'put') return `+ ${await put(store!, bytesOf(subject, Number(size)))} ${subject} ${size}`
     if (verb === 'delete') await store!.delete(subject)
     return `- ${subject}`
@@ -96,6 +103,10 @@ export function openPinsFile(dataDir: string) {
 }
 
 if (import.meta.main) {
-  const { values, positionals } = parseArgs({ options: { asked: { type: 'boolean' } }, allowPositionals: true })
-  await (values.asked ? doAsAsked() : writeUntilKilled(positionals[0]!))
+  const { values, positionals } = parseArgs({
+    options: { asked: { type: 'boolean' }, packed: { type: 'boolean', default: false } },
+    allowPositionals: true
+  })
+  const options = { packed: values.packed }
+  await (values.asked ? doAsAsked(options) : writeUntilKilled(positionals[0]!, options))
 }

@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { parseCid } from '../blobs/cid.ts'
+import { onDisk } from '../blobs/disk-errors.ts'
 import { errnoOf, replaceFile } from '../blobs/durable.ts'
-import { onDisk } from '../blobs/stage.ts'
 import { ListFileInvalidError, StoreFailedError } from '../errors.ts'
 
 /** Longest note of one entry, characters. */

@@ -103,6 +103,7 @@ export function createCollector(options: CollectorOptions): Collector {
   let goOnBehind: string | null = null
   const totals = { runs: 0, removedBlobs: 0, freedBytes: 0 }
   let lastRun: GcStatus['lastRun'] = null
+  let compacting: Promise<unknown> = Promise.resolve()
 
   /** Why a copy must stay; null when it may go. Asks the network. */
   async function whyKept(cid: string, onAsk: () => void): Promise<string | null> {
@@ -215,6 +216,8 @@ export function createCollector(options: CollectorOptions): Collector {
         totals.runs += 1
         totals.removedBlobs += report.removedBlobs
         totals.freedBytes += report.freedBytes
+        // What went from a pack leaves room only now. Nobody waits for it.
+        compacting = store.compact({ signal }).catch(error => log.error({ err: error }, 'packs not compacted'))
       }
       return report
     } finally {
@@ -243,6 +246,7 @@ export function createCollector(options: CollectorOptions): Collector {
     stop: async () => {
       stopping.abort()
       await Promise.all([ended, running?.catch(() => {})])
+      await compacting
     }
   }
 }

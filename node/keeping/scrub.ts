@@ -8,7 +8,7 @@ import { z } from 'zod'
 import { CidHasher } from '../blobs/cid.ts'
 import { replaceFile } from '../blobs/durable.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
-import { pause } from '../blobs/wait.ts'
+import { limiter, pause } from '../blobs/wait.ts'
 import { BlobCorruptError, BlobNotFoundError, ScrubRunningError } from '../errors.ts'
 import type { Log } from '../log.ts'
 
@@ -23,8 +23,6 @@ export const SAMPLE_BYTES_MAX = 16 * 1024 * 1024
 export const SAMPLE_KEPT_MS = 60_000
 
 const SECOND_MS = 1000
-/** Pauses shorter than this are saved up. */
-const PAUSE_MIN_MS = 20
 
 /** Counters of the pass that runs, else of the last one. */
 export interface Integrity {
@@ -169,6 +167,7 @@ export async function startScrub(options: ScrubOptions): Promise<Scrub> {
     await save()
     const { checked, failed, orphaned, bytesChecked } = state
     log.info({ checked, failed, orphaned, bytesChecked }, 'scrub pass ended')
+    await store.compact({ signal }).catch(error => log.error({ err: error }, 'packs not compacted'))
     return true
   }
 
@@ -258,17 +257,6 @@ export async function startScrub(options: ScrubOptions): Promise<Scrub> {
       stopping.abort()
       await Promise.all([ended, running?.catch(() => {}), sampling?.catch(() => {})])
     }
-  }
-}
-
-/** Waits so that no more than the rate is read over time. */
-function limiter(bytesPerSecond: number, signal: AbortSignal): (bytes: number) => Promise<void> {
-  let freeAtMs = performance.now()
-  return async bytes => {
-    if (bytesPerSecond <= 0) return
-    const now = performance.now()
-    freeAtMs = Math.max(freeAtMs, now - SECOND_MS) + (bytes / bytesPerSecond) * SECOND_MS
-    if (freeAtMs - now > PAUSE_MIN_MS) await pause(freeAtMs - now, signal)
   }
 }
 

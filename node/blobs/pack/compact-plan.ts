@@ -1,0 +1,29 @@
+/** Which packs are worth moving out of. Pure. */
+import type { PackLimits } from './pack-limits.ts'
+
+/** A pack's share of live bytes. */
+export interface PackFacts {
+  pack: number
+  /** Bytes of the file. */
+  bytes: number
+  /** Of them, records of blobs that are here. */
+  liveBytes: number
+  isOpen: boolean
+}
+
+/** A pack below this part of `packBytes` is short. */
+const SHORT_PART = 1 / 8
+
+/**
+ * Packs to move out of, oldest first: those with enough dead in them, and short ones once there are many. The pack that is
+ * being written is never among them.
+ */
+export function planCompaction(packs: Iterable<PackFacts>, limits: PackLimits): number[] {
+  const closed = [...packs].filter(({ isOpen }) => !isOpen)
+  const short = closed.filter(({ bytes }) => bytes < limits.packBytes * SHORT_PART)
+  const together = short.length >= limits.shortPacks ? short : []
+  return closed
+    .filter(facts => facts.bytes - facts.liveBytes >= facts.bytes * limits.deadShare || together.includes(facts))
+    .map(({ pack }) => pack)
+    .sort((a, b) => a - b)
+}

@@ -1,0 +1,305 @@
+/**
+ * The packed blobs of a store: the index over the log, rebuilt at start, and adding, reading, deleting. It takes no turns
+ * and counts no quota: the store does, and calls this within a blob's turn.
+ */
+import { mkdir, open, rm, stat } from 'node:fs/promises'
+import type { Log } from '../../log.ts'
+import { errnoOf, FOLDER_MODE, syncFolder } from '../durable.ts'
+import { SEAL_TAG_BYTES, SealBrokenError } from '../seal.ts'
+import { cidWith, digestIn, keyOf } from './cid-key.ts'
+import type { PackFacts } from './compact-plan.ts'
+import {
+  bodyOf,
+  indexPath,
+  listPacks,
+  type PackEntry,
+  packPath,
+  readIndex,
+  readRecord,
+  scanPack,
+  writeIndex
+} from './pack-file.ts'
+import { type Packed, PackIndex } from './pack-index.ts'
+import type { PackLimits } from './pack-limits.ts'
+import { createPackLog, type OpenPack, type PackLog } from './pack-log.ts'
+import { deletionOf, RECORD_HEADER_BYTES, type RecordDraft, recordBytes } from './record.ts'
+
+/** A small blob, sealed, as it goes into a pack. */
+export interface SealedBlob {
+  /** Text of `meta.json`. */
+  meta: Buffer
+  /** One sealed chunk. */
+  data: Buffer
+}
+
+/** Facts of the packs on disk, bytes. */
+export interface PackStats {
+  packs: number
+  packedBlobs: number
+  fileBytes: number
+  /** Of them, not those of blobs that are here. */
+  deadBytes: number
+  /** Memory of the index. */
+  indexBytes: number
+}
+
+export interface PackedBlobs {
+  get: (cid: string) => Packed | null
+  list: () => Generator<[cid: string, packed: Packed]>
+  /** Durable when it resolves. */
+  add: (cid: string, blob: SealedBlob, sizeBytes: number) => Promise<void>
+  /**
+   * The record of a blob as it is on disk, its tags unchecked.
+   * @throws SealBrokenError, or the disk's error
+   */
+  read: (cid: string) => Promise<SealedBlob>
+  /** The bytes at its place, whatever they are; null when the disk does not give them. */
+  rawBytes: (packed: Packed) => Promise<Buffer | null>
+  /** Out of the index, and into it again. */
+  forget: (cid: string, packed: Packed) => void
+  remember: (cid: string, packed: Packed) => void
+  /** Write its deletion down; durable when it resolves. It is to be forgotten before. */
+  bury: (cid: string) => Promise<void>
+  stats: () => PackStats
+  close: () => Promise<void>
+  /** For the compaction. */
+  readonly parts: PackParts
+}
+
+/** What the compaction works on. */
+export interface PackParts {
+  folder: string
+  limits: PackLimits
+  packLog: PackLog
+  index: PackIndex
+  facts: () => Generator<PackFacts>
+  /** Records of a pack, from its index if it has one. */
+  entries: (pack: number) => Promise<Iterable<PackEntry>>
+  /** Write a record again at the end of the log; the blob is then there. */
+  move: (draft: RecordDraft, from: Packed) => Promise<void>
+  /** A pack's file is gone. */
+  removed: (pack: number) => void
+}
+
+/** What a start set aside. */
+export interface Damage {
+  /** CIDs of damaged records, as far as their headers tell. */
+  cids: string[]
+  /** Places that held something else. */
+  places: number
+}
+
+export async function openPackedBlobs(options: {
+  folder: string
+  limits: PackLimits
+  log: Log
+}): Promise<{ packed: PackedBlobs; damage: Damage }> {
+  const { folder, limits, log } = options
+  await mkdir(folder, { recursive: true, mode: FOLDER_MODE })
+  const index = new PackIndex()
+  const bytesOf = new Map<number, number>()
+  const liveBytesOf = new Map<number, number>()
+  const live = (pack: number, bytes: number) => liveBytesOf.set(pack, (liveBytesOf.get(pack) ?? 0) + bytes)
+  const grew = (pack: number, bytes: number) => bytesOf.set(pack, (bytesOf.get(pack) ?? 0) + bytes)
+  const damage: Damage = { cids: [], places: 0 }
+  let sequence = 0
+
+  const { openPack, nextPack } = await start()
+  const packLog: PackLog = createPackLog({
+    folder,
+    limits,
+    nextPack,
+    open: openPack,
+    onWritten: grew,
+    log
+  })
+
+  /** Read all packs' headers; the newest of a CID's records holds. */
+  async function start(): Promise<{ openPack: OpenPack | null; nextPack: number }> {
+    const { packs, indexes } = await listPacks(folder)
+    // The pack goes before its index: one alone is what a crash left of a compaction.
+    for (const orphan of indexes) if (!packs.includes(orphan)) await rm(indexPath(folder, orphan), { force: true })
+    const deletions = new Map<string, number>()
+    let openPack: OpenPack | null = null
+    for (const pack of packs) {
+      const found = await startPack(pack, pack === packs.at(-1))
+      openPack = found.openPack ?? openPack
+      for (const { offset, record } of found.entries) {
+        sequence = Math.max(sequence, record.sequence)
+        if (record.kind === 'deletion') {
+          const key = keyOf(record.digest)
+          deletions.set(key, Math.max(deletions.get(key) ?? 0, record.sequence))
+          continue
+        }
+        const before = index.get(record.digest)
+        // Of two equal ones the later is the copy that a compaction made.
+        if (before && before.sequence > record.sequence) continue
+        const { metaBytes, dataBytes, storedAtMs } = record
+        const sizeBytes = dataBytes - SEAL_TAG_BYTES
+        index.set(record.digest, { pack, offset, metaBytes, sizeBytes, sequence: record.sequence, storedAtMs })
+      }
+    }
+    for (const [key, deletedAt] of deletions) {
+      const digest = Buffer.from(key, 'latin1')
+      const packed = index.get(digest)
+      if (packed && packed.sequence < deletedAt) index.delete(digest)
+    }
+    for (const [, packed] of index) live(packed.pack, bytesAt(packed))
+    // Names of packs that a crash overtook.
+    await syncFolder(folder)
+    return { openPack, nextPack: Math.max(0, ...packs, ...indexes) + 1 }
+  }
+
+  async function startPack(
+    pack: number,
+    isLast: boolean
+  ): Promise<{ entries: Iterable<PackEntry>; openPack: OpenPack | null }> {
+    const known = await readIndex(folder, pack)
+    if (known) {
+      const { size } = await stat(packPath(folder, pack))
+      bytesOf.set(pack, size)
+      return { entries: whole(known.entries(), Math.min(size, known.coveredBytes)), openPack: null }
+    }
+    const file = await open(packPath(folder, pack), 'r+')
+    let keeps = false
+    try {
+      const { rows, endBytes, fileBytes, damaged, damagedPlaces } = await scanPack(file, pack)
+      for (const { digest, kind } of damaged) if (kind === 'blob') damage.cids.push(cidWith(digest))
+      damage.places += damagedPlaces
+      if (endBytes < fileBytes) {
+        log.info({ pack, tornBytes: fileBytes - endBytes }, 'torn tail of a pack cut off')
+        await file.truncate(endBytes)
+      }
+      // What is counted from here on is durable.
+      await file.datasync()
+      bytesOf.set(pack, endBytes)
+      keeps = isLast && damagedPlaces === 0 && endBytes < limits.packBytes && rows.count < limits.packRecords
+      if (!keeps) {
+        await writeIndex(folder, pack, rows, endBytes).catch(error =>
+          log.warn({ pack, err: error }, 'index of a pack not written')
+        )
+      }
+      const openPack = keeps ? { number: pack, file, syncedBytes: endBytes, rows } : null
+      return { entries: rows.entries(pack), openPack }
+    } finally {
+      if (!keeps) await file.close()
+    }
+  }
+
+  /** Records that the file is long enough for. */
+  function* whole(entries: Iterable<PackEntry>, bytes: number): Generator<PackEntry> {
+    for (const entry of entries) {
+      if (entry.offset + recordBytes(entry.record) <= bytes) yield entry
+      else if (entry.record.kind === 'blob') damage.cids.push(cidWith(entry.record.digest))
+    }
+  }
+
+  async function put(draft: RecordDraft, sizeBytes: number): Promise<void> {
+    const { pack, offset } = await packLog.append(draft)
+    const { digest, meta, sequence: own, storedAtMs } = draft
+    const packed = { pack, offset, metaBytes: meta.length, sizeBytes, sequence: own, storedAtMs }
+    index.set(digest, packed)
+    live(pack, bytesAt(packed))
+  }
+
+  const packed: PackedBlobs = {
+    get: cid => {
+      const digest = digestIn(cid)
+      return digest && index.get(digest)
+    },
+    list: function* () {
+      for (const [digest, found] of index) yield [cidWith(digest), found]
+    },
+    add: async (cid, { meta, data }, sizeBytes) => {
+      sequence += 1
+      const digest = digestIn(cid)!
+      await put({ kind: 'blob', digest, sequence, storedAtMs: Date.now(), meta, data }, sizeBytes)
+    },
+    read: async cid => {
+      const digest = digestIn(cid)!
+      for (let place = index.get(digest); ; ) {
+        if (!place) throw new SealBrokenError('it went while it was looked for')
+        try {
+          const { raw, record } = await readRecord(folder, { ...place, bytes: bytesAt(place) })
+          const isIt = record?.sequence === place.sequence && Buffer.compare(record.digest, digest) === 0
+          if (!record || !isIt) throw new SealBrokenError('its place in the pack holds something else')
+          const { meta, data } = bodyOf(raw, record)
+          return { meta, data }
+        } catch (error) {
+          const now = index.get(digest)
+          // A compaction may have moved it in the meantime.
+          if (errnoOf(error) !== 'ENOENT' || !now || now.pack === place.pack) throw error
+          place = now
+        }
+      }
+    },
+    rawBytes: async place => {
+      const read = readRecord(folder, { ...place, bytes: bytesAt(place) })
+      return await read.then(
+        ({ raw }) => raw,
+        () => null
+      )
+    },
+    forget: (cid, place) => {
+      index.delete(digestIn(cid)!)
+      live(place.pack, -bytesAt(place))
+    },
+    remember: (cid, place) => {
+      index.set(digestIn(cid)!, place)
+      live(place.pack, bytesAt(place))
+    },
+    bury: async cid => {
+      sequence += 1
+      await packLog.append(deletionOf(digestIn(cid)!, sequence, Date.now()))
+    },
+    stats: () => {
+      const sum = (values: Iterable<number>) => [...values].reduce((all, one) => all + one, 0)
+      const fileBytes = sum(bytesOf.values())
+      return {
+        packs: bytesOf.size,
+        packedBlobs: index.size,
+        fileBytes,
+        deadBytes: fileBytes - sum(liveBytesOf.values()),
+        indexBytes: index.memoryBytes
+      }
+    },
+    close: packLog.close,
+    parts: {
+      folder,
+      limits,
+      packLog,
+      index,
+      facts: function* () {
+        for (const [pack, bytes] of bytesOf) {
+          yield { pack, bytes, liveBytes: liveBytesOf.get(pack) ?? 0, isOpen: packLog.isOpen(pack) }
+        }
+      },
+      entries: async pack => {
+        const isOpen = packLog.openEntries(pack)
+        if (isOpen) return isOpen
+        const known = await readIndex(folder, pack)
+        if (known) return known.entries()
+        const file = await open(packPath(folder, pack), 'r')
+        try {
+          return (await scanPack(file, pack)).rows.entries(pack)
+        } finally {
+          await file.close()
+        }
+      },
+      move: async (draft, from) => {
+        await put(draft, from.sizeBytes)
+        live(from.pack, -bytesAt(from))
+      },
+      removed: pack => {
+        bytesOf.delete(pack)
+        liveBytesOf.delete(pack)
+      }
+    }
+  }
+  return { packed, damage }
+}
+
+/** Bytes of a blob's record. */
+export function bytesAt({ metaBytes, sizeBytes }: Pick<Packed, 'metaBytes' | 'sizeBytes'>): number {
+  return RECORD_HEADER_BYTES + metaBytes + sizeBytes + SEAL_TAG_BYTES
+}

@@ -1,0 +1,582 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { copyFile, cp, mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { BlobCorruptError, CidMismatchError, PayloadTooLargeError, StorageFullError } from '../../errors.ts'
+import { silentLog } from '../../log.ts'
+import { cidOf } from '../cid.ts'
+import { SEAL_TAG_BYTES } from '../seal.ts'
+import { openStore } from '../store.ts'
+import type { BlobStore, StoreOptions } from '../store.types.ts'
+import { collect } from '../streams.ts'
+import { compactPacks } from './compaction.ts'
+import { indexPath, packPath, scanPack } from './pack-file.ts'
+import { PACK_LIMITS } from './pack-limits.ts'
+import { openPackedBlobs } from './packed-blobs.ts'
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const secret = Buffer.alloc(32, 1)
+const never = new AbortController().signal
+/** Packs of a few records, so that tests have several. */
+const SHORT_PACKS = { packBytes: 16 * KIB, batchBytes: 8 * KIB, compactBytesPerSecond: 0, shortPacks: 1000 }
+
+async function* pieces(bytes: Uint8Array, step = 65_536): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += step) yield bytes.subarray(at, at + step)
+}
+
+async function put(store: BlobStore, bytes: Uint8Array, options: { mimeType?: string } = {}) {
+  const staged = await store.stage(pieces(bytes), { maxBytes: 64 * MIB, ...options })
+  return { cid: staged.cid, ...(await staged.commit()) }
+}
+
+/** Store blobs one after the other. */
+async function putAll(store: BlobStore, count: number, sizeBytes = 1000) {
+  const blobs = new Map<string, Buffer>()
+  for (let i = 0; i < count; i += 1) {
+    const bytes = randomBytes(sizeBytes + i)
+    blobs.set((await put(store, bytes)).cid, bytes)
+  }
+  return blobs
+}
+
+async function assertHas(store: BlobStore, blobs: ReadonlyMap<string, Uint8Array>): Promise<void> {
+  for (const [cid, bytes] of blobs) assert.ok((await collect(store.read(cid), MIB)).equals(bytes), cid)
+  assert.deepEqual([...store.list()].sort(), [...blobs.keys()].sort())
+  const { storedBlobs, totalSizeBytes, reservedBytes } = store.stats()
+  const sizeBytes = [...blobs.values()].reduce((sum, { length }) => sum + length, 0)
+  assert.deepEqual([storedBlobs, totalSizeBytes, reservedBytes], [blobs.size, sizeBytes, 0])
+}
+
+describe('store with packs', () => {
+  let dataDir: string
+  let stores: BlobStore[]
+  const reopen = async (options: Partial<StoreOptions> = {}): Promise<BlobStore> => {
+    await Promise.all(stores.splice(0).map(store => store.close()))
+    const store = await openStore({
+      dataDir,
+      capacityBytes: 64 * MIB,
+      secret,
+      packSmall: true,
+      log: silentLog(),
+      ...options
+    })
+    stores.push(store)
+    return store
+  }
+  const packs = async () => (await readdir(join(dataDir, 'packs'))).filter(name => name.endsWith('.pack')).sort()
+  const pack = (number: number) => packPath(join(dataDir, 'packs'), number)
+  /** Where each record of a pack begins. */
+  const offsets = async (number: number): Promise<number[]> => {
+    await using file = await open(pack(number), 'r')
+    return [...(await scanPack(file, number)).rows.entries(number)].map(({ offset }) => offset)
+  }
+  const flip = async (path: string, at: number): Promise<void> => {
+    await using file = await open(path, 'r+')
+    const byte = Buffer.alloc(1)
+    await file.read(byte, 0, 1, at)
+    byte[0]! ^= 1
+    await file.write(byte, 0, 1, at)
+  }
+
+  beforeEach(async () => {
+    stores = []
+    dataDir = await mkdtemp(join(tmpdir(), 'warren-packs-'))
+  })
+  afterEach(async () => {
+    await Promise.all(stores.map(store => store.close()))
+    await rm(dataDir, { recursive: true, force: true })
+  })
+
+  it('keeps small blobs in a pack, sealed, and larger ones in folders, over a restart', async () => {
+    const store = await reopen()
+    const small = Buffer.concat([Buffer.from('a very recognisable beginning'), randomBytes(500)])
+    const edge = randomBytes(64 * KIB - 16)
+    const larger = randomBytes(64 * KIB - 15)
+    const blobs = new Map<string, Buffer>()
+    for (const bytes of [small, edge, larger]) {
+      const { cid, existed } = await put(store, bytes, { mimeType: 'image/png' })
+      assert.equal(existed, false)
+      assert.equal(cid, await cidOf([bytes]))
+      blobs.set(cid, bytes)
+    }
+    assert.deepEqual(await readdir(join(dataDir, 'blobs')), [await cidOf([larger])])
+    assert.deepEqual(await readdir(join(dataDir, 'tmp')), [])
+    assert.equal((await readFile(pack(1))).includes('recognisable'), false)
+    await assertHas(store, blobs)
+
+    const again = await reopen()
+    await assertHas(again, blobs)
+    const { cid } = await put(again, small)
+    assert.equal((await put(again, small)).existed, true)
+    assert.deepEqual(await again.stat(cid), {
+      ...(await again.stat(cid)),
+      mimeType: 'image/png',
+      sizeBytes: small.length
+    })
+    const [entry] = [...again.entries()].filter(one => one.cid === cid)
+    assert.ok(Math.abs(entry!.storedAtMs - Date.now()) < 60_000)
+    assert.equal(entry!.sizeBytes, small.length)
+    assert.deepEqual(await packs(), ['00000001.pack'], 'a whole pack is gone on with')
+  })
+
+  it('reads any range, and a staged blob before it is committed', async () => {
+    const store = await reopen()
+    const bytes = randomBytes(5000)
+    const staged = await store.stage(pieces(bytes, 700), { maxBytes: MIB })
+    for (const end of ['staged', 'stored']) {
+      if (end === 'stored') await staged.commit()
+      for (const offset of [0, 1, 4999, 5000, 6000]) {
+        for (const length of [0, 1, 2, 5000, undefined]) {
+          const range = length === undefined ? { offset } : { offset, length }
+          const expected = bytes.subarray(offset, length === undefined ? undefined : offset + length)
+          const read = end === 'staged' ? staged.read(range) : store.read(staged.cid, range)
+          assert.ok((await collect(read, MIB)).equals(expected), `${end} ${JSON.stringify(range)}`)
+        }
+      }
+    }
+    const discarded = await store.stage(pieces(randomBytes(10)), { maxBytes: MIB })
+    await discarded.discard()
+    await assertHas(store, new Map([[staged.cid, bytes]]))
+  })
+
+  it('makes proofs of packed blobs possible: the tree of blocks ends in the CID', async () => {
+    const store = await reopen()
+    const { cid } = await put(store, randomBytes(3000))
+    const dag = await (await store.open(cid))!.dag()
+    assert.equal(Buffer.from(dag.root).length, 32)
+  })
+
+  it('takes many at once, each once', async () => {
+    const store = await reopen({ packLimits: SHORT_PACKS })
+    const blobs = Array.from({ length: 100 }, (_, i) => randomBytes(1 + i * 20))
+    const twice = await Promise.all([...blobs, ...blobs].map(bytes => put(store, bytes)))
+    assert.equal(twice.filter(({ existed }) => !existed).length, blobs.length)
+    const all = new Map(await Promise.all(blobs.map(async bytes => [await cidOf([bytes]), bytes] as const)))
+    assert.ok((await packs()).length > 5)
+    await assertHas(store, all)
+    await assertHas(await reopen(), all)
+  })
+
+  it('refuses what the store refuses, and leaves nothing', async () => {
+    const store = await reopen({ capacityBytes: 10_000 })
+    const stage = (bytes: Uint8Array, options: object) => store.stage(pieces(bytes), { maxBytes: MIB, ...options })
+    await assert.rejects(stage(Buffer.alloc(0), {}), { code: 'BLOB_EMPTY' })
+    await assert.rejects(stage(randomBytes(1001), { maxBytes: 1000 }), PayloadTooLargeError)
+    await assert.rejects(stage(randomBytes(10), { expectedCid: await cidOf([Buffer.from('other')]) }), CidMismatchError)
+    await assert.rejects(stage(randomBytes(10_001), {}), StorageFullError)
+    async function* breaking() {
+      yield randomBytes(10)
+      throw new Error('line cut')
+    }
+    await assert.rejects(store.stage(breaking(), { maxBytes: MIB }), /line cut/)
+    await assertHas(store, new Map())
+    assert.deepEqual(await readdir(join(dataDir, 'packs')), [])
+  })
+
+  it('stages on disk what it has no memory for', async () => {
+    const store = await reopen({ packLimits: { stagedBytes: 2 * 64 * KIB } })
+    const staged = await Promise.all(
+      Array.from({ length: 5 }, () => store.stage(pieces(randomBytes(100)), { maxBytes: MIB }))
+    )
+    assert.equal((await readdir(join(dataDir, 'tmp'))).length, 3)
+    await Promise.all(staged.map(one => one.commit()))
+    assert.equal((await readdir(join(dataDir, 'blobs'))).length, 3)
+    assert.equal(store.stats().storedBlobs, 5)
+    await put(store, randomBytes(100))
+    assert.equal((await readdir(join(dataDir, 'blobs'))).length, 3, 'the memory was given back')
+  })
+
+  it('leaves nothing packed out when the switch is off again, and packs nothing more', async () => {
+    const blobs = await putAll(await reopen(), 5)
+    const store = await reopen({ packSmall: false })
+    await assertHas(store, blobs)
+    const [gone] = blobs.keys()
+    assert.equal(await store.delete(gone!), true)
+    blobs.delete(gone!)
+    const bytes = randomBytes(100)
+    blobs.set((await put(store, bytes)).cid, bytes)
+    assert.equal((await readdir(join(dataDir, 'blobs'))).length, 1)
+    await assertHas(await reopen({ packSmall: false }), blobs)
+    await assertHas(await reopen(), blobs)
+    const untouched = await mkdtemp(join(tmpdir(), 'warren-packs-'))
+    await openStore({ dataDir: untouched, capacityBytes: MIB, secret, log: silentLog() })
+    assert.deepEqual((await readdir(untouched)).sort(), ['blobs', 'tmp'])
+    await rm(untouched, { recursive: true })
+  })
+
+  it('deletes for good, asks once more before, and takes the same bytes again', async () => {
+    const store = await reopen()
+    const blobs = await putAll(store, 3)
+    const [[cid, bytes]] = blobs as unknown as [[string, Buffer]]
+    assert.equal(await store.delete(cid, () => false), false)
+    assert.ok(store.has(cid))
+    assert.equal(await store.delete(cid), true)
+    assert.equal(await store.delete(cid), false)
+    blobs.delete(cid)
+    await assertHas(store, blobs)
+    const again = await reopen()
+    await assertHas(again, blobs)
+    assert.equal((await put(again, bytes)).existed, false)
+    blobs.set(cid, bytes)
+    await assertHas(await reopen(), blobs)
+  })
+
+  it('has every whole record after a crash at any byte, and goes on behind it', async () => {
+    const store = await reopen()
+    const blobs = await putAll(store, 4, 40)
+    await store.close()
+    const bytes = await readFile(pack(1))
+    const starts = [...(await offsets(1)), bytes.length]
+    const cids = [...blobs.keys()]
+    for (let length = 0; length <= bytes.length; length += 97) {
+      for (const tail of [Buffer.alloc(0), Buffer.alloc(300), randomBytes(300)]) {
+        await writeFile(pack(1), Buffer.concat([bytes.subarray(0, length), tail]))
+        const torn = await reopen()
+        const whole = starts.slice(1).filter(end => end <= length).length
+        const expected = new Map(cids.slice(0, whole).map(cid => [cid, blobs.get(cid)!]))
+        await assertHas(torn, expected)
+        assert.equal(torn.stats().quarantinedBlobs, 0, 'a torn tail is no damage')
+        const more = randomBytes(20)
+        expected.set((await put(torn, more)).cid, more)
+        await assertHas(await reopen(), expected)
+      }
+    }
+  })
+
+  it('sets a damaged record aside and loses none behind it', async () => {
+    const blobs = await putAll(await reopen(), 6)
+    const starts = await offsets(1)
+    const cids = [...blobs.keys()]
+    // In the header of one, in the body of another.
+    await flip(pack(1), starts[1]! + 10)
+    await flip(pack(1), starts[3]! + 500)
+    const store = await reopen()
+    for (const at of [1, 3]) blobs.delete(cids[at]!)
+    await assertHas(store, blobs)
+    assert.equal(store.stats().quarantinedBlobs, 1, 'the header of one still tells whose it was')
+    const bytes = randomBytes(70)
+    blobs.set((await put(store, bytes)).cid, bytes)
+    const again = await reopen()
+    await assertHas(again, blobs)
+    assert.equal(again.stats().quarantinedBlobs, 0, 'told once')
+    assert.deepEqual(await packs(), ['00000001.pack', '00000002.pack'])
+  })
+
+  it('notices a flipped byte at read, tells whoever listens, and serves it never again', async () => {
+    const store = await reopen()
+    const blobs = await putAll(store, 3)
+    const cids = [...blobs.keys()]
+    const starts = await offsets(1)
+    const noticed: string[] = []
+    store.onQuarantine(cid => noticed.push(cid))
+    // Sealed bytes, metadata, header.
+    for (const [at, where] of [600, 100, 30].entries()) {
+      await flip(pack(1), starts[at]! + where)
+      await assert.rejects(collect(store.read(cids[at]!), MIB), BlobCorruptError)
+      assert.equal(store.has(cids[at]!), false)
+    }
+    assert.deepEqual(noticed, cids)
+    assert.equal((await readdir(join(dataDir, 'quarantine'))).length, 3)
+    await assertHas(store, new Map())
+    await store.close()
+    await assertHas(await reopen(), new Map())
+    const healed = await reopen()
+    for (const bytes of blobs.values()) assert.equal((await put(healed, bytes)).existed, false)
+    await assertHas(await reopen(), blobs)
+  })
+
+  it('replaces a packed copy that is not whole when the blob is stored again', async () => {
+    const store = await reopen()
+    const bytes = randomBytes(500)
+    const { cid } = await put(store, bytes)
+    await truncate(pack(1), 100)
+    assert.equal((await put(store, bytes)).existed, false)
+    await assertHas(store, new Map([[cid, bytes]]))
+  })
+
+  it('cannot be read under another node secret', async () => {
+    const { cid } = await put(await reopen(), randomBytes(500))
+    const other = await reopen({ secret: Buffer.alloc(32, 2) })
+    await assert.rejects(collect(other.read(cid), MIB), BlobCorruptError)
+  })
+
+  it('starts from indexes alone, and makes those anew that are missing or damaged', async () => {
+    const blobs = await putAll(await reopen({ packLimits: SHORT_PACKS }), 60)
+    await reopen()
+    const folder = join(dataDir, 'packs')
+    const before = await readFile(indexPath(folder, 1))
+    await rm(indexPath(folder, 1))
+    await flip(indexPath(folder, 2), 200)
+    await truncate(indexPath(folder, 3), 50)
+    await writeFile(indexPath(folder, 99), 'of a pack that is gone')
+    await assertHas(await reopen(), blobs)
+    assert.deepEqual(await readFile(indexPath(folder, 1)), before)
+    assert.ok((await stat(indexPath(folder, 3))).size > 50)
+    await assert.rejects(stat(indexPath(folder, 99)), { code: 'ENOENT' })
+    await assertHas(await reopen(), blobs)
+  })
+
+  it('counts records behind the end of a cut pack as damaged', async () => {
+    const blobs = await putAll(await reopen({ packLimits: SHORT_PACKS }), 40)
+    await (await reopen()).close()
+    const starts = await offsets(1)
+    await truncate(pack(1), starts.at(-1)!)
+    const store = await reopen()
+    assert.equal(store.stats().storedBlobs, blobs.size - 1)
+    assert.equal(store.stats().quarantinedBlobs, 1)
+  })
+
+  it('prefers the copy in a folder where a CID is in both places, and forgets the other for good', async () => {
+    const bytes = randomBytes(300)
+    const { cid } = await put(await reopen(), bytes)
+    await (await reopen()).close()
+    await cp(join(dataDir, 'packs'), join(dataDir, 'kept'), { recursive: true })
+    await rm(join(dataDir, 'packs'), { recursive: true })
+    await put(await reopen({ packSmall: false }), bytes)
+    await cp(join(dataDir, 'kept'), join(dataDir, 'packs'), { recursive: true })
+    const store = await reopen()
+    await assertHas(store, new Map([[cid, bytes]]))
+    assert.equal(await store.delete(cid), true)
+    await assertHas(await reopen(), new Map())
+  })
+
+  describe('compaction', () => {
+    it('frees what was deleted, keeps what was not, and what was deleted stays so', async () => {
+      const store = await reopen({ packLimits: SHORT_PACKS })
+      const blobs = await putAll(store, 80)
+      for (const [at, cid] of [...blobs.keys()].entries()) {
+        if (at % 4 === 0) continue
+        await store.delete(cid)
+        blobs.delete(cid)
+      }
+      const before = store.stats().packs!
+      const report = await store.compact({ signal: never })
+      const after = store.stats().packs!
+      assert.ok(report!.packs > 3, JSON.stringify(report))
+      assert.equal(before.packedBlobs, after.packedBlobs)
+      assert.ok(after.fileBytes < before.fileBytes / 2, JSON.stringify({ before, after }))
+      const onDisk = await Promise.all(
+        (await packs()).map(async name => (await stat(join(dataDir, 'packs', name))).size)
+      )
+      assert.equal(
+        after.fileBytes,
+        onDisk.reduce((sum, size) => sum + size, 0)
+      )
+      await assertHas(store, blobs)
+      await assertHas(await reopen({ packLimits: SHORT_PACKS }), blobs)
+      const none = await stores[0]!.compact({ signal: never })
+      assert.ok(none!.packs <= 2, 'nothing left to do')
+    })
+
+    it('is bounded: what is dead never stays more than what lives, a pack apart', async () => {
+      const store = await reopen({ packLimits: SHORT_PACKS })
+      const live: string[] = []
+      for (let round = 0; round < 8; round += 1) {
+        for (const cid of (await putAll(store, 20)).keys()) live.push(cid)
+        while (live.length > 15) await store.delete(live.splice(Math.floor(live.length / 2), 1)[0]!)
+        await store.compact({ signal: never })
+        const { fileBytes, deadBytes } = store.stats().packs!
+        assert.ok(
+          deadBytes <= fileBytes - deadBytes + 2 * SHORT_PACKS.packBytes,
+          JSON.stringify({ fileBytes, deadBytes })
+        )
+      }
+      assert.equal((await reopen()).stats().storedBlobs, 15)
+    })
+
+    it('keeps a deletion while an older record of its CID is on disk', async () => {
+      const store = await reopen({ packLimits: SHORT_PACKS })
+      const blobs = await putAll(store, 14)
+      const [first] = blobs.keys()
+      // The pack with its record is hardly dead and stays; the pack with its deletion goes.
+      await store.delete(first!)
+      blobs.delete(first!)
+      const passing = await putAll(store, 30)
+      for (const cid of passing.keys()) await store.delete(cid)
+      await store.compact({ signal: never })
+      assert.ok((await packs()).includes('00000001.pack'))
+      assert.equal((await packs()).includes('00000002.pack'), false)
+      await assertHas(store, blobs)
+      await assertHas(await reopen(), blobs)
+    })
+
+    it('loses nothing when it is overtaken by a crash: both copies say the same', async () => {
+      const store = await reopen({ packLimits: SHORT_PACKS })
+      const blobs = await putAll(store, 40)
+      for (const [at, cid] of [...blobs.keys()].entries()) {
+        if (at % 3 === 0) continue
+        await store.delete(cid)
+        blobs.delete(cid)
+      }
+      const old = join(dataDir, 'old')
+      await cp(join(dataDir, 'packs'), old, { recursive: true })
+      await store.compact({ signal: never })
+      // As if the removals had not reached the disk: the moved and what they are copies of.
+      for (const name of await readdir(old)) {
+        const isThere = await stat(join(dataDir, 'packs', name)).catch(() => null)
+        if (!isThere) await copyFile(join(old, name), join(dataDir, 'packs', name))
+      }
+      const again = await reopen({ packLimits: SHORT_PACKS })
+      await assertHas(again, blobs)
+      const [gone] = blobs.keys()
+      await again.delete(gone!)
+      blobs.delete(gone!)
+      await again.compact({ signal: never })
+      await assertHas(again, blobs)
+      await assertHas(await reopen(), blobs)
+    })
+
+    it('goes on beside readers, writers and deletions', async () => {
+      const store = await reopen({ packLimits: SHORT_PACKS })
+      const blobs = await putAll(store, 80)
+      const cids = [...blobs.keys()]
+      const doomed = cids.filter((_, at) => at % 3 !== 0)
+      let over = false
+      const compacting = (async () => {
+        while (!over) {
+          await store.compact({ signal: never })
+          await nextTurn()
+        }
+      })()
+      const reading = Promise.all(
+        cids
+          .filter(cid => !doomed.includes(cid))
+          .map(async cid => {
+            for (let i = 0; i < 10; i += 1) assert.ok((await collect(store.read(cid), MIB)).equals(blobs.get(cid)!))
+          })
+      )
+      const deleting = Promise.all(doomed.map(cid => store.delete(cid)))
+      const written = await putAll(store, 40)
+      await Promise.all([reading, deleting])
+      over = true
+      await compacting
+      for (const cid of doomed) blobs.delete(cid)
+      for (const [cid, bytes] of written) blobs.set(cid, bytes)
+      await assertHas(store, blobs)
+      await assertHas(await reopen(), blobs)
+    })
+
+    it('does not move a rotten record, and tells of it', async () => {
+      const store = await reopen({ packLimits: SHORT_PACKS })
+      const blobs = await putAll(store, 14)
+      const cids = [...blobs.keys()]
+      const starts = await offsets(1)
+      const noticed: string[] = []
+      store.onQuarantine(cid => noticed.push(cid))
+      await flip(pack(1), starts[0]! + 700)
+      for (const cid of cids.slice(1, 12)) {
+        await store.delete(cid)
+        blobs.delete(cid)
+      }
+      await store.compact({ signal: never })
+      assert.deepEqual(noticed, [cids[0]])
+      blobs.delete(cids[0]!)
+      await assertHas(store, blobs)
+      await assertHas(await reopen(), blobs)
+    })
+
+    it('waits for a deletion under way: one that the disk refuses leaves the blob where it was', async () => {
+      const limits = { ...PACK_LIMITS, ...SHORT_PACKS }
+      const { packed } = await openPackedBlobs({ folder: join(dataDir, 'packs'), limits, log: silentLog() })
+      const blobs = new Map<string, Buffer>()
+      for (let i = 0; i < 14; i += 1) {
+        const data = randomBytes(1500)
+        const cid = await cidOf([data])
+        blobs.set(cid, data)
+        await packed.add(cid, { meta: Buffer.from('{}'), data }, data.length - SEAL_TAG_BYTES)
+      }
+      const [kept, ...others] = blobs.keys()
+      for (const cid of others) {
+        packed.forget(cid, packed.get(cid)!)
+        await packed.bury(cid)
+      }
+      const place = packed.get(kept!)!
+      packed.forget(kept!, place)
+      const [reached, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+      const compacting = compactPacks({
+        parts: packed.parts,
+        inTurn: async (cid, work) => {
+          if (cid !== kept) return await work()
+          reached.resolve()
+          await ended.promise
+          return await work()
+        },
+        moveAside: async () => assert.fail('nothing is damaged'),
+        log: silentLog(),
+        signal: never
+      })
+      await Promise.race([reached.promise, compacting])
+      packed.remember(kept!, place)
+      ended.resolve()
+      assert.equal((await compacting).packs, 1)
+      assert.ok((await packed.read(kept!)).data.equals(blobs.get(kept!)!))
+      await packed.close()
+    })
+
+    it('ends when it is told to, and loses no deletion by it', async () => {
+      const store = await reopen({ packLimits: { ...SHORT_PACKS, packRecords: 8 } })
+      const blobs = await putAll(store, 16)
+      // A pack of nothing but deletions, some of them of blobs whose pack stays.
+      const cids = [...blobs.keys()]
+      for (const cid of [...cids.slice(0, 3), ...cids.slice(8, 13)]) {
+        await store.delete(cid)
+        blobs.delete(cid)
+      }
+      await store.close()
+      assert.deepEqual(await packs(), ['00000001.pack', '00000002.pack', '00000003.pack'])
+      const limits = { ...PACK_LIMITS, ...SHORT_PACKS, packRecords: 8 }
+      const { packed } = await openPackedBlobs({ folder: join(dataDir, 'packs'), limits, log: silentLog() })
+      const stop = new AbortController()
+      const entries = async (pack: number) => {
+        if (pack === 3) stop.abort()
+        return await packed.parts.entries(pack)
+      }
+      await compactPacks({
+        parts: { ...packed.parts, entries },
+        inTurn: (_cid, work) => work(),
+        moveAside: async () => assert.fail('nothing is damaged'),
+        log: silentLog(),
+        signal: stop.signal
+      })
+      assert.ok(stop.signal.aborted)
+      await packed.close()
+      await assertHas(await reopen(), blobs)
+    })
+  })
+
+  it('answers a full disk with 507, keeps reading, and goes on when there is room again', async function () {
+    const disk = join(dataDir, 'disk')
+    await mkdir(disk)
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk], { stdio: 'ignore' })
+    } catch {
+      console.log('      skipped: a small tmpfs needs root')
+      this.skip()
+    }
+    try {
+      const store = await reopen({ dataDir: disk, packLimits: { compactBytesPerSecond: 0 } })
+      const blobs = new Map<string, Buffer>()
+      let refused = 0
+      for (let i = 0; i < 40; i += 1) {
+        const bytes = randomBytes(60_000)
+        const done = await put(store, bytes).catch(error => {
+          assert.ok(error instanceof StorageFullError, String(error))
+          return null
+        })
+        if (done) blobs.set(done.cid, bytes)
+        else refused += 1
+      }
+      assert.ok(refused > 10 && blobs.size > 5, `${refused} refused, ${blobs.size} stored`)
+      await assertHas(store, blobs)
+      assert.equal((await readdir(join(disk, 'packs'))).length, 1, 'a refusal begins no new pack')
+      await assertHas(await reopen({ dataDir: disk }), blobs)
+      await stores[0]!.close()
+    } finally {
+      execFileSync('umount', [disk], { stdio: 'ignore' })
+    }
+  })
+})
