@@ -33,7 +33,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   MAX_BLOB_SIZE_MB: 'largest blob, MiB',
   CACHE_SIZE_MB: 'no effect: the page cache of the system holds sealed files, and nothing plain is kept',
   SHARD_COUNT: 'shards of the network; the same on every node',
-  NODE_SHARDS: 'shards of this node: [{"start":0,"end":255}], [0,1,2], 0-255, 0,1,2 or 0-255,512-767; all when absent',
+  NODE_SHARDS:
+    'shards of this node: [{"start":0,"end":255}], [0,1,2], 0-255, 0,1,2 or 0-255,512-767; auto: assigned from the registry; all when absent',
   REPLICATION_ENABLED: 'false: one copy, here',
   REPLICATION_FACTOR: 'replicas wanted of every blob',
   REPLICATION_QUORUM: 'replicas on disk before a store is acknowledged',
