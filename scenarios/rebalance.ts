@@ -3,14 +3,16 @@ import type { Topology } from '../netem/index.ts'
 import type { Host } from './harness/runtime.ts'
 import { scenario } from './harness/scenario.ts'
 import { readBack, writeBlobs } from './storage/blobs.ts'
-import { BLOBS, READ_WITHIN_MS, REPLICAS, storageLab } from './storage/lab.ts'
+import { READ_WITHIN_MS, REPLICAS, storageLab } from './storage/lab.ts'
 import { READ_AGAIN_FOR_MS, startLoad } from './storage/load.ts'
 import { operatorsOf } from './storage/registry.ts'
-import { type Moves, movesBetween, type Owners, untilAssigned, untilMoved } from './storage/shards.ts'
+import { type Moves, movesBetween, type Owners, untilAssigned, untilMoved, watchCopies } from './storage/shards.ts'
 
 /** Of the lab's eight nodes; the others wait outside. */
 const MEMBERS_FIRST = 6
 const ROUNDS = { short: 1, full: 3 }
+/** Written before the load begins, which goes on writing. */
+const FIRST_BLOBS = { short: 6, full: 30 }
 /** To the registry's next look, until nothing changed, and until it was announced. */
 const ASSIGNED_WITHIN_MS = 60_000
 /** Repair's pause after members changed, and the copies. */
@@ -50,8 +52,11 @@ export default scenario({
     let owners = await untilAssigned(story, 'each node owns what follows from six members', nodes, members, assigned)
 
     step('write, and go on writing and reading')
-    const first = await writeBlobs(story, nodes, BLOBS[depth])
+    const first = await writeBlobs(story, nodes, FIRST_BLOBS[depth])
     let running = nodes
+    const watch = watchCopies(REPLICAS)
+    const moved = () => ({ watch, owners, replicas: REPLICAS, withinMs: MOVED_WITHIN_MS })
+    await untilMoved(story, `${REPLICAS} owners hold each blob, and nobody else`, nodes, first, moved())
     const load = startLoad(story, () => running, first)
 
     /** The ranges follow the members, and moved no further than they must. */
@@ -88,6 +93,7 @@ export default scenario({
       step(what)
       if (dies) {
         await nemesis.kill(leaver!.planned.name)
+        watch.startAnew()
         running = running.filter(node => node !== leaver)
       }
       const beganMs = performance.now()
@@ -95,13 +101,12 @@ export default scenario({
       const staying = members.filter(node => node !== leaver)
       await change(what, leaver!, staying)
       const moving = [...load.acknowledged]
-      const moved = { owners, replicas: REPLICAS, withinMs: MOVED_WITHIN_MS }
       await untilMoved(
         story,
         `after ${what} ${REPLICAS} owners hold each blob, and nobody else`,
         running,
         moving,
-        moved
+        moved()
       )
       row({ what, blobs: moving.length, movedMs: Math.round(performance.now() - beganMs) })
     }
@@ -114,8 +119,8 @@ export default scenario({
     const share = (load.acknowledged.length - first.length) / report.writes
     check.that('writes went on', share >= ACKNOWLEDGED_SHARE_MIN, `${Math.round(share * 100)} % acknowledged`)
     const all = load.acknowledged
-    const moved = { owners, replicas: REPLICAS, withinMs: MOVED_WITHIN_MS }
-    await untilMoved(story, `${REPLICAS} owners hold each of all blobs, and nobody else`, running, all, moved)
+    await untilMoved(story, `${REPLICAS} owners hold each of all blobs, and nobody else`, running, all, moved())
+    check.equal(`no blob that had ${REPLICAS} copies had fewer for longer than a look`, watch.fell(), [])
     await readBack(story, 'every blob is read by who has it not', running, all, { withinMs: READ_WITHIN_MS })
   }
 })

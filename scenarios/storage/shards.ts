@@ -1,4 +1,5 @@
 /** Who owns which shards, as nodes say it, held against the rule by which they work it out; and what lies where by it. */
+import { setTimeout as delay } from 'node:timers/promises'
 import { type AssignedMember, assignShards, type ShardRange, shardOf } from '../../node/index.ts'
 import type { Host } from '../harness/runtime.ts'
 import type { Story } from '../harness/scenario.ts'
@@ -7,6 +8,9 @@ import { type Acknowledged, holdersOf } from './blobs.ts'
 /** As the lab's nodes are configured (compose/roles.ts). */
 export const SHARD_COUNT = 1024
 const CAPACITY_BYTES = 10_240 * 1024 ** 2
+
+/** Between two looks at all disks: each starts a program in every host, and is not to be the load itself. */
+const LOOK_EVERY_MS = 2000
 
 /** Owners of each shard by name. */
 export type Owners = ReadonlyArray<ReadonlySet<string>>
@@ -71,18 +75,55 @@ export function movesBetween(before: Owners, after: Owners): Moves {
   return moves
 }
 
+/** Looks at all disks, and remembers which blobs had all their copies once. */
+export interface CopyWatch {
+  /** Holders of each blob by name, as they are now. */
+  look: (nodes: readonly Host[], blobs: readonly Acknowledged[]) => Promise<Map<string, string[]>>
+  /** Blobs that had all their copies and then, in two looks one after another, fewer: a move deleted before it copied. */
+  fell: () => string[]
+  /** A node died, which is a loss and no move: a blob counts again when it has all its copies again. */
+  startAnew: () => void
+}
+
+/** Two looks, because one is not a moment: a blob may move behind it from a disk not looked at yet to one that was. */
+export function watchCopies(replicas: number): CopyWatch {
+  const whole = new Set<string>()
+  const fell = new Set<string>()
+  let fewer = new Set<string>()
+  return {
+    async look(nodes, blobs) {
+      const holders = await holdersOf(nodes, blobs)
+      const now = new Set<string>()
+      for (const [cid, { length }] of holders) {
+        if (length >= replicas) whole.add(cid)
+        else if (whole.has(cid)) now.add(cid)
+      }
+      for (const cid of now) if (fewer.has(cid)) fell.add(cid)
+      fewer = now
+      return holders
+    },
+    fell: () => [...fell],
+    startAnew() {
+      whole.clear()
+      fewer.clear()
+    }
+  }
+}
+
 /** Every blob has so many copies at owners of its shard, and nobody else has one any more. */
 export async function untilMoved(
-  { check }: Story,
+  { check, signal }: Story,
   name: string,
   nodes: readonly Host[],
   blobs: readonly Acknowledged[],
-  { owners, replicas, withinMs }: { owners: Owners; replicas: number; withinMs: number }
+  { watch, owners, replicas, withinMs }: { watch: CopyWatch; owners: Owners; replicas: number; withinMs: number }
 ): Promise<void> {
+  let looks = 0
   await check.eventually(
     name,
     async () => {
-      const holders = await holdersOf(nodes, blobs)
+      if (looks++ > 0) await delay(LOOK_EVERY_MS, undefined, { signal })
+      const holders = await watch.look(nodes, blobs)
       const seen = [...holders].map(([cid, names]) => {
         const owning = owners[shardOf(cid, SHARD_COUNT)]!
         return {
