@@ -6,7 +6,15 @@ import { readBack, writeBlobs } from './storage/blobs.ts'
 import { READ_WITHIN_MS, REPLICAS, storageLab } from './storage/lab.ts'
 import { READ_AGAIN_FOR_MS, startLoad } from './storage/load.ts'
 import { operatorsOf } from './storage/registry.ts'
-import { type Moves, movesBetween, type Owners, untilAssigned, untilMoved, watchCopies } from './storage/shards.ts'
+import {
+  type Moves,
+  movesBetween,
+  type Owners,
+  untilAssigned,
+  untilHeard,
+  untilMoved,
+  watchCopies
+} from './storage/shards.ts'
 
 /** Of the lab's eight nodes; the others wait outside. */
 const MEMBERS_FIRST = 6
@@ -50,6 +58,7 @@ export default scenario({
     let members = random.pick(nodes, MEMBERS_FIRST)
     await Promise.all(members.map(operators.register))
     let owners = await untilAssigned(story, 'each node owns what follows from six members', nodes, members, assigned)
+    await untilHeard(story, 'each node knows an owner of every shard', nodes)
 
     step('write, and go on writing and reading')
     const first = await writeBlobs(story, nodes, FIRST_BLOBS[depth])

@@ -63,6 +63,21 @@ export async function untilAssigned(
   return owners
 }
 
+/** What nodes own reached every other node: each knows an owner of every shard. */
+export async function untilHeard({ check, signal }: Story, name: string, nodes: readonly Host[]): Promise<void> {
+  await check.eventually(
+    name,
+    async () =>
+      await Promise.all(
+        nodes.map(async ({ control }) => {
+          const response = await fetch(`${control}/network/stats`, { signal })
+          return ((await response.json()) as { shardsWithoutOwner: number }).shardsWithoutOwner
+        })
+      ),
+    without => without.every(count => count === 0)
+  )
+}
+
 export function movesBetween(before: Owners, after: Owners): Moves {
   const moves: Moves = { gained: {}, lost: {} }
   const count = (into: Record<string, number>, names: ReadonlySet<string>, not: ReadonlySet<string>): void => {
