@@ -25,6 +25,8 @@ export interface RepairOptions {
   list: () => Iterable<string>
   /** A text that changes when members come, go, or become unreachable. */
   membership: () => string
+  /** For tests, milliseconds in place of the constants. */
+  waits?: { tickMs: number; settleMs: number; settleMaxMs: number }
   log: Log
   signal: AbortSignal
 }
@@ -38,13 +40,15 @@ export interface Repair {
   readonly ended: Promise<void>
 }
 
+const WAITS = { tickMs: REPAIR_TICK_MS, settleMs: REPAIR_SETTLE_MS, settleMaxMs: REPAIR_SETTLE_MAX_MS }
+
 interface Waiting {
   tries: number
   notBeforeMs: number
 }
 
 /** Start the loop. */
-export function startRepair({ mend, list, membership, log, signal }: RepairOptions): Repair {
+export function startRepair({ mend, list, membership, waits = WAITS, log, signal }: RepairOptions): Repair {
   const waiting = new Map<string, Waiting>()
   let members = membership()
   let fullPassAtMs = Number.POSITIVE_INFINITY
@@ -78,7 +82,7 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
     if (now !== members) {
       members = now
       unsettledMs ??= performance.now()
-      fullPassAtMs = Math.min(performance.now() + REPAIR_SETTLE_MS, unsettledMs + REPAIR_SETTLE_MAX_MS)
+      fullPassAtMs = Math.min(performance.now() + waits.settleMs, unsettledMs + waits.settleMaxMs)
       // Somebody may have come who can take what nobody could.
       for (const entry of waiting.values()) entry.tries = 0
     }
@@ -98,7 +102,7 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
   }
   const loop = async (): Promise<void> => {
     while (!signal.aborted) {
-      await pause(REPAIR_TICK_MS, signal)
+      await pause(waits.tickMs, signal)
       if (signal.aborted) return
       // One failed round is not the end of repair.
       await tick().catch(error => log.error({ err: error }, 'repair round failed'))

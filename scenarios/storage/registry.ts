@@ -1,4 +1,4 @@
-/** Nodes put into the registry and out of it as an operator would: transactions signed here, sent from the node's host. */
+/** Nodes put into the registry and out of it as an operator would: transactions signed here, sent from the chain's host. */
 import { encodeFunctionData, parseAbi } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { nodeProgram } from '../harness/probe-programs.ts'
@@ -42,7 +42,9 @@ export function operatorsOf({ testnet, history, signal }: Story): Operators {
       maxFeePerGas: MAX_FEE_WEI,
       maxPriorityFeePerGas: 1n
     })
-    const { code, stderr } = await host.exec(nodeProgram(submit, chain.rpcUrl, raw, MINED_WITHIN_MS), { signal })
+    // From where the chain is: the node may be dead, which is when an operator takes it out.
+    const program = nodeProgram(submit, chain.rpcUrl, raw, MINED_WITHIN_MS)
+    const { code, stderr } = await testnet.host(chain.host).exec(program, { signal })
     if (code !== 0) throw new Error(`the transaction of ${name} failed: ${stderr}`)
     nonces.set(name, nonce + 1)
   }
