@@ -35,7 +35,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
     'blobs up to 64 KiB sealed go into packs, many of them at one sync; those of before stay where they are',
   CACHE_SIZE_MB: 'no effect: the page cache of the system holds sealed files, and nothing plain is kept',
   SHARD_COUNT: 'shards of the network; the same on every node',
-  NODE_SHARDS: 'shards of this node: [{"start":0,"end":255}], [0,1,2], 0-255, 0,1,2 or 0-255,512-767; all when absent',
+  NODE_SHARDS:
+    'shards of this node: [{"start":0,"end":255}], [0,1,2], 0-255, 0,1,2 or 0-255,512-767; auto: assigned from the registry; all when absent',
   REPLICATION_ENABLED: 'false: one copy, here',
   REPLICATION_FACTOR: 'replicas wanted of every blob',
   REPLICATION_QUORUM: 'replicas on disk before a store is acknowledged',

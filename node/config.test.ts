@@ -43,6 +43,15 @@ describe('config', () => {
     assert.deepEqual(readConfig({ ...online, SHARD_COUNT: '16' }).shards, [{ start: 0, end: 15 }])
   })
 
+  it('takes NODE_SHARDS=auto with a registry and peers only, and says both at once', () => {
+    assert.equal(readConfig({ ...online, NODE_SHARDS: ' Auto ' }).shards, 'auto')
+    assert.deepEqual(problemsOf({ ...online, NODE_SHARDS: 'auto,0-3' }).length, 1)
+    const problems = problemsOf({ WARREN_OFFLINE: '1', P2P_ENABLED: 'false', NODE_SHARDS: 'auto', PORT: 'x' })
+    assert.equal(problems.length, 3)
+    assert.equal(problems.filter(problem => problem.startsWith('NODE_SHARDS auto needs the registry')).length, 1)
+    assert.equal(problems.filter(problem => problem.startsWith('NODE_SHARDS auto shares')).length, 1)
+  })
+
   it('names every required variable that is missing', () => {
     const problems = problemsOf({})
     for (const name of Object.keys(online))

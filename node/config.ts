@@ -99,7 +99,8 @@ export interface NodeConfig {
   /** Whether new small blobs go into packs. */
   packSmallBlobs: boolean
   shardCount: number
-  shards: ShardRange[]
+  /** `auto`: assigned from the registry. */
+  shards: ShardRange[] | typeof AUTO_SHARDS
   replicationFactor: number
   replicationQuorum: number
   replicationTimeoutMs: number
@@ -127,6 +128,8 @@ const TIMEOUT_MS_MAX = 10 * 60_000
 const LOG_FILE_MB_MAX = 1024
 const LOG_FILES_MAX = 100
 const PROXIES_MAX = 8
+/** Said for NODE_SHARDS: they are assigned from the registry. */
+export const AUTO_SHARDS = 'auto'
 /** Said in place of a value: none. */
 const NONE = 'none'
 /** Classes of content that the ByteCave document knows. */
@@ -313,6 +316,7 @@ export function readConfig(env: Environment, earlier: readonly string[] = []): N
   if (!parsed.success) {
     for (const issue of parsed.error.issues) problems.push(`${issue.path.join('.')} ${issue.message}`)
   }
+  const isOff = (name: string) => given[name] === '0' || given[name]?.trim().toLowerCase() === 'false'
   const isOn = (name: string) => given[name] === '1' || given[name]?.trim().toLowerCase() === 'true'
   if (!isOn('WARREN_OFFLINE')) {
     for (const name of ['OWNER_ADDRESS', 'VAULT_REGISTRY_ADDRESS', 'RPC_URL', 'P2P_RELAY_PEERS']) {
@@ -321,8 +325,18 @@ export function readConfig(env: Environment, earlier: readonly string[] = []): N
     }
   }
   const shardCount = parsed.data?.SHARD_COUNT ?? Number(given.SHARD_COUNT ?? 1024)
-  const shards = parseShards(given.NODE_SHARDS ?? '', shardCount)
+  const isAuto = given.NODE_SHARDS?.trim().toLowerCase() === AUTO_SHARDS
+  const shards = parseShards(isAuto ? '' : (given.NODE_SHARDS ?? ''), shardCount)
   if (Number.isSafeInteger(shardCount)) problems.push(...shards.problems.map(problem => `NODE_SHARDS: ${problem}`))
+  // Who announces itself comes and goes, which is no list to assign shards by.
+  if (isAuto && isOn('WARREN_OFFLINE')) {
+    problems.push(
+      'NODE_SHARDS auto needs the registry, which WARREN_OFFLINE=1 does without; name shards, or leave it out'
+    )
+  }
+  if (isAuto && isOff('P2P_ENABLED')) {
+    problems.push('NODE_SHARDS auto shares with other nodes, which P2P_ENABLED=false cannot reach; leave it out')
+  }
   for (const name of ['P2P_PRIVATE_KEY_FILE', 'OWNER_PRIVATE_KEY_FILE', 'ADMIN_TOKEN_FILE']) {
     const path = given[name]
     if (path !== undefined && !readable(path.trim())) problems.push(`${name}: ${path} cannot be read`)
@@ -374,7 +388,7 @@ export function readConfig(env: Environment, earlier: readonly string[] = []): N
     maxBlobBytes: data.MAX_BLOB_SIZE_MB * MIB,
     packSmallBlobs: data.PACK_SMALL_BLOBS,
     shardCount: data.SHARD_COUNT,
-    shards: shards.ranges,
+    shards: isAuto ? AUTO_SHARDS : shards.ranges,
     replicationFactor: data.REPLICATION_ENABLED ? data.REPLICATION_FACTOR : 1,
     replicationQuorum: data.REPLICATION_ENABLED ? data.REPLICATION_QUORUM : 1,
     replicationTimeoutMs: data.REPLICATION_TIMEOUT_MS,

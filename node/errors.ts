@@ -331,7 +331,11 @@ export class AdminTokenInvalidError extends WarrenError {
 /** Thrown when the node does not know yet who the owners of shards are. */
 export class MembersUnknownError extends WarrenError {
   constructor() {
-    super('MEMBERS_UNKNOWN', 503, 'The registry was not read yet, so no replica can be placed. Try again in a moment.')
+    super(
+      'MEMBERS_UNKNOWN',
+      503,
+      'The registry was not read, or the shards of this node not assigned yet: no replica can be placed. Try again soon.'
+    )
   }
 }
 

@@ -5,6 +5,7 @@ import type { NodeConfig } from './config.ts'
 import type { Log } from './log.ts'
 import type { StorageNode } from './node.ts'
 
+export { type AssignedMember, assignShards, SPARE_OWNERS } from './blobs/assign.ts'
 export { CID_CHUNK_BYTES, CidHasher, cidOf, parseCid, verifyCid } from './blobs/cid.ts'
 export { LEAVES_FILE } from './blobs/leaf-digests.ts'
 export { placementOrder } from './blobs/placement.ts'

@@ -1,5 +1,6 @@
 /** The storage node: store, libp2p, chain and HTTP put together, their order of start and stop. */
 import type { Server } from 'node:http'
+import { fixedShards, openAutoShards } from './blobs/own-shards.ts'
 import { openRawAliases } from './blobs/raw-alias.ts'
 import { createBlobService } from './blobs/service.ts'
 import type { BlobService } from './blobs/service.types.ts'
@@ -116,15 +117,32 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
             : { own: { identity, ownerAddress: chain.ownerAddress, ownerKey: chain.ownerKey } }),
           log
         })
+  const { shardCount, replicationFactor, failureGroup } = config
+  const shards =
+    config.shards !== 'auto'
+      ? fixedShards(config.shards)
+      : await openAutoShards({
+          dataDir: config.dataDir,
+          self: { peerId: identity.peerId, failureGroup, capacityBytes: config.maxStorageBytes },
+          shardCount,
+          replicationFactor,
+          registered: () => registry?.nodes()?.map(({ peerId }) => peerId) ?? null,
+          heard: peerId => network.announced(peerId),
+          log
+        })
   const network = createNetwork({
     node: networkNode,
     identity,
     own: {
       nodeId,
       owner: chain?.ownerAddress ?? '',
-      shards: config.shards,
-      shardCount: config.shardCount,
-      failureGroup: config.failureGroup
+      get shards() {
+        return shards.ranges()
+      },
+      shardMode: shards.mode,
+      capacityBytes: config.maxStorageBytes,
+      shardCount,
+      failureGroup
     },
     members: registry,
     limits: p2p.limits,
@@ -133,16 +151,18 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     log
   })
   const { dataDir, keep } = config
-  const membersKnown = () => registry === null || registry.nodes() !== null
+  const shardsAssigned = () => shards.state().assigned
+  const membersKnown = () => (registry === null || registry.nodes() !== null) && shardsAssigned()
   const adminToken = await loadAdminToken({ dataDir, file: keep.adminTokenFile })
   const blocked = await openBlockList({ dataDir, enabled: keep.blockedContent })
   let pinned: Keeping['pins'] | undefined
   const plainBlobs = createBlobService({
     store,
     network,
-    shards: config.shards,
-    shardCount: config.shardCount,
-    replicationFactor: config.replicationFactor,
+    shards: shards.ranges,
+    shardsAssigned,
+    shardCount,
+    replicationFactor,
     quorum: config.replicationQuorum,
     timeoutMs: config.replicationTimeoutMs,
     maxBlobBytes: config.maxBlobBytes,
@@ -160,7 +180,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     blobs,
     network,
     blocked,
-    replicationFactor: config.replicationFactor,
+    replicationFactor,
     membersKnown,
     metrics,
     log
@@ -190,6 +210,8 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     keeping,
     network,
     registry,
+    shards,
+    membersKnown,
     metrics,
     lastProofMs: prover.lastProofMs,
     isRunning: () => running
@@ -208,8 +230,8 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     aliases,
     maxBlobBytes: config.maxBlobBytes,
     listBlobs: config.listBlobs,
-    shardCount: config.shardCount,
-    replicationFactor: config.replicationFactor,
+    shardCount,
+    replicationFactor,
     contentTypes: config.contentTypes,
     http: config.http,
     nodeUrl: config.nodeUrl,
@@ -229,6 +251,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     const timer = setTimeout(() => http.closeAllConnections(), DRAIN_MS)
     if (http.listening || port !== 0) await closed
     clearTimeout(timer)
+    await shards.stop()
     await keeping.stop()
     await blobs.stop()
     await aliases.flush()
@@ -269,6 +292,10 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
         await Promise.all([listening, network.start()])
         running = true
         registry?.start()
+        shards.start(() => {
+          network.announceSoon()
+          plainBlobs.shardsChanged()
+        })
         log.info({ nodeId, peerId: identity.peerId, addresses: network.multiaddrs(), port }, 'node ready')
       } catch (error) {
         await stop().catch(() => {})

@@ -1,4 +1,6 @@
 /** What a node says of itself over HTTP, put together from its parts. Reads counters only. */
+
+import type { OwnShards } from './blobs/own-shards.ts'
 import type { BlobService } from './blobs/service.types.ts'
 import { mergeRanges } from './blobs/shards.ts'
 import type { BlobStore } from './blobs/store.types.ts'
@@ -32,6 +34,9 @@ export interface StatusParts {
   keeping: Keeping
   network: Network
   registry: Registry | null
+  shards: OwnShards
+  /** Whether the owners of shards are known. */
+  membersKnown: () => boolean
   metrics: Metrics
   /** When the last proof of storage was given, ms since 1970; absent: none is ever given. */
   lastProofMs?: () => number | null
@@ -41,7 +46,7 @@ export interface StatusParts {
 
 /** The answers of /health, /info, /ready, /peers and /metrics; registers the node's gauges. */
 export function createStatus(parts: StatusParts): NodeStatus {
-  const { config, nodeId, identity, store, blobs, keeping, network, registry, metrics, isRunning } = parts
+  const { config, nodeId, identity, store, blobs, keeping, network, registry, shards, metrics, isRunning } = parts
   const startedMs = performance.now()
 
   const uptimeS = () => Math.floor((performance.now() - startedMs) / 1000)
@@ -67,6 +72,7 @@ export function createStatus(parts: StatusParts): NodeStatus {
       if (!read) reasons.push(`the registry was not read yet${why}`)
       else if (config.chain?.ownerKey && !registered) reasons.push(`this node is not registered yet${why}`)
     }
+    if (!shards.state().assigned) reasons.push('the shards of this node are not assigned yet')
     return reasons
   }
 
@@ -84,6 +90,14 @@ export function createStatus(parts: StatusParts): NodeStatus {
   metrics.gauge('warren_blobs_under_replicated', 'Blobs waiting for replicas', [], () => blobs.underReplicated)
   metrics.gauge('warren_connections', 'Open libp2p connections', [], () => network.connections().length)
   registerReachability(metrics, network)
+  metrics.gauge('warren_shards_owned', 'Shards of this node', [], () => shardCountOf(shards.ranges()))
+  metrics.gauge('warren_shards_auto', 'Whether they are assigned from the registry', [], () =>
+    Number(shards.mode === 'auto')
+  )
+  metrics.counter('warren_shard_changes_total', 'Changes of the shards of this node', [], () => shards.state().changes)
+  metrics.gauge('warren_shard_members_away', 'Members silent for so long that others own their shards too', [], () => {
+    return shards.state().away
+  })
   metrics.gauge('warren_transfers', 'Blob requests of peers being served', [], network.activeTransfers)
 
   const health = () => {
@@ -127,7 +141,7 @@ export function createStatus(parts: StatusParts): NodeStatus {
         storageCapacity: capacityBytes,
         storageUsed: usedBytes,
         loadFactor: usedBytes / capacityBytes,
-        shardParticipation: shardCountOf(config.shards) / config.shardCount,
+        shardParticipation: shardCountOf(shards.ranges()) / config.shardCount,
         uptime: uptimeS(),
         timestamp: Date.now()
       }
@@ -144,20 +158,22 @@ export function createStatus(parts: StatusParts): NodeStatus {
         uptime: uptimeS(),
         endpoint: config.nodeUrl,
         replicationFactor: config.replicationFactor,
-        isAcceptingBlobs: isRunning() && freeBytes > 0 && (registry === null || registry.nodes() !== null)
+        isAcceptingBlobs: isRunning() && freeBytes > 0 && parts.membersKnown()
       }
     },
     shards: () => {
-      const count = shardCountOf(config.shards)
+      const ranges = shards.ranges()
+      const count = shardCountOf(ranges)
       return {
         nodeId,
-        shards: config.shards,
+        ...shards.state(),
+        shards: ranges,
         shardCount: config.shardCount,
         shardsOwned: count,
         shardsExpanded:
           count > SHARDS_EXPANDED_MAX
             ? null
-            : config.shards.flatMap(({ start, end }) => Array.from({ length: end - start + 1 }, (_, i) => start + i))
+            : ranges.flatMap(({ start, end }) => Array.from({ length: end - start + 1 }, (_, i) => start + i))
       }
     },
     networkStats: () => {
@@ -222,7 +238,8 @@ export function createStatus(parts: StatusParts): NodeStatus {
       publicKey: identity.publicKey,
       ownerAddress: config.chain?.ownerAddress ?? null,
       multiaddrs: network.multiaddrs(),
-      shards: config.shards,
+      shards: shards.ranges(),
+      shardMode: shards.mode,
       shardCount: config.shardCount,
       failureGroup: config.failureGroup,
       reachability: network.reachability(),

@@ -44,8 +44,9 @@ describe('a copy that is handed over', () => {
     {
       takes = () => true,
       known = true,
-      pinned = () => false
-    }: Partial<Record<'takes' | 'pinned', (id: string) => boolean>> & { known?: boolean } = {}
+      pinned = () => false,
+      owned = () => false
+    }: Partial<Record<'takes' | 'pinned' | 'owned', (id: string) => boolean>> & { known?: boolean } = {}
   ) {
     const network = {
       self: 'self',
@@ -63,6 +64,7 @@ describe('a copy that is handed over', () => {
       replicator,
       replicationFactor: FACTOR,
       membersKnown: () => known,
+      isOwn: owned,
       isPinned: pinned,
       log
     })(blob)
@@ -86,6 +88,16 @@ describe('a copy that is handed over', () => {
       assert.equal(await run(), false, why)
       assert.equal(store.has(blob.cid), true, why)
     }
+  })
+
+  it('stays when this node came to own its shard again while it was handed over', async () => {
+    let owned = false
+    const take = (): boolean => {
+      owned = true
+      return true
+    }
+    assert.equal(await handOver([member('a'), member('b')], { takes: take, owned: () => owned }), true)
+    assert.equal(store.has(blob.cid), true)
   })
 
   it('stays when it is pinned, also while it is handed over, and nothing is left to do', async () => {

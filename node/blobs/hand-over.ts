@@ -15,13 +15,15 @@ export interface HandOverOptions {
   replicator: Pick<Replicator, 'start'>
   replicationFactor: number
   membersKnown: () => boolean
+  /** Whether this node owns its shard again meanwhile. */
+  isOwn: (cid: string) => boolean
   isPinned: (cid: string) => boolean
   log: Log
 }
 
 /** Answers whether nothing is left to do; false: try again later. A pinned copy stays when the owners have theirs. */
 export function createHandOver(options: HandOverOptions): (blob: ReplicaSource) => Promise<boolean> {
-  const { store, network, replicator, replicationFactor, membersKnown, isPinned, log } = options
+  const { store, network, replicator, replicationFactor, membersKnown, isOwn, isPinned, log } = options
   return async blob => {
     const { cid } = blob
     const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
@@ -31,7 +33,7 @@ export function createHandOver(options: HandOverOptions): (blob: ReplicaSource) 
     if (!membersKnown() || reachable.length < wanted) return false
     const confirmed = await replicator.start(blob, reachable, wanted, wanted).settled
     if (confirmed.length < wanted) return false
-    const isGone = await store.delete(cid, () => !isPinned(cid))
+    const isGone = await store.delete(cid, () => !isPinned(cid) && !isOwn(cid))
     if (isGone) log.info({ cid, peers: confirmed }, 'handed over to the owners of its shard')
     return true
   }

@@ -10,6 +10,8 @@ import { pause } from './wait.ts'
 export const REPAIR_TICK_MS = 2000
 /** Wait after a change among the members: a node that restarts is not lost. */
 export const REPAIR_SETTLE_MS = 15_000
+/** Longest such wait, however often members change. */
+export const REPAIR_SETTLE_MAX_MS = 60_000
 /** Most blobs waiting for another try; beyond it a full pass finds them again. */
 export const REPAIR_QUEUE_MAX = 4096
 /** Pauses between tries of one blob: doubled from the first to the last. */
@@ -23,6 +25,8 @@ export interface RepairOptions {
   list: () => Iterable<string>
   /** A text that changes when members come, go, or become unreachable. */
   membership: () => string
+  /** For tests, milliseconds in place of the constants. */
+  waits?: { tickMs: number; settleMs: number; settleMaxMs: number }
   log: Log
   signal: AbortSignal
 }
@@ -36,16 +40,20 @@ export interface Repair {
   readonly ended: Promise<void>
 }
 
+const WAITS = { tickMs: REPAIR_TICK_MS, settleMs: REPAIR_SETTLE_MS, settleMaxMs: REPAIR_SETTLE_MAX_MS }
+
 interface Waiting {
   tries: number
   notBeforeMs: number
 }
 
 /** Start the loop. */
-export function startRepair({ mend, list, membership, log, signal }: RepairOptions): Repair {
+export function startRepair({ mend, list, membership, waits = WAITS, log, signal }: RepairOptions): Repair {
   const waiting = new Map<string, Waiting>()
   let members = membership()
   let fullPassAtMs = Number.POSITIVE_INFINITY
+  /** When the first change came that no full pass has followed yet. */
+  let unsettledMs: number | null = null
 
   const backoffMs = (tries: number) => Math.min(REPAIR_BACKOFF_MAX_MS, REPAIR_BACKOFF_MIN_MS * 2 ** tries)
   const enqueue = (cid: string, tries = 0): void => {
@@ -73,7 +81,8 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
     const now = membership()
     if (now !== members) {
       members = now
-      fullPassAtMs = performance.now() + REPAIR_SETTLE_MS
+      unsettledMs ??= performance.now()
+      fullPassAtMs = Math.min(performance.now() + waits.settleMs, unsettledMs + waits.settleMaxMs)
       // Somebody may have come who can take what nobody could.
       for (const entry of waiting.values()) entry.tries = 0
     }
@@ -83,6 +92,7 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
     }
     if (performance.now() < fullPassAtMs) return
     fullPassAtMs = Number.POSITIVE_INFINITY
+    unsettledMs = null
     for (const cid of list()) {
       // A change among the members schedules another pass and does not end this one: otherwise one node that comes
       // and goes would keep the blobs at the end from ever being looked at.
@@ -92,7 +102,7 @@ export function startRepair({ mend, list, membership, log, signal }: RepairOptio
   }
   const loop = async (): Promise<void> => {
     while (!signal.aborted) {
-      await pause(REPAIR_TICK_MS, signal)
+      await pause(waits.tickMs, signal)
       if (signal.aborted) return
       // One failed round is not the end of repair.
       await tick().catch(error => log.error({ err: error }, 'repair round failed'))

@@ -58,14 +58,14 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   const healer = createHealer({ store, remote, maxBlobBytes, log, signal: stopped })
   const { heal } = healer
   const { membersKnown } = options
-  const handOver = createHandOver({ store, network, replicator, replicationFactor, membersKnown, isPinned, log })
 
   const isMember = (peerId: string | undefined): boolean =>
     peerId !== undefined && network.members().some(member => member.peerId === peerId)
-  const isOwn = (cid: string): boolean => ownsShard(shards, shardOf(cid, shardCount))
+  const isOwn = (cid: string): boolean => ownsShard(shards(), shardOf(cid, shardCount))
+  const handOver = createHandOver({ store, network, replicator, replicationFactor, membersKnown, isOwn, isPinned, log })
   const requireOwnShard = (cid: string): void => {
     const shard = shardOf(cid, shardCount)
-    if (!isOwn(cid)) throw new ShardMismatchError(cid, shard, shards, shardCount)
+    if (!isOwn(cid)) throw new ShardMismatchError(cid, shard, shards(), shardCount)
   }
   const requireNotBlocked = (cid: string): void => {
     if (isBlocked(cid)) throw new ContentBlockedError(cid)
@@ -109,12 +109,18 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   const membership = () =>
     network
       .members()
-      .map(member => `${member.peerId}${member.reachable ? '' : '?'}`)
+      .map(({ peerId, reachable, shards: owned }) => {
+        // Who owns what is part of it: where ranges moved, others are to have the copies.
+        return `${peerId}${reachable ? '' : '?'} ${owned.map(({ start, end }) => `${start}-${end}`).join('+')}`
+      })
       .sort()
       .join()
   const repair = startRepair({ mend, list: () => store.list(), membership, log, signal: stopped })
+  function shardsChanged(): void {
+    for (const cid of store.list()) if (!isOwn(cid)) repair.enqueue(cid)
+  }
   // Left by ranges that were wider before this start.
-  for (const cid of store.list()) if (!isOwn(cid)) repair.enqueue(cid)
+  if (options.shardsAssigned()) shardsChanged()
 
   store.onQuarantine(cid => {
     healer.lost(cid)
@@ -124,7 +130,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   async function forward(staged: StagedBlob, { from, localOnly, signal }: PutOptions): Promise<PutResult> {
     const { cid, sizeBytes, mimeType } = staged
     const shard = shardOf(cid, shardCount)
-    if (localOnly || isMember(from)) throw new ShardMismatchError(cid, shard, shards, shardCount)
+    if (localOnly || isMember(from)) throw new ShardMismatchError(cid, shard, shards(), shardCount)
     const owners = replicator.candidates(cid).slice(0, FORWARD_OWNERS_MAX)
     const perOwnerMs = 2 * (timeoutMs + Math.ceil((sizeBytes / MIB) * REPLICATION_MS_PER_MIB))
     let lastError: unknown
@@ -334,6 +340,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     get unhealed() {
       return healer.count
     },
+    shardsChanged,
     stop: async () => {
       stopping.abort(new StoppedError())
       announcements.clear()

@@ -8,8 +8,10 @@ import type { BlobStat, BlobStore } from './store.types.ts'
 export interface BlobServiceOptions {
   store: BlobStore
   network: BlobNetwork
-  /** Shards this node owns. What is here of others is handed over to their owners, and goes. */
-  shards: readonly ShardRange[]
+  /** Shards this node owns now. What is here of others is handed over to their owners, and goes. */
+  shards: () => readonly ShardRange[]
+  /** Whether `shards` are known yet. */
+  shardsAssigned: () => boolean
   shardCount: number
   /** Replicas wanted of every blob, this node's included. */
   replicationFactor: number
@@ -18,7 +20,7 @@ export interface BlobServiceOptions {
   /** Base time of one replication attempt, milliseconds; 10 s for every MiB come on top. */
   timeoutMs: number
   maxBlobBytes: number
-  /** Whether the owners of shards are known; nothing is accepted for storage before. */
+  /** Whether the owners of shards are known, this node's own included; nothing is stored or handed over before. */
   membersKnown: () => boolean
   /** CIDs this node neither stores nor reads. Default: none. */
   isBlocked?: (cid: string) => boolean
@@ -103,5 +105,7 @@ export interface BlobService extends BlobHandlers {
   readonly underReplicated: number
   /** Damaged copies that were set aside here and for which no good copy has come yet. */
   readonly unhealed: number
+  /** The ranges of this node changed: what is foreign now is handed over. */
+  shardsChanged: () => void
   stop: () => Promise<void>
 }

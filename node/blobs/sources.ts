@@ -37,7 +37,7 @@ export interface RemoteBlobs {
 }
 
 export function createRemoteBlobs({ network, log }: { network: BlobNetwork; log: Log }): RemoteBlobs {
-  /** Owners of its shard in placement order, those heard of lately first; then whoever the DHT names. */
+  /** Owners of its shard in placement order, those heard of lately first; then whoever the DHT names; then the others. */
   async function* candidates(cid: string, tried: Set<string>, signal?: AbortSignal): AsyncGenerator<string> {
     const isNew = (peerId: string): boolean => {
       if (peerId === network.self || tried.has(peerId)) return false
@@ -55,6 +55,8 @@ export function createRemoteBlobs({ network, log }: { network: BlobNetwork; log:
     } catch (error) {
       log.debug({ cid, err: error }, 'provider look-up ended')
     }
+    // While ranges move, the copies may still be with who owned its shard before.
+    for (const member of network.members()) if (member.reachable && isNew(member.peerId)) yield member.peerId
   }
 
   async function ask(peerId: string, cid: string, range: RemoteRange, signal: AbortSignal): Promise<RemoteRead> {

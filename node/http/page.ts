@@ -56,7 +56,7 @@ const look = async () => {
   say('unhealed', String(health.replication.unhealed), health.replication.unhealed > 0 ? 'bad' : 'good')
   say('scrub', health.integrity.checked + ' checked, ' + health.integrity.failed + ' set aside', health.integrity.failed > 0 ? 'bad' : 'good')
   say('factor', replicas.factor + ', acknowledged at ' + replicas.quorum)
-  say('owned', shards.shardsOwned + ' of ' + shards.shardCount + ' shards')
+  say('owned', shards.shardsOwned + ' of ' + shards.shardCount + ' shards' + (shards.mode !== 'auto' ? '' : shards.assigned ? ', assigned from the registry' : ', not assigned yet'))
   at('shards').replaceChildren(...shards.shards.map(({ start, end }) => {
     const bar = document.createElement('i')
     bar.style.left = start * 100 / shards.shardCount + '%'

@@ -29,6 +29,37 @@ describe('announcements', function () {
     assert.equal(facts?.failureGroup, 'here')
   })
 
+  it('are said again when what a node owns changed, with how it came to it and its room', async () => {
+    let shards = [{ start: 0, end: 7 }]
+    const own = {
+      nodeId: 'mover',
+      owner: '',
+      get shards() {
+        return shards
+      },
+      shardMode: 'auto' as const,
+      capacityBytes: 4096,
+      shardCount: 16,
+      failureGroup: ''
+    }
+    await using listener = await startPeer()
+    await using mover = await startPeer({ own, bootstrap: listener.network.multiaddrs() })
+    const { self } = mover.network
+    const seen = () => listener.network.members().find(({ peerId }) => peerId === self)?.shards
+    await eventually(() => seen()?.length === 1, 'it is known')
+    assert.deepEqual(seen(), shards)
+    shards = [
+      { start: 0, end: 3 },
+      { start: 12, end: 15 }
+    ]
+    mover.network.announceSoon()
+    await eventually(() => seen()?.length === 2, 'its new ranges are known')
+    assert.deepEqual(seen(), shards)
+    const { shardMode, capacityBytes } = listener.network.announced(self) ?? {}
+    assert.deepEqual([shardMode, capacityBytes], ['auto', 4096])
+    assert.equal(mover.network.announced(listener.network.self)?.shardMode, undefined)
+  })
+
   it('are heard from every one of a crowd behind one address', async () => {
     await using hub = await startPeer()
     const crowd = await Promise.all(

@@ -48,6 +48,10 @@ const schema = z.object({
   shards: z.array(z.object({ start: z.int().min(0), end: z.int().min(0) })).max(1024),
   shardCount: z.int().min(1),
   failureGroup: z.string().max(256),
+  /** Whether its ranges are its operator's or assigned from the registry. Absent: of an older program, `fixed`. */
+  shardMode: z.enum(['fixed', 'auto']).optional(),
+  /** Room for blobs, bytes. */
+  capacityBytes: z.int().min(0).optional(),
   multiaddrs: z.array(z.string().max(512)).max(32),
   timestamp: z.number()
 })

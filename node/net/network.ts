@@ -50,13 +50,17 @@ export interface MemberSource {
   nodes: () => readonly RegisteredNode[] | null
 }
 
-/** What this node says of itself. */
+/** What this node says of itself; read anew each time it is said. */
 export interface OwnFacts {
   nodeId: string
   owner: string
   shards: ReadonlyArray<{ start: number; end: number }>
   shardCount: number
   failureGroup: string
+  /** Whether `shards` are its operator's or assigned from the registry; then they change. Default: fixed. */
+  shardMode?: 'fixed' | 'auto'
+  /** Room for blobs, bytes. */
+  capacityBytes?: number
 }
 
 /** What the health handler of a role answers; the network adds peers, addresses and the own facts. */
@@ -105,6 +109,10 @@ export interface Network extends BlobNetwork {
   connections: () => ConnectionPath[]
   /** Relays and bootstrap peers. */
   anchors: () => AnchorState[]
+  /** What a peer announced lately, its signature checked; null: nothing. */
+  announced: (peerId: string) => Announcement | null
+  /** Announce this node again soon: something it says of itself changed. */
+  announceSoon: () => void
   /** Own addresses with peer id. */
   multiaddrs: () => string[]
   /** How other nodes said they are, lately. */
@@ -318,6 +326,8 @@ export function createNetwork(options: {
     },
     connections: paths.all,
     anchors: anchors.states,
+    announced: announcements.of,
+    announceSoon: announcements.refresh,
     multiaddrs: () => libp2p.getMultiaddrs().map(String),
     activeTransfers: () => serving?.active() ?? 0,
     reachability: reachability.current,

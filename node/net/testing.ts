@@ -6,7 +6,7 @@ import { createNetworkNode, type NetworkNode, type NetworkNodeOptions } from './
 import type { LifeLimits } from './life/life.ts'
 import type { LivenessLimits } from './life/liveness.ts'
 import { DEFAULT_RELAY_LIMITS, GENEROUS_LIMITS, type RelayLimits } from './limits.ts'
-import { createNetwork, type MemberSource, type Network, type NetworkHandlers } from './network.ts'
+import { createNetwork, type MemberSource, type Network, type NetworkHandlers, type OwnFacts } from './network.ts'
 import type { Timings } from './timings.ts'
 
 const LOOPBACK = '/ip4/127.0.0.1/tcp/0'
@@ -59,13 +59,24 @@ export async function startPeer(
   options: Partial<NetworkNodeOptions> & {
     handlers?: (blobs: Map<string, Uint8Array>) => NetworkHandlers
     members?: MemberSource
+    /** What it says of itself where that is not as usual. */
+    own?: OwnFacts
     timings?: Partial<Timings>
     life?: LifeLimits
     liveness?: LivenessLimits
     readInterfaces?: () => string[]
   } = {}
 ): Promise<TestPeer> {
-  const { handlers = memoryHandlers, members = null, timings, life, liveness, readInterfaces, ...rest } = options
+  const {
+    handlers = memoryHandlers,
+    members = null,
+    timings,
+    life,
+    liveness,
+    readInterfaces,
+    own: said,
+    ...rest
+  } = options
   const identity = rest.identity ?? (await ephemeralIdentity())
   const log = silentLog()
   const node = await createNetworkNode({
@@ -76,7 +87,7 @@ export async function startPeer(
     ...rest,
     identity
   })
-  const own = {
+  const own: OwnFacts = said ?? {
     nodeId: identity.publicKey,
     owner: '',
     shards: [{ start: 0, end: 1023 }],

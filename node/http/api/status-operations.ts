@@ -7,6 +7,7 @@ const publicKey = z
   .regex(/^0x[0-9a-f]{64}$/)
   .describe('Ed25519')
 const reachability = z.looseObject({ state: z.enum(['unknown', 'public', 'private']) })
+const shardMode = z.enum(['fixed', 'auto']).describe('auto: assigned from the registry')
 const info = z.looseObject({
   nodeId: z.string(),
   peerId: z.string(),
@@ -14,6 +15,7 @@ const info = z.looseObject({
   ownerAddress: z.string().nullable(),
   multiaddrs: z.array(z.string()),
   shards: z.array(shardRange),
+  shardMode,
   shardCount: count,
   failureGroup: z.string(),
   reachability,
@@ -153,6 +155,12 @@ export const statusOperations: Operation[] = [
         description: 'as ranges and one by one',
         body: z.object({
           nodeId: z.string(),
+          mode: shardMode,
+          assigned: z.boolean().describe('false: not worked out yet, and nothing is taken'),
+          changes: count.describe('of ranges since the start'),
+          changedAtMs: timeMs.nullable(),
+          members: count.describe('that were counted; 0 with fixed ranges'),
+          away: count.describe('of those, silent for long: others own their shards besides'),
           shards: z.array(shardRange),
           shardCount: count,
           shardsOwned: count,
