@@ -74,7 +74,7 @@ export async function stageBlob(
     const data = await onDisk(() => open(join(folder, 'data'), 'wx', FILE_MODE))
     file = data
     const writer = new SealedWriter(data, key)
-    const leaves: Buffer[] = []
+    const leaves: Uint8Array[] = []
     const hasher = new CidHasher({ onLeaf: digest => leaves.push(digest) })
     for await (const bytes of abortable(source, signal)) {
       if (hasher.sizeBytes + bytes.length > maxBytes) throw new PayloadTooLargeError(maxBytes)
@@ -104,7 +104,7 @@ interface Staged {
   folder: string
   key: Uint8Array
   /** Digests of the leaves. */
-  leaves: readonly Buffer[]
+  leaves: readonly Uint8Array[]
   file: FileHandle
   reservation: Reservation
   context: StageContext

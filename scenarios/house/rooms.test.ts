@@ -9,7 +9,8 @@ const MAY: Record<string, string[]> = {
   netem: [],
   node: ['migrations/index.ts', 'contracts/abi.ts'],
   relay: ['node/index.ts'],
-  client: ['node/index.ts'],
+  // The second door has what browsers run too.
+  client: ['node/index.ts', 'node/portable.ts'],
   gateway: ['client/index.ts', 'node/index.ts', 'migrations/index.ts'],
   compose: ['netem/index.ts', 'node/index.ts'],
   scenarios: ['netem/index.ts', 'compose/index.ts', 'client/index.ts', 'node/index.ts'],
