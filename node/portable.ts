@@ -16,7 +16,7 @@ export {
 } from './errors.ts'
 export { createAsker } from './net/ask.ts'
 export { createPaths } from './net/paths.ts'
-export { askPeerDirectory, type DirectoryPeer } from './net/peer-directory.ts'
+export { askPeerDirectory, type DirectoryAnswer, type DirectoryPeer } from './net/peer-directory.ts'
 export type { ConnectionPath } from './net/protocols.ts'
 export { replayable, skip } from './net/sources.ts'
 export { steadyYamux } from './net/steady-yamux.ts'
