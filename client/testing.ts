@@ -57,7 +57,7 @@ export interface RelayProcess extends AsyncDisposable {
 export async function startRelayProcess(): Promise<RelayProcess> {
   const dataDir = await mkdtemp(join(tmpdir(), 'warren-relay-'))
   const port = await freePort()
-  const child = spawn(process.execPath, [join(ROOT, 'relay/main.ts')], {
+  const { line, stop } = await startProgram([join(ROOT, 'relay/main.ts')], {
     cwd: dataDir,
     env: {
       ...generousEnvironment('relay'),
@@ -67,28 +67,48 @@ export async function startRelayProcess(): Promise<RelayProcess> {
       LOG_LEVEL: 'error',
       P2P_REFLECTOR_PORTS: '',
       RELAY_LISTEN_ADDRESSES: `${LOOPBACK_TCP},${LOOPBACK_WS}`
-    },
-    stdio: ['ignore', 'pipe', 'inherit']
+    }
   })
-  const exited = once(child, 'exit')
-  const lines = createInterface(child.stdout)
-  const [line] = (await Promise.race([
-    once(lines, 'line'),
-    exited.then(() => {
-      throw new Error('the relay ended before it was ready')
-    })
-  ])) as [string]
   const { addresses } = JSON.parse(line) as { addresses: string[] }
   return {
     url: new URL(`http://127.0.0.1:${port}/`),
     tcp: addresses.find(text => !text.includes('/ws/')) ?? '',
     webSocket: addresses.find(text => text.includes('/ws/')) ?? '',
     async [Symbol.asyncDispose]() {
-      child.kill('SIGTERM')
-      await exited
+      await stop()
       await rm(dataDir, { recursive: true, force: true })
     }
   }
+}
+
+/** The server of the example page, as it is run; `url` leads to the page connected to this relay. */
+export async function startExample(relay: RelayProcess): Promise<{ url: string } & AsyncDisposable> {
+  const program = join(ROOT, 'client/example/serve.ts')
+  const { line, stop } = await startProgram([program, '--port', '0', '--relay', relay.url.href], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH }
+  })
+  return { url: (JSON.parse(line) as { url: string }).url, [Symbol.asyncDispose]: stop }
+}
+
+/** A program of ours that says in its first line that it is ready. */
+async function startProgram(
+  args: string[],
+  options: { cwd: string; env: Record<string, string | undefined> }
+): Promise<{ line: string; stop: () => Promise<void> }> {
+  const child = spawn(process.execPath, args, { ...options, stdio: ['ignore', 'pipe', 'inherit'] })
+  const exited = once(child, 'exit')
+  const [line] = (await Promise.race([
+    once(createInterface(child.stdout), 'line'),
+    exited.then(() => {
+      throw new Error(`${args[0]} ended before it was ready`)
+    })
+  ])) as [string]
+  const stop = async () => {
+    child.kill('SIGTERM')
+    await exited
+  }
+  return { line, stop }
 }
 
 export interface LoopbackNode extends AsyncDisposable {

@@ -11,7 +11,8 @@ const MAY: Record<string, string[]> = {
   relay: ['node/index.ts'],
   // The second door has what browsers run too.
   client: ['node/index.ts', 'node/portable.ts'],
-  gateway: ['client/index.ts', 'node/index.ts', 'migrations/index.ts'],
+  // What the client's tests run against, the test of its page runs against too.
+  gateway: ['client/index.ts', 'client/testing.ts', 'node/index.ts', 'migrations/index.ts'],
   compose: ['netem/index.ts', 'node/index.ts'],
   scenarios: ['netem/index.ts', 'compose/index.ts', 'client/index.ts', 'node/index.ts'],
   examples: ['client/index.ts']
