@@ -32,7 +32,7 @@ TESTNET := node scenarios/harness/cli.ts
 UP_FLAGS = --topology $(TOPOLOGY) --runtime $(RUNTIME) --seed $(SEED) $(if $(NODES),--nodes $(NODES)) $(if $(filter-out 0,$(CAPTURE)),--capture)
 
 .PHONY: help setup lab testnet-up testnet-status testnet-down test contract scenarios faults bench doctor docker-engine compose images \
-	build run-node run-relay run-gateway lint format coverage sqlite3 clean
+	build run-node run-relay run-gateway screenshots lint format coverage sqlite3 clean
 
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -103,6 +103,9 @@ run-relay: setup ## Run one relay here (environment: relay/README.md)
 
 run-gateway: setup ## Run one gateway here (environment: gateway/README.md)
 	@exec node gateway/main.ts
+
+screenshots: setup ## The pages as PNG under reports/screenshots/ (needs Chromium)
+	@node gateway/testing/screenshots.ts
 
 lint: setup ## Linter, formatter and types
 	@biome check --error-on-warnings .

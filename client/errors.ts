@@ -33,6 +33,57 @@ export class SizeMismatchError extends ClientError {
   }
 }
 
+/** Thrown when bytes from nodes do not hash to the CID that was asked for or said. They are not to be used. */
+export class BlobAlteredError extends ClientError {
+  constructor(cid: string, why: string, options?: ErrorOptions) {
+    super('CID_MISMATCH', `${cid}: ${why}. Use nothing of it, and try again when other nodes are up.`, options)
+  }
+}
+
+/** Thrown when a blob is larger than the caller takes. */
+export class BlobTooLargeError extends ClientError {
+  constructor(sizeBytes: number, maxBytes: number) {
+    super('BLOB_TOO_LARGE', `The blob has ${sizeBytes} bytes; at most ${maxBytes} are taken. Raise maxBytes.`)
+  }
+}
+
+/** Thrown when a relay is named in a way that a browser cannot use. */
+export class RelayInvalidError extends ClientError {
+  constructor(text: string, why: string, options?: ErrorOptions) {
+    const shown = text.length > 200 ? `${text.slice(0, 200)}…` : text
+    super(
+      'RELAY_INVALID',
+      `Relay "${shown}" ${why}. Give /dns4/host/tcp/443/tls/ws/p2p/<peer id>, /ip4/…/tcp/…/ws/p2p/<peer id>, or the URL of its HTTP port.`,
+      options
+    )
+  }
+}
+
+/** Thrown when no relay could be reached. `cause` has what each said. */
+export class RelayUnreachableError extends ClientError {
+  constructor(why: string, options?: ErrorOptions) {
+    super(
+      'RELAY_UNREACHABLE',
+      `No relay could be reached: ${why}. See that it runs and listens for WebSockets; from pages of https only wss is allowed.`,
+      options
+    )
+  }
+}
+
+/** Thrown when a transfer as a whole took longer than it may. */
+export class TransferTimeoutError extends ClientError {
+  constructor(options?: ErrorOptions) {
+    super('TRANSFER_TIMEOUT', 'The transfer took longer than a blob of its size may. Try again.', options)
+  }
+}
+
+/** Thrown by whatever was under way when the client was closed, and by what is asked of it later. */
+export class ClientClosedError extends ClientError {
+  constructor() {
+    super('CLIENT_CLOSED', 'The client was closed. Create another one.')
+  }
+}
+
 /** Thrown when a gateway answers with an error; `status` is HTTP's. */
 export class GatewayAnswerError extends ClientError {
   readonly status: number

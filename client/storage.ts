@@ -1,16 +1,16 @@
 /** Blobs to and from whichever node can: fail-over between nodes, resumption within one. */
+import type { ConnectionPath, Member, Network } from '../node/index.ts'
 import {
-  type Member,
-  type Network,
   PeerRefusedError,
   PeerTimeoutError,
   PeerUnreachableError,
+  ProtocolViolationError,
   parseCid,
   race,
   replayable,
   TransferCutError,
   verifyCid
-} from '../node/index.ts'
+} from '../node/portable.ts'
 import { BlobMissingError, NoNodeError, SizeMismatchError } from './errors.ts'
 
 export interface PutOptions {
@@ -25,6 +25,8 @@ export interface GetOptions {
   offset?: number
   /** Number of bytes. Default: to the end. */
   length?: number
+  /** Peer ids that are not asked. */
+  except?: ReadonlySet<string>
   signal?: AbortSignal
 }
 
@@ -38,17 +40,25 @@ export interface ClientStorage {
   put: (
     source: AsyncIterable<Uint8Array> | Uint8Array,
     options?: PutOptions
-  ) => Promise<{ cid: string; sizeBytes: number; peerId: string }>
+  ) => Promise<{
+    cid: string
+    sizeBytes: number
+    /** The node that took it. */
+    peerId: string
+    /** Peer ids known to hold it at that moment, where the node tells. */
+    replicas?: readonly string[] | undefined
+  }>
   /**
    * A blob or a range of it. If the node fails in the middle, another one goes on from there. A whole blob is checked
    * against its CID: wrong bytes end in a CidMismatchError instead of their last piece. A range cannot be checked.
+   * `from`: peer ids of the nodes whose bytes these are, so far.
    * @throws BlobMissingError when no node has it
    * @throws NoNodeError when no node could be asked
    */
   get: (
     cid: string,
     options?: GetOptions
-  ) => Promise<{ sizeBytes: number; mimeType: string; bytes: AsyncIterable<Uint8Array> }>
+  ) => Promise<{ sizeBytes: number; mimeType: string; bytes: AsyncIterable<Uint8Array>; from: () => readonly string[] }>
 }
 
 /** A node that does not have a blob has asked the others; some more are asked in case the network was split. */
@@ -56,20 +66,29 @@ const MAX_NODES_ASKED = 8
 /** Another node is asked when nobody answered for this long: one that died holds its connections open for a while. */
 const ASK_STAGGER_MS = 1500
 const NOT_FOUND = 'BLOB_NOT_FOUND'
+/** What is wrong with one node, not with what was asked. */
+const MAY_BE_BETTER_ELSEWHERE = [PeerUnreachableError, TransferCutError, PeerTimeoutError, ProtocolViolationError]
 const SERVER_FAULT = 500
 
 /** An answer that has begun. */
 type Opened = Awaited<ReturnType<Network['retrieve']>>
 
+/** What of the network blobs go over. */
+export interface StorageNetwork extends Pick<Network, 'self' | 'store' | 'retrieve'> {
+  members: () => ReadonlyArray<StorageMember>
+  connections: () => ReadonlyArray<Pick<ConnectionPath, 'peerId' | 'path'>>
+}
+type StorageMember = Pick<Member, 'peerId' | 'reachable'>
+
 /** @param options.wait resolves when nodes are known, or rejects when nobody came in time */
 export function createStorage(options: {
-  network: Network
+  network: StorageNetwork
   wait: (signal?: AbortSignal) => Promise<void>
 }): ClientStorage {
   const { network } = options
 
   /** Nodes to ask, best first: direct connections, then reachable ones, mixed so that load spreads. */
-  async function nodes(signal?: AbortSignal): Promise<Member[]> {
+  async function nodes(signal?: AbortSignal, except?: ReadonlySet<string>): Promise<StorageMember[]> {
     await options.wait(signal)
     const paths = new Map<string, number>()
     for (const { peerId, path } of network.connections()) {
@@ -77,7 +96,7 @@ export function createStorage(options: {
     }
     return network
       .members()
-      .filter(({ peerId }) => peerId !== network.self)
+      .filter(({ peerId }) => peerId !== network.self && except?.has(peerId) !== true)
       .map(member => ({
         member,
         rank: (paths.get(member.peerId) ?? 0) * 10 + Number(member.reachable) + Math.random() / 2
@@ -90,8 +109,9 @@ export function createStorage(options: {
   async function* ranged(
     cid: string,
     first: AsyncIterable<Uint8Array>,
-    rest: Member[],
-    range: { offset: number; length: number; signal?: AbortSignal | undefined }
+    rest: StorageMember[],
+    range: { offset: number; length: number; signal?: AbortSignal | undefined },
+    from: string[]
   ): AsyncGenerator<Uint8Array, void, undefined> {
     let source = first
     let got = 0
@@ -108,6 +128,7 @@ export function createStorage(options: {
           ? await opened(cid, rest, { ...range, offset: range.offset + got, length: range.length - got })
           : null
         if (next === null) throw error
+        from.push(next.peerId)
         source = next.bytes
       }
     }
@@ -116,11 +137,11 @@ export function createStorage(options: {
   /** Who of `candidates` answers first; those that were asked are taken off the list. Null when nobody was there to ask. */
   async function opened(
     cid: string,
-    candidates: Member[],
+    candidates: StorageMember[],
     range: { offset: number; length?: number | undefined; signal?: AbortSignal | undefined }
-  ): Promise<Opened | null> {
+  ): Promise<(Opened & { peerId: string }) | null> {
     const { offset, length, signal } = range
-    async function* taken(): AsyncGenerator<Member> {
+    async function* taken(): AsyncGenerator<StorageMember> {
       for (let member = candidates.shift(); member !== undefined; member = candidates.shift()) yield member
     }
     let last: unknown
@@ -151,7 +172,7 @@ export function createStorage(options: {
       }
     )
     if (win !== null) {
-      if ('bytes' in win.value) return win.value
+      if ('bytes' in win.value) return { ...win.value, peerId: win.from.peerId }
       throw win.value.refusal
     }
     if (last === undefined) return null
@@ -184,15 +205,16 @@ export function createStorage(options: {
       }
       throw new NoNodeError(last === undefined ? 'none is known' : (last as Error).message, { cause: last })
     },
-    async get(cid, { offset = 0, length, signal } = {}) {
-      const candidates = await nodes(signal)
+    async get(cid, { offset = 0, length, except, signal } = {}) {
+      const candidates = await nodes(signal, except)
       const found = await opened(cid, candidates, { offset, length, signal })
       if (found === null) throw new NoNodeError('none is known')
       const { sizeBytes, mimeType, bytes } = found
       const wanted = Math.max(0, Math.min(length ?? Number.POSITIVE_INFINITY, sizeBytes - offset))
-      const read = ranged(cid, bytes, candidates, { offset, length: wanted, signal })
-      const whole = offset === 0 && wanted === sizeBytes && sizeBytes > 0
-      return { sizeBytes, mimeType, bytes: whole ? verifyCid(parseCid(cid), read) : read }
+      const from = [found.peerId]
+      const read = ranged(cid, bytes, candidates, { offset, length: wanted, signal }, from)
+      const whole = offset === 0 && wanted === sizeBytes
+      return { sizeBytes, mimeType, bytes: whole ? verifyCid(parseCid(cid), read) : read, from: () => from }
     }
   }
 }
@@ -204,7 +226,7 @@ function isNotFound(error: unknown): boolean {
 /** Whether another node might do what this one could not. */
 function mayAskAnother(error: unknown): boolean {
   if (error instanceof PeerRefusedError) return error.status >= SERVER_FAULT || isNotFound(error)
-  return error instanceof PeerUnreachableError || error instanceof TransferCutError || error instanceof PeerTimeoutError
+  return MAY_BE_BETTER_ELSEWHERE.some(kind => error instanceof kind)
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

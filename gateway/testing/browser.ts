@@ -14,6 +14,10 @@ export interface Browser extends AsyncDisposable {
 export interface Page {
   /** Value of an expression in the page; it must be JSON. */
   evaluate: (expression: string) => Promise<unknown>
+  /** Picks a file in the `<input type=file>` of this id, as a person does. */
+  pick: (id: string, path: string) => Promise<void>
+  /** The page as a PNG, in a window of so many CSS pixels. */
+  screenshot: (window: { width: number; height: number }) => Promise<Uint8Array>
 }
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome']
@@ -78,6 +82,17 @@ async function connect(child: ChildProcess, devtools: string, profile: string): 
           const params = { expression, returnByValue: true }
           const { result } = await ask<{ result: { value?: unknown } }>('Runtime.evaluate', params, sessionId)
           return result.value
+        },
+        async pick(id, path) {
+          const params = { expression: `document.getElementById('${id}')` }
+          const { result } = await ask<{ result: { objectId?: string } }>('Runtime.evaluate', params, sessionId)
+          await ask('DOM.setFileInputFiles', { files: [path], objectId: result.objectId }, sessionId)
+        },
+        async screenshot(window) {
+          const size = { ...window, deviceScaleFactor: 1, mobile: false }
+          await ask('Emulation.setDeviceMetricsOverride', size, sessionId)
+          const { data } = await ask<{ data: string }>('Page.captureScreenshot', { format: 'png' }, sessionId)
+          return Buffer.from(data, 'base64')
         }
       }
     },

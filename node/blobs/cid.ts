@@ -5,9 +5,10 @@
  * The blocks themselves are never built: a leaf's hash is taken over its frame and the caller's own buffers, so a blob
  * of any size costs one open chunk and the hashes of at most 174 links a level.
  */
-import { createHash } from 'node:crypto'
+
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
+import { sha256 } from '#sha256'
 import { CidInvalidError, CidMismatchError } from '../errors.ts'
 import { DAG_PB, type DagLink, DIGEST_BYTES, encodeNode, leafFrame, SHA2_256 } from './dag.ts'
 
@@ -24,14 +25,14 @@ export interface CidHasherOptions {
   /** Links a node; only tests ask for another number. */
   maxLinks?: number
   /** Told of each leaf in order: the SHA-256 of its block, 32 bytes. */
-  onLeaf?: (digest: Buffer) => void
+  onLeaf?: (digest: Uint8Array) => void
 }
 
 /** Works out the CID of bytes that arrive in pieces of any size. Pieces must not change while the hasher lives. */
 export class CidHasher {
   readonly #chunkBytes: number
   readonly #maxLinks: number
-  readonly #onLeaf: ((digest: Buffer) => void) | undefined
+  readonly #onLeaf: ((digest: Uint8Array) => void) | undefined
   #pieces: Uint8Array[] = []
   #pieceBytes = 0
   #levels: DagLink[][] = [[]]
@@ -73,7 +74,7 @@ export class CidHasher {
 
   #endLeaf(): void {
     const { head, tail } = leafFrame(this.#pieceBytes)
-    const hash = createHash('sha256').update(head)
+    const hash = sha256().update(head)
     for (const piece of this.#pieces) hash.update(piece)
     const digest = hash.update(tail).digest()
     const link = { digest, fileBytes: this.#pieceBytes, blockBytes: head.length + this.#pieceBytes + tail.length }
@@ -95,7 +96,7 @@ export class CidHasher {
     this.#levels[level] = []
     const block = encodeNode(links)
     this.#push(level + 1, {
-      digest: createHash('sha256').update(block).digest(),
+      digest: sha256().update(block).digest(),
       fileBytes: links.reduce((sum, link) => sum + link.fileBytes, 0),
       blockBytes: links.reduce((sum, link) => sum + link.blockBytes, block.length)
     })

@@ -81,7 +81,7 @@ export function dagShape(sizeBytes: number, options: Pick<CidHasherOptions, 'chu
     if (known) return known
     const { first, count } = children(level, index)
     const links = Array.from({ length: count }, (_, i) => linkOf(sizes(level - 1, first + i)))
-    const block = encodeNode(links)
+    const block = Buffer.from(encodeNode(links))
     const digestsAt: number[] = []
     // A link is 0x12, its length in one byte, and so many bytes.
     for (let at = 0; digestsAt.length < count; at += 2 + block[at + 1]!) digestsAt.push(at + BEFORE_DIGEST_BYTES)

@@ -16,18 +16,18 @@ export const DIGEST_BYTES = 32
 const CID_PREFIX = [0x01, DAG_PB, SHA2_256, DIGEST_BYTES]
 
 /** What a leaf has before and after its bytes of the file. */
-export function leafFrame(fileBytes: number): { head: Buffer; tail: Buffer } {
+export function leafFrame(fileBytes: number): { head: Uint8Array; tail: Uint8Array } {
   const data: number[] = [0x08, 0x02]
   if (fileBytes > 0) pushField(data, 0x12, fileBytes)
   const tail: number[] = []
   pushField(tail, 0x18, fileBytes)
   const frame: number[] = []
   pushField(frame, 0x0a, data.length + fileBytes + tail.length)
-  return { head: Buffer.from([...frame, ...data]), tail: Buffer.from(tail) }
+  return { head: Uint8Array.from([...frame, ...data]), tail: Uint8Array.from(tail) }
 }
 
 /** The block of a node over these links. */
-export function encodeNode(links: readonly DagLink[]): Buffer {
+export function encodeNode(links: readonly DagLink[]): Uint8Array {
   const data: number[] = [0x08, 0x02]
   pushField(
     data,
@@ -44,7 +44,7 @@ export function encodeNode(links: readonly DagLink[]): Buffer {
     bytes.push(0x12, 2 + cidBytes + 2 + size.length, 0x0a, cidBytes, ...CID_PREFIX, ...link.digest, 0x12, 0x00, ...size)
   }
   pushField(bytes, 0x0a, data.length)
-  return Buffer.from([...bytes, ...data])
+  return Uint8Array.from([...bytes, ...data])
 }
 
 /** A protobuf tag and an unsigned varint. Sizes pass 2^32, so no bit operators on the value. */

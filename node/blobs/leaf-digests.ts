@@ -32,7 +32,7 @@ export interface DagPlace {
 /** Write the digests of a blob that is being staged into its folder, if it is large enough. */
 export async function keepLeafDigests(
   { folder, sizeBytes, key }: Omit<DagPlace, 'cid'>,
-  digests: readonly Buffer[]
+  digests: readonly Uint8Array[]
 ): Promise<void> {
   if (sizeBytes <= LEAVES_KEPT_ABOVE_BYTES) return
   await writeFile(join(folder, LEAVES_FILE), sealed(key, digests), { mode: FILE_MODE, flag: 'wx' })
@@ -58,7 +58,7 @@ export async function readKeptDag({ folder, cid, sizeBytes, key }: DagPlace): Pr
  */
 export async function rebuildDag(place: DagPlace, bytes: AsyncIterable<Uint8Array>): Promise<Dag> {
   const { folder, cid, sizeBytes, key } = place
-  const leaves: Buffer[] = []
+  const leaves: Uint8Array[] = []
   const hasher = new CidHasher({ onLeaf: digest => leaves.push(digest) })
   for await (const piece of bytes) hasher.update(piece)
   if (hasher.digest() !== cid) throw new SealBrokenError('its bytes have another CID')
@@ -66,7 +66,7 @@ export async function rebuildDag(place: DagPlace, bytes: AsyncIterable<Uint8Arra
   return buildDag(dagShape(sizeBytes), Buffer.concat(leaves))
 }
 
-function sealed(key: Uint8Array, digests: readonly Buffer[]): Buffer {
+function sealed(key: Uint8Array, digests: readonly Uint8Array[]): Buffer {
   return Buffer.concat(sealChunk(key, LEAVES_CHUNK, true, digests))
 }
 

@@ -55,7 +55,7 @@ export interface BlobHandlers {
   put: (
     source: AsyncIterable<Uint8Array>,
     options: { mimeType?: string; sizeHint?: number; signal?: AbortSignal; from?: string }
-  ) => Promise<{ cid: string; sizeBytes: number }>
+  ) => Promise<{ cid: string; sizeBytes: number; replicas?: readonly string[] }>
   putReplica: (
     cid: string,
     mimeType: string,

@@ -110,7 +110,7 @@ async function stageFile(
     const data = await onDisk(() => open(join(folder, 'data'), 'wx', FILE_MODE))
     file = data
     const writer = new SealedWriter(data, key)
-    const leaves: Buffer[] = []
+    const leaves: Uint8Array[] = []
     const hasher = new CidHasher({ onLeaf: digest => leaves.push(digest) })
     for await (const bytes of source) {
       hasher.update(bytes)
@@ -136,7 +136,7 @@ interface Staged {
   folder: string
   key: Uint8Array
   /** Digests of the leaves. */
-  leaves: readonly Buffer[]
+  leaves: readonly Uint8Array[]
   file: FileHandle
   reservation: Reservation
   context: StageContext

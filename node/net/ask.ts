@@ -1,7 +1,13 @@
 /** The asking side of the blob protocols: uploads and downloads that go on after a cut, from where they were. */
-import { randomBytes } from 'node:crypto'
 import type { Stream } from '@libp2p/interface'
-import { PeerRefusedError, PeerTimeoutError, PeerUnreachableError, TransferCutError } from '../errors.ts'
+import {
+  PeerRefusedError,
+  PeerTimeoutError,
+  PeerUnreachableError,
+  ProtocolViolationError,
+  TransferCutError
+} from '../errors.ts'
+import { concat, textOf } from './bytes.ts'
 import { type FrameReader, frameReader, sendBytes, sendHeader } from './frames.ts'
 import type { Opened, Paths } from './paths.ts'
 import { createPatience } from './patience.ts'
@@ -15,6 +21,7 @@ import {
   replicateReply,
   resumeReply,
   retrieveReply,
+  type StoreReply,
   storeReply
 } from './protocols.ts'
 import { deadline, type Timings, transferDeadlineMs } from './timings.ts'
@@ -38,7 +45,7 @@ export interface Asker {
     peerId: string,
     source: UploadSource,
     options: { mimeType?: string; signal?: AbortSignal }
-  ) => Promise<{ cid: string; sizeBytes: number }>
+  ) => Promise<StoreReply>
   replicate: (
     peerId: string,
     source: UploadSource & { sizeBytes: number },
@@ -196,6 +203,12 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
         { idleTimeoutMs: timings.idleTimeoutMs, signal }
       )
       const header = parseHeader(retrieveReply, await reply(peerId, reader, timings.replyTimeoutMs, signal))
+      const due = Math.max(0, Math.min(length ?? Number.POSITIVE_INFINITY, header.sizeBytes - offset))
+      if (header.offset !== offset || header.length !== due) {
+        throw new ProtocolViolationError(
+          `${header.length} bytes from ${header.offset} on, where ${due} from ${offset} on are due`
+        )
+      }
       return { stream, reader, header, opened, settle: leaveWhenMoved(opened) }
     } catch (error) {
       opened.release()
@@ -316,7 +329,7 @@ export function createAsker(paths: Paths, timings: Timings): Asker {
     const { sizeBytes } = parseHeader(healthReply, await reply(peerId, reader, timings.idleTimeoutMs, signal))
     const chunks: Uint8Array[] = []
     for await (const chunk of reader.bytes(sizeBytes, frame)) chunks.push(chunk)
-    const report = parseHeader(healthReport, JSON.parse(Buffer.concat(chunks).toString('utf8')))
+    const report = parseHeader(healthReport, JSON.parse(textOf(concat(chunks))))
     await finish(stream, reader)
     return report
   }
@@ -336,7 +349,8 @@ function mayGoOn(error: unknown): boolean {
 }
 
 function newTransfer(): string {
-  return randomBytes(TRANSFER_ID_BYTES).toString('base64url')
+  const bytes = crypto.getRandomValues(new Uint8Array(TRANSFER_ID_BYTES))
+  return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
 }
 
 /** The same bytes. A generator that was never begun skips its `finally` when it is returned: then `abandon` is called. */

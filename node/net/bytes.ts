@@ -1,7 +1,11 @@
-/** Bytes that arrived and were not read yet, without copying them together; and varints (LEB128, unsigned). */
+/**
+ * Bytes that arrived and were not read yet, without copying them together; and varints (LEB128, unsigned). Nothing here
+ * is Node's alone: browsers run it too.
+ */
 
 const MORE = 0x80
 const BITS = 7
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
 
 export class ByteQueue {
   #chunks: Uint8Array[] = []
@@ -39,7 +43,7 @@ export class ByteQueue {
       parts.push(part)
       missing -= part.byteLength
     }
-    return Buffer.concat(parts).toString('utf8')
+    return utf8.decode(concat(parts))
   }
 
   /** The varint in front; null while it is incomplete, `invalid` when it has more than `maxBytes`. */
@@ -76,4 +80,21 @@ export function encodeVarint(value: number): Uint8Array {
   }
   bytes.push(rest)
   return Uint8Array.from(bytes)
+}
+
+/** One after another, in one piece; a single chunk is given back as it is. */
+export function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  if (chunks.length === 1) return chunks[0]!
+  const whole = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0))
+  let at = 0
+  for (const chunk of chunks) {
+    whole.set(chunk, at)
+    at += chunk.byteLength
+  }
+  return whole
+}
+
+/** UTF-8; what is none becomes U+FFFD. */
+export function textOf(bytes: Uint8Array): string {
+  return utf8.decode(bytes)
 }

@@ -18,7 +18,7 @@ export async function firstOf<T>(runners: readonly Runner<T>[], signal: AbortSig
     const errors: unknown[] = []
     let next = 0
     let isOver = false
-    let timer: NodeJS.Timeout | undefined
+    let timer: ReturnType<typeof setTimeout> | undefined
 
     const end = (winner: number | null): void => {
       isOver = true

@@ -7,7 +7,7 @@
  */
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface'
 import { PeerTimeoutError, ProtocolViolationError, TransferCutError } from '../errors.ts'
-import { ByteQueue, encodeVarint } from './bytes.ts'
+import { ByteQueue, concat, encodeVarint } from './bytes.ts'
 
 /** Bytes of one `send`. */
 export const CHUNK_BYTES = 64 * 1024
@@ -17,6 +17,7 @@ export const MAX_HEADER_BYTES = 8 * 1024
 const HIGH_WATER_BYTES = 256 * 1024
 /** Bytes of a varint that can name a header or chunk length. */
 const MAX_PREFIX_BYTES = 4
+const utf8 = new TextEncoder()
 
 export interface FrameOptions {
   /** Longest silence of the peer while we wait for it. */
@@ -84,7 +85,7 @@ export function frameReader(stream: Stream): FrameReader {
     if (buffer.byteLength > before) return true
     if (ended) return false
     signal?.throwIfAborted()
-    let timer: NodeJS.Timeout | undefined
+    let timer: ReturnType<typeof setTimeout> | undefined
     let onAbort: (() => void) | undefined
     try {
       await new Promise<void>((resolve, reject) => {
@@ -166,9 +167,9 @@ export function frameReader(stream: Stream): FrameReader {
  * @throws RangeError when it is over MAX_HEADER_BYTES: a mistake of ours, not the peer's
  */
 export async function sendHeader(stream: Stream, header: object, options: FrameOptions): Promise<void> {
-  const json = Buffer.from(JSON.stringify(header))
+  const json = utf8.encode(JSON.stringify(header))
   if (json.byteLength > MAX_HEADER_BYTES) throw new RangeError(`a header of ${json.byteLength} bytes`)
-  await send(stream, Buffer.concat([encodeVarint(json.byteLength), json]), options)
+  await send(stream, concat([encodeVarint(json.byteLength), json]), options)
 }
 
 /**

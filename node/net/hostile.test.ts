@@ -74,6 +74,25 @@ describe('a node among hostile peers', function () {
     assert.equal(node.blobs.size, 0)
   })
 
+  it('may not send more bytes than the blob it announces has', async () => {
+    const length = 1000
+    await using liar = await startPeer()
+    await liar.node.libp2p.dial(node.node.libp2p.getMultiaddrs())
+    await liar.node.libp2p.handle(
+      PROTOCOLS.retrieve,
+      async stream => {
+        const reader = frameReader(stream)
+        await reader.header(PATIENT)
+        await sendHeader(stream, { sizeBytes: 10, mimeType: 'text/plain', offset: 0, length }, PATIENT)
+        stream.send(randomBytes(length))
+        await stream.close()
+      },
+      { force: true }
+    )
+    const begun = node.network.retrieve(liar.network.self, 'x', { signal: AbortSignal.timeout(20_000) })
+    await assert.rejects(begun, { code: 'PROTOCOL_VIOLATION' })
+  })
+
   it('does not let one peer go on with the upload of another', async () => {
     const transfer = randomBytes(18).toString('base64url')
     const stream = await open(PROTOCOLS.store)

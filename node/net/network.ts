@@ -19,7 +19,7 @@ import { type ConnectionLife, createConnectionLife, type LifeCounters, type Life
 import { createLiveness, type LivenessLimits } from './life/liveness.ts'
 import { DEFAULT_LIMITS, type NetworkLimits } from './limits.ts'
 import { createPaths, describeConnection } from './paths.ts'
-import type { ConnectionPath, HealthReport } from './protocols.ts'
+import type { ConnectionPath, HealthReport, StoreReply } from './protocols.ts'
 import { type PunchingTransport, punchingTransport } from './punching/punch.types.ts'
 import type { Reachability } from './reachability/reachability.types.ts'
 import { createReachability, type DetectKind, type ReachabilityTracker } from './reachability/tracker.ts'
@@ -98,7 +98,7 @@ export interface Network extends BlobNetwork {
       openAt?: (offset: number) => AsyncIterable<Uint8Array>
     },
     options?: { signal?: AbortSignal }
-  ) => Promise<{ cid: string; sizeBytes: number }>
+  ) => Promise<StoreReply>
   /** A node's own report, over /bytecave/health; the answer is remembered for `members`. */
   health: (peerId: string, options?: { signal?: AbortSignal }) => Promise<HealthReport>
   /** Connect to a peer at a multiaddr with its peer id. @throws PeerUnreachableError */

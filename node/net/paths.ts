@@ -61,8 +61,8 @@ export interface PathUse {
 
 export function createPaths(options: {
   libp2p: Libp2p
-  parts: Pick<NetworkParts, 'transportManager'>
-  anchors: Anchors
+  parts: { transportManager: Pick<NetworkParts['transportManager'], 'dial'> }
+  anchors: Pick<Anchors, 'circuitsTo'>
   connectTimeoutMs: number
   use?: PathUse
 }): Paths {

@@ -3,8 +3,9 @@
  * much JSON, `{ peers, timestamp }`. It is the relay's word: what peers sign of themselves comes by announcements.
  */
 import type { Connection, Stream } from '@libp2p/interface'
-import { z } from 'zod'
+import * as z from 'zod'
 import { ProtocolViolationError } from '../errors.ts'
+import { concat, textOf } from './bytes.ts'
 import { frameReader, sendBytes } from './frames.ts'
 
 /** Of the ByteCave relay. */
@@ -46,11 +47,12 @@ export async function askPeerDirectory(
   const read = async (sizeBytes: number) => {
     const chunks: Uint8Array[] = []
     for await (const chunk of reader.bytes(sizeBytes, { idleTimeoutMs: TIMEOUT_MS, signal })) chunks.push(chunk)
-    return Buffer.concat(chunks)
+    return concat(chunks)
   }
   try {
     await stream.close({ signal })
-    const sizeBytes = (await read(LENGTH_BYTES)).readUInt32BE()
+    const length = await read(LENGTH_BYTES)
+    const sizeBytes = new DataView(length.buffer, length.byteOffset).getUint32(0)
     if (sizeBytes > MAX_DIRECTORY_BYTES) throw new ProtocolViolationError(`a directory of ${sizeBytes} bytes`)
     return parse(await read(sizeBytes))
   } catch (error) {
@@ -63,8 +65,8 @@ export async function askPeerDirectory(
 
 /** Sends the whole answer, `json`, and ends the stream. */
 export async function tellPeerDirectory(stream: Stream, json: Uint8Array): Promise<void> {
-  const length = Buffer.alloc(LENGTH_BYTES)
-  length.writeUInt32BE(json.byteLength)
+  const length = new Uint8Array(LENGTH_BYTES)
+  new DataView(length.buffer).setUint32(0, json.byteLength)
   const signal = AbortSignal.timeout(2 * TIMEOUT_MS)
   try {
     await sendBytes(stream, [length, json], { idleTimeoutMs: TIMEOUT_MS, signal })
@@ -74,10 +76,10 @@ export async function tellPeerDirectory(stream: Stream, json: Uint8Array): Promi
   }
 }
 
-function parse(bytes: Buffer): DirectoryAnswer {
+function parse(bytes: Uint8Array): DirectoryAnswer {
   let value: unknown
   try {
-    value = JSON.parse(bytes.toString('utf8'))
+    value = JSON.parse(textOf(bytes))
   } catch {
     throw new ProtocolViolationError('a directory that is not JSON')
   }

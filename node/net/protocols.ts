@@ -3,9 +3,8 @@
  * replicate, the bytes; the answer is a header and, for retrieve, health and proof, bytes. An error is answered as
  * `{ error: { code, message, status } }`.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import { ProtocolViolationError, WarrenError } from '../errors.ts'
-import { PROOF_BLOCKS_MAX_BYTES } from '../proofs/leaves.ts'
 
 /** Protocol ids of the ByteCave document; `blob` is what its code called retrieve, `proof` is ours in the same family. */
 export const PROTOCOLS = {
@@ -21,6 +20,10 @@ const MAX_CID_CHARS = 128
 const MAX_MIME_CHARS = 255
 /** Longest health report, bytes of JSON. */
 export const MAX_HEALTH_BYTES = 512 * 1024
+/** Most bytes of a proof's blocks: sixteen leaves, each with three nodes above it, and some room. */
+export const PROOF_BLOCKS_MAX_BYTES = 8 * 1024 * 1024
+/** Most holders that a store's answer names. */
+export const MAX_REPLICAS_TOLD = 64
 
 const size = z.int().min(0)
 const transfer = z.string().regex(/^[\w-]{16,64}$/)
@@ -50,7 +53,13 @@ export const retrieveRequest = z.object({
 
 /** To a resumed upload: go on from here. */
 export const resumeReply = z.object({ offset: size })
-export const storeReply = z.object({ cid: z.string().max(MAX_CID_CHARS), sizeBytes: size })
+export const storeReply = z.object({
+  cid: z.string().max(MAX_CID_CHARS),
+  sizeBytes: size,
+  /** Peer ids known to hold it at this moment; left out by who does not tell. */
+  replicas: z.array(z.string().max(128)).max(MAX_REPLICAS_TOLD).optional()
+})
+export type StoreReply = z.infer<typeof storeReply>
 export const replicateReply = z.object({ alreadyStored: z.boolean() })
 /** `length` bytes from `offset` on follow. */
 export const retrieveReply = z.object({

@@ -12,6 +12,7 @@ import type { NetworkLimits } from './limits.ts'
 import {
   type HealthReport,
   MAX_HEALTH_BYTES,
+  MAX_REPLICAS_TOLD,
   PROTOCOLS,
   parseHeader,
   replicateRequest,
@@ -177,7 +178,11 @@ export async function serveProtocols(options: {
             ...(mimeType === undefined ? {} : { mimeType }),
             ...(sizeBytes === null ? {} : { sizeHint: sizeBytes })
           })
-          .then(({ cid, sizeBytes: stored }) => ({ cid, sizeBytes: stored }))
+          .then(({ cid, sizeBytes: stored, replicas }) => ({
+            cid,
+            sizeBytes: stored,
+            ...(replicas === undefined ? {} : { replicas: replicas.slice(0, MAX_REPLICAS_TOLD) })
+          }))
       )
     },
     [PROTOCOLS.replicate](request) {

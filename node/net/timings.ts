@@ -48,7 +48,8 @@ export function deadline(
   if (parent?.aborted === true) onParent()
   else parent?.addEventListener('abort', onParent, { once: true })
   const timer = setTimeout(() => controller.abort(new DOMException(`took longer than ${ms} ms`, 'TimeoutError')), ms)
-  timer.unref()
+  // A number in browsers, where nothing waits for timers at the end.
+  if (typeof timer === 'object') timer.unref()
   return {
     signal: controller.signal,
     abort: () => controller.abort(),

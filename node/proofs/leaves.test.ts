@@ -17,7 +17,7 @@ const CHALLENGE = 'c5'.repeat(32)
 
 /** A blob in memory as the store opens one, and its CID. */
 function blobOf(bytes: Uint8Array) {
-  const leaves: Buffer[] = []
+  const leaves: Uint8Array[] = []
   const hasher = new CidHasher({ onLeaf: digest => leaves.push(digest) })
   hasher.update(bytes)
   const cid = hasher.digest()

@@ -11,9 +11,6 @@ import { type Dag, type DagShape, dagShape } from '../blobs/dag-shape.ts'
 import type { OpenBlob } from '../blobs/store.types.ts'
 import { faulty } from './statement.ts'
 
-/** Most bytes of an answer's blocks: sixteen leaves, each with three nodes above it, and some room. */
-export const PROOF_BLOCKS_MAX_BYTES = 8 * 1024 * 1024
-
 const DOMAIN = 'warren proof leaves v1'
 /** Bytes of a drawn number; SHA-256 gives five. */
 const DRAW_BYTES = 6

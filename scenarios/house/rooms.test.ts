@@ -9,8 +9,10 @@ const MAY: Record<string, string[]> = {
   netem: [],
   node: ['migrations/index.ts', 'contracts/abi.ts'],
   relay: ['node/index.ts'],
-  client: ['node/index.ts'],
-  gateway: ['client/index.ts', 'node/index.ts', 'migrations/index.ts'],
+  // The second door has what browsers run too.
+  client: ['node/index.ts', 'node/portable.ts'],
+  // What the client's tests run against, the test of its page runs against too.
+  gateway: ['client/index.ts', 'client/testing.ts', 'node/index.ts', 'migrations/index.ts'],
   compose: ['netem/index.ts', 'node/index.ts'],
   scenarios: ['netem/index.ts', 'compose/index.ts', 'client/index.ts', 'node/index.ts'],
   examples: ['client/index.ts']
