@@ -47,7 +47,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   GC_RESERVED_FOR_PINNED_MB: 'room that only pinned blobs may fill, MiB',
   GC_INTERVAL_MINUTES: 'minutes between collections',
   GC_VERIFY_REPLICAS: 'ask the other holders first; false: the last copy may go too',
-  GC_VERIFY_PROOFS: 'have the other holders prove all bytes first',
+  GC_VERIFY_PROOFS:
+    'have the other holders prove all bytes before a copy here goes; true by default without a registry',
   SCRUB_INTERVAL_HOURS: 'hours between scrubs; 0: never',
   SCRUB_RATE_MB: 'MiB a second that a scrub reads; 0: unlimited',
   ENABLE_BLOCKED_CONTENT: 'hold the block list at store and at read',
@@ -107,10 +108,12 @@ export function masked(name: string, value: string): string {
 
 /** The text of `--print-config`: YAML, every setting with where it comes from. */
 export function printedConfig({ env, sources }: Pick<Settings, 'env' | 'sources'>): string {
+  const isOffline = /^\s*(1|true)\s*$/i.test(env.WARREN_OFFLINE ?? '')
   return [...SETTINGS]
-    .map(([name, { fallback }]) => {
+    .map(([name, { fallback, fallbackOffline }]) => {
       const source = sources.get(name)
-      const value = source === undefined ? fallback : masked(name, env[name] ?? '')
+      const given = isOffline ? (fallbackOffline ?? fallback) : fallback
+      const value = source === undefined ? given : masked(name, env[name] ?? '')
       return `${name.toLowerCase()}: ${JSON.stringify(value)} # ${source ?? 'default'}\n`
     })
     .join('')

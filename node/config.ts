@@ -271,6 +271,8 @@ export interface Setting {
   fallback: string
   /** Whether it is true or false, so that its flag may stand alone. */
   isSwitch: boolean
+  /** The fallback without a registry (WARREN_OFFLINE), where it is another. */
+  fallbackOffline?: string
   /** Meaning and unit, of the limits only; the others are in `config-help.ts`. */
   what?: string
 }
@@ -280,7 +282,8 @@ export const SETTINGS: ReadonlyMap<string, Setting> = new Map<string, Setting>([
   ...Object.entries(schema.shape).map(([name, shape]): [string, Setting] => {
     const fallback: unknown = shape.safeParse(undefined).data
     const words = fallback === null ? 'all' : Array.isArray(fallback) ? fallback.join(',') : String(fallback ?? '')
-    return [name, { fallback: words, isSwitch: typeof fallback === 'boolean' }]
+    const offline = name === 'GC_VERIFY_PROOFS' ? { fallbackOffline: 'true' } : {}
+    return [name, { fallback: words, isSwitch: typeof fallback === 'boolean', ...offline }]
   }),
   [
     'P2P_HARD_PUNCH',
@@ -385,7 +388,8 @@ export function readConfig(env: Environment, earlier: readonly string[] = []): N
         reservedForPinnedBytes: data.GC_RESERVED_FOR_PINNED_MB * MIB,
         intervalMs: data.GC_INTERVAL_MINUTES * MINUTE_MS,
         verifyReplicas: data.GC_VERIFY_REPLICAS,
-        verifyProofs: data.GC_VERIFY_PROOFS
+        // Without a registry anybody is a member by saying so, as often as it likes: its word that it holds a copy is worth nothing.
+        verifyProofs: 'GC_VERIFY_PROOFS' in given ? data.GC_VERIFY_PROOFS : data.WARREN_OFFLINE
       },
       scrub: { intervalMs: data.SCRUB_INTERVAL_HOURS * HOUR_MS, bytesPerSecond: data.SCRUB_RATE_MB * MIB },
       blockedContent: data.ENABLE_BLOCKED_CONTENT,

@@ -21,6 +21,7 @@ import { createNetworkNode } from './net/libp2p.ts'
 import { createNetwork, type Network } from './net/network.ts'
 import { createPunchCounters } from './net/punching/counters.ts'
 import { createProver, type Prover } from './proofs/prover.ts'
+import { createProves } from './proofs/proves.ts'
 import { createSavedProofs } from './proofs/saved.ts'
 import { createStatus } from './status.ts'
 
@@ -133,6 +134,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
   })
   const { dataDir, keep } = config
   const membersKnown = () => registry === null || registry.nodes() !== null
+  const proves = createProves({ ask: network.proof, store })
   const adminToken = await loadAdminToken({ dataDir, file: keep.adminTokenFile })
   const blocked = await openBlockList({ dataDir, enabled: keep.blockedContent })
   let pinned: Keeping['pins'] | undefined
@@ -149,6 +151,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     isBlocked: blocked.has,
     // Until the pins are read nothing is known not to be one.
     isPinned: cid => pinned?.has(cid) ?? true,
+    proves: keep.gc.verifyProofs ? proves : undefined,
     log
   })
   const blobs = aliases.noting(plainBlobs)
@@ -158,6 +161,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     store,
     blobs,
     network,
+    proves,
     blocked,
     replicationFactor: config.replicationFactor,
     membersKnown,

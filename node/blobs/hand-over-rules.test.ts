@@ -44,8 +44,9 @@ describe('a copy that is handed over', () => {
     {
       takes = () => true,
       known = true,
-      pinned = () => false
-    }: Partial<Record<'takes' | 'pinned', (id: string) => boolean>> & { known?: boolean } = {}
+      pinned = () => false,
+      proves
+    }: Partial<Record<'takes' | 'pinned' | 'proves', (id: string) => boolean>> & { known?: boolean } = {}
   ) {
     const network = {
       self: 'self',
@@ -64,12 +65,15 @@ describe('a copy that is handed over', () => {
       replicationFactor: FACTOR,
       membersKnown: () => known,
       isPinned: pinned,
+      ...(proves ? { proves: async (id: string) => proves(id) } : {}),
+      signal,
       log
     })(blob)
   }
 
-  it('goes when as many owners as are wanted say that they have it', async () => {
-    assert.equal(await handOver([member('a'), member('b'), member('c')], { takes: id => id !== 'b' }), true)
+  it('goes when as many owners as are wanted say that they have it, and prove it where that is asked', async () => {
+    const takes = (id: string) => id !== 'b'
+    assert.equal(await handOver([member('a'), member('b'), member('c')], { takes, proves: takes }), true)
     assert.equal(store.has(blob.cid), false)
   })
 
@@ -80,6 +84,7 @@ describe('a copy that is handed over', () => {
       ['one is away', () => handOver([member('a'), member('b', false)])],
       ['one owner is known so far', () => handOver([member('a')])],
       ['none is', () => handOver([])],
+      ['one cannot prove it where proofs are asked', () => handOver(two, { proves: id => id === 'a' })],
       ['the registry was not read yet', () => handOver(two, { known: false })]
     ]
     for (const [why, run] of table) {

@@ -1,9 +1,11 @@
 /**
  * Moving a blob of a shard that is not this node's any more, because its ranges were changed. The copy here goes when as
- * many owners as are wanted have said themselves that they own the shard and have the blob on disk. What we believe of
- * their ranges is not enough: several nodes may give up one shard at the same time, each trusting in the others.
+ * many owners as are wanted have said themselves that they own the shard and have the blob on disk, and have proved it
+ * where the word of a member is worth nothing. What we believe of their ranges is not enough: several nodes may give up one
+ * shard at the same time, each trusting in the others.
  */
 import type { Log } from '../log.ts'
+import type { Proves } from '../proofs/proves.ts'
 import type { BlobNetwork } from './network.types.ts'
 import { placementOrder } from './placement.ts'
 import type { ReplicaSource, Replicator } from './replicate.ts'
@@ -16,12 +18,16 @@ export interface HandOverOptions {
   replicationFactor: number
   membersKnown: () => boolean
   isPinned: (cid: string) => boolean
+  /** Left out: their word is enough. */
+  proves?: Proves | undefined
+  /** Ends the waits. */
+  signal: AbortSignal
   log: Log
 }
 
 /** Answers whether nothing is left to do; false: try again later. A pinned copy stays when the owners have theirs. */
 export function createHandOver(options: HandOverOptions): (blob: ReplicaSource) => Promise<boolean> {
-  const { store, network, replicator, replicationFactor, membersKnown, isPinned, log } = options
+  const { store, network, replicator, replicationFactor, membersKnown, isPinned, proves, signal, log } = options
   return async blob => {
     const { cid } = blob
     const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
@@ -29,7 +35,12 @@ export function createHandOver(options: HandOverOptions): (blob: ReplicaSource) 
     // The factor itself, not the number of owners there happen to be: after a start others may not be known yet.
     const wanted = replicationFactor
     if (!membersKnown() || reachable.length < wanted) return false
-    const confirmed = await replicator.start(blob, reachable, wanted, wanted).settled
+    const said = await replicator.start(blob, reachable, wanted, wanted).settled
+    if (said.length < wanted) return false
+    const proofs = await Promise.all(
+      said.map(async peer => (!proves || (await proves(peer, cid, signal)) ? [peer] : []))
+    )
+    const confirmed = proofs.flat()
     if (confirmed.length < wanted) return false
     const isGone = await store.delete(cid, () => !isPinned(cid))
     if (isGone) log.info({ cid, peers: confirmed }, 'handed over to the owners of its shard')

@@ -58,7 +58,17 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   const healer = createHealer({ store, remote, maxBlobBytes, log, signal: stopped })
   const { heal } = healer
   const { membersKnown } = options
-  const handOver = createHandOver({ store, network, replicator, replicationFactor, membersKnown, isPinned, log })
+  const handOver = createHandOver({
+    store,
+    network,
+    replicator,
+    replicationFactor,
+    membersKnown,
+    isPinned,
+    proves: options.proves,
+    signal: stopped,
+    log
+  })
 
   const isMember = (peerId: string | undefined): boolean =>
     peerId !== undefined && network.members().some(member => member.peerId === peerId)

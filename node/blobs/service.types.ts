@@ -1,6 +1,7 @@
 /** What the blob service offers to HTTP and to the network. */
 
 import type { Log } from '../log.ts'
+import type { Proves } from '../proofs/proves.ts'
 import type { BlobHandlers, BlobNetwork, RemoteRead } from './network.types.ts'
 import type { ShardRange } from './shards.ts'
 import type { BlobStat, BlobStore } from './store.types.ts'
@@ -24,6 +25,8 @@ export interface BlobServiceOptions {
   isBlocked?: (cid: string) => boolean
   /** Kept here whoever owns its shard. Default: nothing is. */
   isPinned?: (cid: string) => boolean
+  /** Asked of the owners before a copy is handed over. Default: their word is enough. */
+  proves?: Proves | undefined
   log: Log
 }
 

@@ -64,6 +64,23 @@ describe('collection', function () {
     )
   })
 
+  it('believes no holder at its word where there is no registry, and nor does a deletion by the operator', async () => {
+    await using nodes = await startNodes(3, { ...settings, REPLICATION_FACTOR: '1', REPLICATION_QUORUM: '1' })
+    await eventually(() => nodes.every(({ node }) => node.network.members().length === 3), 'nodes know each other')
+    const bytes = randomBytes(300_000)
+    const cid = await cidOf([bytes])
+    for (const { node } of nodes) await node.blobs.putReplica(cid, '', inPieces(bytes), {})
+    const would = await Promise.all(nodes.map(({ node }) => node.keeping.collector.run({ simulate: true })))
+    const spare = nodes[would.findIndex(({ removedBlobs }) => removedBlobs === 1)]!
+    for (const { dataDir } of nodes.filter(other => other !== spare)) {
+      await flipBit(join(dataDir, 'blobs', cid, 'data'), 280_000 * 8)
+    }
+    const { store, keeping } = spare.node
+    assert.equal((await keeping.collector.run()).removedBlobs, 0)
+    await assert.rejects(keeping.deleteBlob(cid, { force: false }), { code: 'BLOB_UNDER_REPLICATED' })
+    assert.equal(store.has(cid), true)
+  })
+
   it('keeps what was pinned meanwhile; with GC_VERIFY_PROOFS, counts no holder that cannot show the bytes', async () => {
     await using nodes = await startNodes(3, { ...settings, REPLICATION_FACTOR: '1', REPLICATION_QUORUM: '1' })
     await eventually(() => nodes.every(({ node }) => node.network.members().length === 3), 'nodes know each other')

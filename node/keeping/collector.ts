@@ -7,6 +7,7 @@ import type { BlobStore } from '../blobs/store.types.ts'
 import { pause } from '../blobs/wait.ts'
 import { GcRunningError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Proves } from '../proofs/proves.ts'
 import {
   type Candidate,
   type CollectReason,
@@ -83,8 +84,8 @@ export interface CollectorOptions {
   store: BlobStore
   blobs: Pick<BlobService, 'replication'>
   network: Pick<BlobNetwork, 'self' | 'members'>
-  /** Whether a peer proves that it has all the bytes; asked with GC_VERIFY_PROOFS. */
-  proves: (peerId: string, cid: string, signal: AbortSignal) => Promise<boolean>
+  /** Asked with GC_VERIFY_PROOFS. */
+  proves: Proves
   pins: Pins
   replicationFactor: number
   /** Whether the owners of shards are known; nothing is collected before. */

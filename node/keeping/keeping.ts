@@ -6,14 +6,11 @@ import { BlobNotFoundError, BlobPinnedError, UnderReplicatedError } from '../err
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Network } from '../net/network.ts'
-import { createAuditor } from '../proofs/auditor.ts'
+import type { Proves } from '../proofs/proves.ts'
 import type { BlockList } from './block-list.ts'
 import { type Collector, createCollector, type GcConfig } from './collector.ts'
 import { openPins, type Pins } from './pins.ts'
 import { type Scrub, startScrub } from './scrub.ts'
-
-/** Time one holder has to prove its bytes, with GC_VERIFY_PROOFS. */
-export const PROOF_TIMEOUT_MS = 60_000
 
 /** The keeping part of a node's configuration. */
 export interface KeepConfig {
@@ -30,7 +27,8 @@ export interface Keeping {
   collector: Collector
   scrub: Scrub
   /**
-   * Delete one blob on this node. Without force only when enough other nodes answer that they hold it.
+   * Delete one blob on this node. Without force only when enough other nodes answer that they hold it, and prove it with
+   * GC_VERIFY_PROOFS.
    * @throws BlobNotFoundError, BlobPinnedError, UnderReplicatedError
    */
   deleteBlob: (cid: string, options: { force: boolean; signal?: AbortSignal }) => Promise<{ sizeBytes: number }>
@@ -43,6 +41,8 @@ export interface KeepingOptions {
   store: BlobStore
   blobs: BlobService
   network: Network
+  /** Whether a peer proves that it has all the bytes. */
+  proves: Proves
   blocked: BlockList
   replicationFactor: number
   membersKnown: () => boolean
@@ -51,31 +51,34 @@ export interface KeepingOptions {
 }
 
 export async function startKeeping(options: KeepingOptions): Promise<Keeping> {
-  const { config, dataDir, store, blobs, network, blocked, replicationFactor, membersKnown, metrics, log } = options
+  const { config, dataDir, store, blobs, network, proves, blocked, replicationFactor, membersKnown, metrics, log } =
+    options
   const pins = await openPins({ dataDir, store, blobs })
   if (config.gc.enabled && !config.gc.verifyReplicas) {
     log.warn('GC_VERIFY_REPLICAS is false: blobs go by age and room even when this is their last copy')
   }
-  const auditor = createAuditor({
-    ask: network.proof,
-    replica: async (cid, signal) => (await store.open(cid))?.read({ signal }) ?? null
-  })
   const collector = createCollector({
     config: config.gc,
     dataDir,
     store,
     blobs,
     network,
-    proves: async (peerId, cid, signal) => {
-      const timeoutMs = PROOF_TIMEOUT_MS
-      return (await auditor.audit(peerId, cid, { mode: 'whole', timeoutMs, signal })).verdict === 'pass'
-    },
+    proves,
     pins,
     replicationFactor,
     membersKnown,
     log
   })
   const scrub = await startScrub({ dataDir, store, ...config.scrub, log })
+
+  /** The other nodes whose copy counts. */
+  async function holdersElsewhere(cid: string, signal = new AbortController().signal): Promise<string[]> {
+    const { nodes } = await blobs.replication(cid, signal)
+    const others = nodes.filter(peerId => peerId !== network.self)
+    if (!config.gc.verifyProofs) return others
+    const proofs = await Promise.all(others.map(async peer => ((await proves(peer, cid, signal)) ? [peer] : [])))
+    return proofs.flat()
+  }
 
   metrics.gauge('warren_pins', 'Pinned blobs', [], () => pins.count)
   metrics.gauge('warren_blocked', 'CIDs on the block list', [], () => blocked.count)
@@ -96,10 +99,9 @@ export async function startKeeping(options: KeepingOptions): Promise<Keeping> {
       if (!store.has(cid)) throw new BlobNotFoundError(cid)
       if (!force) {
         if (pins.has(cid)) throw new BlobPinnedError(cid)
-        const { nodes } = await blobs.replication(cid, signal)
-        const others = nodes.filter(peerId => peerId !== network.self).length
+        const others = await holdersElsewhere(cid, signal)
         // The factor itself, not the number of owners there happen to be: a node alone keeps what it has.
-        if (others < replicationFactor) throw new UnderReplicatedError(cid, others, replicationFactor)
+        if (others.length < replicationFactor) throw new UnderReplicatedError(cid, others.length, replicationFactor)
       }
       const gone = await store.delete(cid, () => force || !pins.has(cid))
       if (!gone) throw pins.has(cid) && !force ? new BlobPinnedError(cid) : new BlobNotFoundError(cid)
