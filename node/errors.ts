@@ -109,6 +109,15 @@ export class BlobCorruptError extends WarrenError {
   }
 }
 
+/** Thrown when a node is asked whether it holds a copy that it is about to drop. */
+export class BlobLeavingError extends WarrenError {
+  constructor(cid: string) {
+    super('BUSY', 503, `The copy of ${cid} here may be gone in a moment. Ask another holder, or try again later.`, {
+      details: { cid }
+    })
+  }
+}
+
 /** Thrown when a node is asked to keep a blob of a shard it does not own. */
 export class ShardMismatchError extends WarrenError {
   constructor(cid: string, shard: number, nodeShards: unknown, shardCount: number) {

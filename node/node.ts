@@ -1,5 +1,6 @@
 /** The storage node: store, libp2p, chain and HTTP put together, their order of start and stop. */
 import type { Server } from 'node:http'
+import { createLeaving } from './blobs/leaving.ts'
 import { openRawAliases } from './blobs/raw-alias.ts'
 import { createBlobService } from './blobs/service.ts'
 import type { BlobService } from './blobs/service.types.ts'
@@ -134,6 +135,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
   })
   const { dataDir, keep } = config
   const membersKnown = () => registry === null || registry.nodes() !== null
+  const leaving = createLeaving()
   const proves = createProves({ ask: network.proof, store })
   const adminToken = await loadAdminToken({ dataDir, file: keep.adminTokenFile })
   const blocked = await openBlockList({ dataDir, enabled: keep.blockedContent })
@@ -151,6 +153,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     isBlocked: blocked.has,
     // Until the pins are read nothing is known not to be one.
     isPinned: cid => pinned?.has(cid) ?? true,
+    leaving,
     proves: keep.gc.verifyProofs ? proves : undefined,
     log
   })
@@ -161,6 +164,7 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     store,
     blobs,
     network,
+    leaving,
     proves,
     blocked,
     replicationFactor: config.replicationFactor,

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { PeerRefusedError } from '../errors.ts'
 import { silentLog } from '../log.ts'
 import { createHandOver } from './hand-over.ts'
+import { createLeaving } from './leaving.ts'
 import type { BlobMember, BlobNetwork } from './network.types.ts'
 import { createReplicator } from './replicate.ts'
 import { openStore } from './store.ts'
@@ -66,6 +67,8 @@ describe('a copy that is handed over', () => {
       membersKnown: () => known,
       isPinned: pinned,
       ...(proves ? { proves: async (id: string) => proves(id) } : {}),
+      leaving: createLeaving(),
+      confirm: async (_cid, peers) => peers.filter(takes),
       signal,
       log
     })(blob)

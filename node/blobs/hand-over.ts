@@ -6,6 +6,7 @@
  */
 import type { Log } from '../log.ts'
 import type { Proves } from '../proofs/proves.ts'
+import type { Leaving } from './leaving.ts'
 import type { BlobNetwork } from './network.types.ts'
 import { placementOrder } from './placement.ts'
 import type { ReplicaSource, Replicator } from './replicate.ts'
@@ -20,6 +21,9 @@ export interface HandOverOptions {
   isPinned: (cid: string) => boolean
   /** Left out: their word is enough. */
   proves?: Proves | undefined
+  leaving: Leaving
+  /** Which of these peers say now that they have it. */
+  confirm: (cid: string, peerIds: readonly string[]) => Promise<string[]>
   /** Ends the waits. */
   signal: AbortSignal
   log: Log
@@ -28,6 +32,7 @@ export interface HandOverOptions {
 /** Answers whether nothing is left to do; false: try again later. A pinned copy stays when the owners have theirs. */
 export function createHandOver(options: HandOverOptions): (blob: ReplicaSource) => Promise<boolean> {
   const { store, network, replicator, replicationFactor, membersKnown, isPinned, proves, signal, log } = options
+  const { leaving, confirm } = options
   return async blob => {
     const { cid } = blob
     const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
@@ -42,8 +47,13 @@ export function createHandOver(options: HandOverOptions): (blob: ReplicaSource) 
     )
     const confirmed = proofs.flat()
     if (confirmed.length < wanted) return false
-    const isGone = await store.delete(cid, () => !isPinned(cid))
-    if (isGone) log.info({ cid, peers: confirmed }, 'handed over to the owners of its shard')
-    return true
+    // Asked once more while this copy is not vouched for: an owner may be about to drop its own, trusting in this one.
+    const done = await leaving.run(cid, async () => {
+      if ((await confirm(cid, confirmed)).length < wanted) return false
+      const isGone = await store.delete(cid, () => !isPinned(cid))
+      if (isGone) log.info({ cid, peers: confirmed }, 'handed over to the owners of its shard')
+      return true
+    })
+    return done ?? false
   }
 }

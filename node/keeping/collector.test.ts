@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { cidOf } from '../blobs/cid.ts'
+import { createLeaving } from '../blobs/leaving.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import { flipBit, inPieces } from '../faults/testing.ts'
 import { silentLog } from '../log.ts'
@@ -90,7 +91,7 @@ describe('collection', function () {
     const collectorOf = (
       { node, dataDir }: TestNode,
       verifyProofs: boolean,
-      blobs: Pick<BlobService, 'replication'> = node.blobs,
+      blobs: Pick<BlobService, 'replication' | 'confirm'> = node.blobs,
       policy: Partial<RetentionPolicy> = {}
     ) =>
       createCollector({
@@ -102,6 +103,7 @@ describe('collection', function () {
         dataDir,
         store: node.store,
         blobs,
+        leaving: createLeaving(),
         network: node.network,
         proves: async (peerId, asked) =>
           (await auditorOf(node).audit(peerId, asked, { mode: 'whole' })).verdict === 'pass',
@@ -117,7 +119,8 @@ describe('collection', function () {
     const spare = nodes[spares.indexOf(true)]!
 
     const { pins, store } = { ...spare.node.keeping, ...spare.node }
-    const pinnedMeanwhile: Pick<BlobService, 'replication'> = {
+    const pinnedMeanwhile: Pick<BlobService, 'replication' | 'confirm'> = {
+      confirm: spare.node.blobs.confirm,
       replication: async (asked, signal) => {
         const status = await spare.node.blobs.replication(asked, signal)
         await pins.add(asked)

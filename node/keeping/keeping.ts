@@ -1,8 +1,9 @@
 /** What keeps blobs, put together: pins, block list, collection, scrub. */
 import { parseCid } from '../blobs/cid.ts'
+import type { Leaving } from '../blobs/leaving.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
-import { BlobNotFoundError, BlobPinnedError, UnderReplicatedError } from '../errors.ts'
+import { BlobLeavingError, BlobNotFoundError, BlobPinnedError, UnderReplicatedError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Network } from '../net/network.ts'
@@ -41,6 +42,8 @@ export interface KeepingOptions {
   store: BlobStore
   blobs: BlobService
   network: Network
+  /** The same as the blob service's. */
+  leaving: Leaving
   /** Whether a peer proves that it has all the bytes. */
   proves: Proves
   blocked: BlockList
@@ -51,8 +54,20 @@ export interface KeepingOptions {
 }
 
 export async function startKeeping(options: KeepingOptions): Promise<Keeping> {
-  const { config, dataDir, store, blobs, network, proves, blocked, replicationFactor, membersKnown, metrics, log } =
-    options
+  const {
+    config,
+    dataDir,
+    store,
+    blobs,
+    network,
+    leaving,
+    proves,
+    blocked,
+    replicationFactor,
+    membersKnown,
+    metrics,
+    log
+  } = options
   const pins = await openPins({ dataDir, store, blobs })
   if (config.gc.enabled && !config.gc.verifyReplicas) {
     log.warn('GC_VERIFY_REPLICAS is false: blobs go by age and room even when this is their last copy')
@@ -63,6 +78,7 @@ export async function startKeeping(options: KeepingOptions): Promise<Keeping> {
     store,
     blobs,
     network,
+    leaving,
     proves,
     pins,
     replicationFactor,
@@ -78,6 +94,17 @@ export async function startKeeping(options: KeepingOptions): Promise<Keeping> {
     if (!config.gc.verifyProofs) return others
     const proofs = await Promise.all(others.map(async peer => ((await proves(peer, cid, signal)) ? [peer] : [])))
     return proofs.flat()
+  }
+
+  /** Whether there was one. The others are asked once more while this copy is not vouched for, see `Leaving`. */
+  async function deleteSpare(cid: string, trusted: readonly string[], signal?: AbortSignal): Promise<boolean> {
+    const gone = await leaving.run(cid, async () => {
+      const sure = await blobs.confirm(cid, trusted, signal)
+      if (sure.length < replicationFactor) throw new UnderReplicatedError(cid, sure.length, replicationFactor)
+      return await store.delete(cid, () => !pins.has(cid))
+    })
+    if (gone === null) throw new BlobLeavingError(cid)
+    return gone
   }
 
   metrics.gauge('warren_pins', 'Pinned blobs', [], () => pins.count)
@@ -97,13 +124,15 @@ export async function startKeeping(options: KeepingOptions): Promise<Keeping> {
       const cid = parseCid(cidText)
       const stored = store.has(cid) ? await store.stat(cid).catch(() => null) : null
       if (!store.has(cid)) throw new BlobNotFoundError(cid)
+      let trusted: string[] = []
       if (!force) {
         if (pins.has(cid)) throw new BlobPinnedError(cid)
         const others = await holdersElsewhere(cid, signal)
         // The factor itself, not the number of owners there happen to be: a node alone keeps what it has.
         if (others.length < replicationFactor) throw new UnderReplicatedError(cid, others.length, replicationFactor)
+        trusted = others
       }
-      const gone = await store.delete(cid, () => force || !pins.has(cid))
+      const gone = force ? await store.delete(cid) : await deleteSpare(cid, trusted, signal)
       if (!gone) throw pins.has(cid) && !force ? new BlobPinnedError(cid) : new BlobNotFoundError(cid)
       if (force) await pins.remove(cid)
       log.warn({ cid, force }, 'blob deleted by the operator')
