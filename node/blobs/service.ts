@@ -205,7 +205,8 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       if (blob) await pulled(blob.read({ length: 0 }))
       return blob !== null
     } catch (error) {
-      if (error instanceof BlobCorruptError) return false
+      // Damaged, or gone while it was looked at.
+      if (error instanceof BlobCorruptError || error instanceof BlobNotFoundError) return false
       throw error
     }
   }
@@ -349,6 +350,9 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     fetch,
     replication,
     confirm,
+    unpinned: cid => {
+      if (store.has(cid) && !isOwn(cid)) repair.enqueue(cid)
+    },
     get underReplicated() {
       return repair.waiting
     },

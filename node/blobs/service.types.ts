@@ -107,6 +107,8 @@ export interface BlobService extends BlobHandlers {
   replication: (cid: string, signal?: AbortSignal) => Promise<ReplicationStatus>
   /** Which of these peers say now that they have it; a peer that is about to drop its copy does not. */
   confirm: (cid: string, peerIds: readonly string[], signal?: AbortSignal) => Promise<string[]>
+  /** A pin went: what only it kept here is looked at again. */
+  unpinned: (cid: string) => void
   /** Blobs waiting for more replicas. */
   readonly underReplicated: number
   /** Damaged copies that were set aside here and for which no good copy has come yet. */
