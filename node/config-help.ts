@@ -7,7 +7,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   NODE_ENV: 'development, production or test; no effect: no route exists for tests only',
   PORT: 'TCP port of HTTP; a socket handed over by LISTEN_FDS goes before it',
   DATA_DIR: 'the only place it writes; one process at a time',
-  HTTP_LIST_BLOBS: 'answer lists of blobs to other machines too: who knows a CID can read the blob',
+  HTTP_LIST_BLOBS:
+    'answer lists of blobs to all that reach it, not to the operator only: who knows a CID can read the blob',
   HTTP_TRUSTED_PROXIES: 'reverse proxies in front; as many entries of X-Forwarded-For are believed',
   CORS_ORIGIN: 'origins whose pages may use this node: *, none, or a comma list',
   COMPRESSION_ENABLED: 'compress large JSON answers; blobs never are',

@@ -69,7 +69,7 @@ export interface NodeConfig {
   contentTypes: readonly string[] | null
   http: HttpConfig
   logFile: LogFileConfig | null
-  /** Whether `GET /blobs` is answered to other machines. */
+  /** Whether lists of blobs are answered to everybody, not only to the operator. */
   listBlobs: boolean
   /** Empty: derived from the peer id. */
   nodeId: string

@@ -243,17 +243,6 @@ export class ProofInvalidError<Reason extends string = string> extends WarrenErr
   }
 }
 
-/** Thrown when somebody from another machine asks for the list of all blobs. */
-export class ListForbiddenError extends WarrenError {
-  constructor() {
-    super(
-      'FORBIDDEN',
-      403,
-      'The list of blobs is given to this machine only. Ask from there, or start the node with HTTP_LIST_BLOBS=1.'
-    )
-  }
-}
-
 /** Thrown when a blob is on the block list of this node. */
 export class ContentBlockedError extends WarrenError {
   constructor(cid: string) {

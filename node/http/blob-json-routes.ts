@@ -6,9 +6,8 @@ import { z } from 'zod'
 import { parseCid } from '../blobs/cid.ts'
 import { shardOf } from '../blobs/shards.ts'
 import { endEarly } from '../blobs/sources.ts'
-import { ListForbiddenError, PayloadTooLargeError, RequestInvalidError } from '../errors.ts'
+import { PayloadTooLargeError, RequestInvalidError } from '../errors.ts'
 import type { BlobRoutesOptions } from './blob-routes.ts'
-import { isLocalRequest } from './client-address.ts'
 import { jsonWithBytes } from './json-stream.ts'
 import { type JsonUpload, jsonBytesMax, openJsonUpload } from './json-upload.ts'
 import { goneSignal, pageNumber, requireContentType } from './request.ts'
@@ -62,7 +61,7 @@ export async function storeJson(ctx: Context, options: BlobJsonRoutesOptions): P
 
 /** Add the routes. */
 export function addBlobJsonRoutes(router: Router, options: BlobJsonRoutesOptions): void {
-  const { blobs, store, aliases, listBlobs, uploads, shardCount } = options
+  const { blobs, store, aliases, listBlobs, requireAdmin, uploads, shardCount } = options
   const noStore = { 'cache-control': 'no-store' }
 
   router.post('/replicate', ctx =>
@@ -120,7 +119,7 @@ export function addBlobJsonRoutes(router: Router, options: BlobJsonRoutesOptions
   })
 
   router.get('/replication', async ctx => {
-    if (!listBlobs && !isLocalRequest(ctx.req)) throw new ListForbiddenError()
+    if (!listBlobs) requireAdmin(ctx)
     const offset = pageNumber(ctx, 'offset', 0, Number.MAX_SAFE_INTEGER)
     const limit = pageNumber(ctx, 'limit', REPLICATION_PAGE_DEFAULT, REPLICATION_PAGE_MAX)
     const signal = goneSignal(ctx)

@@ -6,9 +6,9 @@ import type { RawAliases } from '../blobs/raw-alias.ts'
 import { SEAL_CHUNK_BYTES } from '../blobs/seal.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
-import { BlobEmptyError, ListForbiddenError, PayloadTooLargeError, RangeInvalidError } from '../errors.ts'
+import { BlobEmptyError, PayloadTooLargeError, RangeInvalidError } from '../errors.ts'
+import type { RequireAdmin } from './admin-token.ts'
 import { type BlobJsonRoutesOptions, storeJson } from './blob-json-routes.ts'
-import { isLocalRequest } from './client-address.ts'
 import { parseRange } from './range.ts'
 import { goneSignal, pageNumber, requireContentType } from './request.ts'
 import { announcedBytes, type BodyPatience, bodyOf } from './upload.ts'
@@ -23,8 +23,9 @@ export interface BlobRoutesOptions {
   blobs: BlobService
   store: BlobStore
   maxBlobBytes: number
-  /** Whether `/blobs` is answered to everybody, not only to this machine: who knows a CID can read the blob. */
+  /** Whether lists of blobs are answered to everybody, not only to the operator: who knows a CID can read the blob. */
   listBlobs: boolean
+  requireAdmin: RequireAdmin
   shardCount: number
   replicationFactor: number
   /** Classes of content taken; null: all. */
@@ -35,7 +36,7 @@ export interface BlobRoutesOptions {
 
 /** Add the routes. */
 export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): void {
-  const { blobs, store, maxBlobBytes, listBlobs, uploads, aliases } = options
+  const { blobs, store, maxBlobBytes, listBlobs, requireAdmin, uploads, aliases } = options
 
   router.post('/store', async ctx => {
     const sizeHint = announcedBytes(ctx.req)
@@ -110,7 +111,8 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
   })
 
   router.get('/blobs', ctx => {
-    if (!listBlobs && !isLocalRequest(ctx.req)) throw new ListForbiddenError()
+    // A connection from this machine is no proof of anything: what a proxy here passes on may look like it.
+    if (!listBlobs) requireAdmin(ctx)
     const offset = pageNumber(ctx, 'offset', 0, Number.MAX_SAFE_INTEGER)
     const limit = pageNumber(ctx, 'limit', PAGE_DEFAULT, PAGE_MAX)
     const cids: string[] = []

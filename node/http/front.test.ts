@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
@@ -141,11 +143,18 @@ describe('what stands before the routes', function () {
     }
   })
 
-  it('gives lists of blobs to nobody whom a proxy on this machine speaks for', async () => {
+  it('gives lists of blobs to the operator only, or to all that reach it when the operator says so', async () => {
+    const token = (await readFile(join(peer.dataDir, 'keys', 'admin.token'), 'utf8')).trim()
+    await using open = await startNode({ HTTP_LIST_BLOBS: '1' })
     for (const path of ['/blobs', '/replication']) {
-      assert.equal((await fetch(`${peer.url}${path}`)).status, 200)
-      const answer = await fetch(`${peer.url}${path}`, { headers: { 'x-forwarded-for': '127.0.0.1' } })
-      assert.deepEqual([answer.status, await errorOf(answer)], [403, 'FORBIDDEN'])
+      // What a proxy on this machine sends that adds no header: nothing tells it from a program here.
+      const answer = await fetch(`${peer.url}${path}`)
+      assert.deepEqual([answer.status, await errorOf(answer)], [401, 'UNAUTHORIZED'])
+      const headers = { authorization: `Bearer ${token}` }
+      assert.equal((await fetch(`${peer.url}${path}`, { headers })).status, 200)
+      const wrong = await fetch(`${peer.url}${path}?limit=-1`, { headers })
+      assert.deepEqual([wrong.status, await errorOf(wrong)], [400, 'INVALID_REQUEST'])
+      assert.equal((await fetch(`${open.url}${path}`)).status, 200)
     }
   })
 })
