@@ -196,6 +196,24 @@ export class RateLimitedError extends WarrenError {
   }
 }
 
+/** Seconds after which an address may try again that has as much under way as one may. */
+export const SHARE_RETRY_S = 5
+
+/** Thrown when an address has as much of something under way at once as one address may. */
+export class ShareExceededError extends WarrenError {
+  readonly retryAfterS = SHARE_RETRY_S
+
+  /** @param limit the variable that sets it */
+  constructor(what: string, limit: string, max: number) {
+    super(
+      'SHARE_EXCEEDED',
+      429,
+      `More than ${max} ${what} at once from one address (${limit}). Wait for some to end, or have the operator raise it.`,
+      { details: { limit, max } }
+    )
+  }
+}
+
 /** Thrown when a page of an origin that is not allowed tries to change something. */
 export class OriginForbiddenError extends WarrenError {
   constructor(origin: string) {

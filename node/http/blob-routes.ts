@@ -10,7 +10,9 @@ import { BlobEmptyError, PayloadTooLargeError, RangeInvalidError } from '../erro
 import type { RequireAdmin } from './admin-token.ts'
 import { type BlobJsonRoutesOptions, storeJson } from './blob-json-routes.ts'
 import { parseRange } from './range.ts'
+import { wantsVerify } from './rate-limit.ts'
 import { goneSignal, pageNumber, requireContentType } from './request.ts'
+import type { Shares } from './shares.ts'
 import { announcedBytes, type BodyPatience, bodyOf } from './upload.ts'
 
 /** Rows of one page of /blobs, default and most. */
@@ -31,6 +33,10 @@ export interface BlobRoutesOptions {
   /** Classes of content taken; null: all. */
   contentTypes: readonly string[] | null
   patience: BodyPatience
+  /** Places for reads that work out the CID first. */
+  verifies: Shares
+  /** By which address a request is counted. */
+  addressOf: (ctx: Context) => string
   aliases: RawAliases
 }
 
@@ -101,8 +107,10 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
     return await send(ctx, { offset: 0 })
 
     async function send(to: Context, range: { offset: number; length?: number }): Promise<void> {
-      const verify = to.query.verify === '1'
-      const read = await blobs.get(cid, { ...range, signal, localOnly, verify })
+      const verify = wantsVerify(to)
+      const done = verify ? options.verifies.take(options.addressOf(to)) : () => {}
+      // Its dear part is over when it resolves.
+      const read = await blobs.get(cid, { ...range, signal, localOnly, verify }).finally(done)
       // Pieces are whole chunks: one in hand and one on its way.
       to.body = Readable.from(read.bytes, { objectMode: false, highWaterMark: SEAL_CHUNK_BYTES })
       to.set('content-type', read.mimeType)

@@ -71,6 +71,36 @@ describe('what stands before the routes', function () {
     assert.equal((await fetch(`${limited.url}/health`)).status, 200)
   })
 
+  it('bounds the reads that work a CID out: a rate of their own, and some at once, whatever range they ask for', async () => {
+    await using limited = await startNode({ HTTP_RATE_VERIFY: '2' })
+    const body = randomBytes(1000)
+    const { cid } = (await (await fetch(`${limited.url}/store`, { method: 'POST', body })).json()) as { cid: string }
+    const read = (query: string) => fetch(`${limited.url}/retrieve/${cid}${query}`, { headers: { range: 'bytes=0-0' } })
+    const verified = [await read('?verify=1'), await read('?verify=1'), await read('?verify=1')]
+    assert.deepEqual(
+      verified.map(({ status }) => status),
+      [206, 206, 429]
+    )
+    assert.equal(verified[2]!.headers.get('ratelimit-policy'), '"verify";q=2;w=60')
+    assert.equal((await read('')).status, 206)
+
+    await using busy = await startNode({ HTTP_MAX_VERIFIES: '2' })
+    const large = randomBytes(16 * MIB)
+    const stored = await fetch(`${busy.url}/store`, { method: 'POST', body: large })
+    const other = ((await stored.json()) as { cid: string }).cid
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () =>
+        fetch(`${busy.url}/retrieve/${other}?verify=1`, { headers: { range: 'bytes=0-0' } })
+      )
+    )
+    // One address has half of the places.
+    const refused = answers.filter(({ status }) => status === 429)
+    assert.ok(refused.length > 0 && answers.some(({ status }) => status === 206), 'one goes on, others wait for it')
+    const told = (await refused[0]!.json()) as { error: string; retryAfter: number; details: { limit: string } }
+    assert.deepEqual([told.error, told.details.limit], ['SHARE_EXCEEDED', 'HTTP_MAX_VERIFIES'])
+    assert.equal(refused[0]!.headers.get('retry-after'), String(told.retryAfter))
+  })
+
   it('tells browsers which pages may use it, and refuses the others what they would do unasked', async () => {
     const from = (origin: string, method = 'GET', more: Record<string, string> = {}) =>
       fetch(`${peer.url}/peers/connect`, { method, headers: { ...more, origin } })

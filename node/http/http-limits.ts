@@ -34,6 +34,12 @@ export const HTTP_LIMITS = {
     generous: GENEROUS_RATE,
     what: 'the same of /retrieve, /blob and /blobs'
   },
+  rateVerify: {
+    env: 'HTTP_RATE_VERIFY',
+    default: 30,
+    generous: GENEROUS_RATE,
+    what: 'the same of /retrieve with verify=1, which reads and hashes the whole blob whatever range is asked'
+  },
   rateAddresses: {
     env: 'HTTP_RATE_ADDRESSES',
     default: 10_000,
@@ -47,6 +53,12 @@ export const HTTP_LIMITS = {
     what: 'open connections; more are closed at once'
   },
   maxUploads: { env: 'HTTP_MAX_UPLOADS', default: 64, generous: 256, what: 'uploads at once; more are answered 503' },
+  maxVerifies: {
+    env: 'HTTP_MAX_VERIFIES',
+    default: 4,
+    generous: 64,
+    what: 'reads with verify=1 at once, half of them from one address; more are answered 503, or 429'
+  },
   requestTimeoutMs: {
     env: 'HTTP_REQUEST_TIMEOUT_MS',
     default: 30_000,
