@@ -13,6 +13,7 @@ import { parseRange } from './range.ts'
 import { wantsVerify } from './rate-limit.ts'
 import { goneSignal, pageNumber, requireContentType } from './request.ts'
 import type { Shares } from './shares.ts'
+import { endStalled } from './stalled.ts'
 import { announcedBytes, type BodyPatience, bodyOf } from './upload.ts'
 
 /** Rows of one page of /blobs, default and most. */
@@ -35,6 +36,10 @@ export interface BlobRoutesOptions {
   patience: BodyPatience
   /** Places for reads that work out the CID first. */
   verifies: Shares
+  /** Places for blobs on their way out. */
+  downloads: Shares
+  /** Time a client may take nothing of one. */
+  stallTimeoutMs: number
   /** By which address a request is counted. */
   addressOf: (ctx: Context) => string
   aliases: RawAliases
@@ -42,15 +47,15 @@ export interface BlobRoutesOptions {
 
 /** Add the routes. */
 export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): void {
-  const { blobs, store, maxBlobBytes, listBlobs, requireAdmin, uploads, aliases } = options
+  const { blobs, store, maxBlobBytes, listBlobs, requireAdmin, uploads, addressOf, aliases } = options
 
   router.post('/store', async ctx => {
     const sizeHint = announcedBytes(ctx.req)
     if (sizeHint === 0) throw new BlobEmptyError()
-    if (ctx.is('application/json')) return await uploads.run(() => storeJson(ctx, options))
+    if (ctx.is('application/json')) return await uploads.run(addressOf(ctx), () => storeJson(ctx, options))
     if (sizeHint !== undefined && sizeHint > maxBlobBytes) throw new PayloadTooLargeError(maxBlobBytes)
     requireContentType(ctx.query.contentType, options.contentTypes)
-    await uploads.run(async () => {
+    await uploads.run(addressOf(ctx), async () => {
       const { cid, sizeBytes, existed, replicas } = await blobs.put(bodyOf(ctx.req, options.patience), {
         mimeType: ctx.get('content-type') || undefined,
         sizeHint,
@@ -107,8 +112,9 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
     return await send(ctx, { offset: 0 })
 
     async function send(to: Context, range: { offset: number; length?: number }): Promise<void> {
+      beginDownload(to, options)
       const verify = wantsVerify(to)
-      const done = verify ? options.verifies.take(options.addressOf(to)) : () => {}
+      const done = verify ? options.verifies.take(addressOf(to)) : () => {}
       // Its dear part is over when it resolves.
       const read = await blobs.get(cid, { ...range, signal, localOnly, verify }).finally(done)
       // Pieces are whole chunks: one in hand and one on its way.
@@ -138,4 +144,11 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
     ctx.set('cache-control', 'no-store')
     ctx.body = await blobs.replication(aliases.resolve(ctx.params.cid ?? ''), goneSignal(ctx))
   })
+}
+
+/** Take a place for a blob on its way to a client, until its answer is over or the client takes nothing. */
+export function beginDownload(ctx: Context, options: BlobRoutesOptions): void {
+  const { downloads, addressOf, stallTimeoutMs, patience } = options
+  ctx.res.once('close', downloads.take(addressOf(ctx)))
+  endStalled(ctx.res, { stallTimeoutMs, bodyMsPerMib: patience.bodyMsPerMib })
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { connect } from 'node:net'
@@ -8,6 +9,7 @@ import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
 import { sha256 } from 'multiformats/hashes/sha2'
+import { eventually } from '../net/testing.ts'
 import { startNode, type TestNode } from '../testing.ts'
 
 const MIB = 1024 * 1024
@@ -99,6 +101,47 @@ describe('what stands before the routes', function () {
     const told = (await refused[0]!.json()) as { error: string; retryAfter: number; details: { limit: string } }
     assert.deepEqual([told.error, told.details.limit], ['SHARE_EXCEEDED', 'HTTP_MAX_VERIFIES'])
     assert.equal(refused[0]!.headers.get('retry-after'), String(told.retryAfter))
+  })
+
+  it('gives one address its share of uploads, and of downloads until a reader that takes nothing is ended', async () => {
+    await using node = await startNode({
+      MAX_BLOB_SIZE_MB: '64',
+      HTTP_MAX_UPLOADS_PER_ADDRESS: '2',
+      HTTP_MAX_DOWNLOADS_PER_ADDRESS: '1',
+      HTTP_STALL_TIMEOUT_MS: '500',
+      HTTP_BODY_MS_PER_MIB: '1000'
+    })
+    const refusal = async (answer: Response) => {
+      const { error, details, retryAfter } = (await answer.json()) as Record<string, unknown>
+      assert.equal(answer.headers.get('retry-after'), String(retryAfter))
+      return [answer.status, error, (details as { limit: string }).limit]
+    }
+    const port = Number(new URL(node.url).port)
+    const open = Array.from({ length: 2 }, () => connect(port, '127.0.0.1'))
+    for (const socket of open) socket.write('POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nhalf')
+    await eventually(() => node.node.store.stats().reservedBytes === 2000, 'both are under way')
+    const put = (body: Buffer<ArrayBuffer>) => fetch(`${node.url}/store`, { method: 'POST', body })
+    assert.deepEqual(await refusal(await put(randomBytes(9))), [429, 'SHARE_EXCEEDED', 'HTTP_MAX_UPLOADS_PER_ADDRESS'])
+    for (const socket of open) socket.destroy()
+    await eventually(() => node.node.store.stats().reservedBytes === 0, 'both are gone')
+
+    const { cid } = (await (await put(randomBytes(48 * MIB))).json()) as { cid: string }
+    const slow = connect(port, '127.0.0.1')
+    const ended = once(slow, 'close')
+    slow.on('error', () => {})
+    slow.write(`GET /retrieve/${cid} HTTP/1.1\r\nhost: x\r\n\r\n`)
+    await once(slow, 'readable')
+    const read = () => fetch(`${node.url}/retrieve/${cid}`, { headers: { range: 'bytes=0-9' } })
+    assert.deepEqual(await refusal(await read()), [429, 'SHARE_EXCEEDED', 'HTTP_MAX_DOWNLOADS_PER_ADDRESS'])
+    const blob = () => fetch(`${node.url}/blob/${cid}`)
+    assert.deepEqual(await refusal(await blob()), [429, 'SHARE_EXCEEDED', 'HTTP_MAX_DOWNLOADS_PER_ADDRESS'])
+    const again = await eventually(async () => {
+      const answer = await read()
+      return answer.status === 206 ? answer : void (await answer.body?.cancel())
+    }, 'its place is free again')
+    assert.equal((await again!.arrayBuffer()).byteLength, 10)
+    slow.resume()
+    await ended
   })
 
   it('tells browsers which pages may use it, and refuses the others what they would do unasked', async () => {

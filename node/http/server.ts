@@ -20,7 +20,7 @@ import { addProofRoutes, type ProofRoutesOptions } from './proof-routes.ts'
 import { limitRates } from './rate-limit.ts'
 import { createShares } from './shares.ts'
 import { addStatusRoutes, type StatusRoutesOptions } from './status-routes.ts'
-import { continueWhenRead, createUploads } from './upload.ts'
+import { continueWhenRead } from './upload.ts'
 
 /** Time for a request's headers. */
 export const HTTP_HEADERS_TIMEOUT_MS = 10_000
@@ -41,7 +41,10 @@ export interface HttpServerOptions extends RoutesOptions {
 
 /** What the routes are made of. */
 export interface RoutesOptions
-  extends Omit<BlobJsonRoutesOptions, 'uploads' | 'verifies' | 'addressOf' | 'patience' | 'isPinned'>,
+  extends Omit<
+      BlobJsonRoutesOptions,
+      'uploads' | 'downloads' | 'verifies' | 'stallTimeoutMs' | 'addressOf' | 'patience' | 'isPinned'
+    >,
     ProofRoutesOptions,
     Omit<StatusRoutesOptions, 'serveMetrics'> {
   keeping: Keeping
@@ -56,7 +59,19 @@ export function createRouter(options: RoutesOptions): Router {
   const router = new Router()
   const given = {
     ...options,
-    uploads: createUploads(limits.maxUploads),
+    uploads: createShares({
+      what: 'uploads',
+      limit: HTTP_LIMITS.maxUploadsPerAddress.env,
+      max: limits.maxUploads,
+      maxPerAddress: limits.maxUploadsPerAddress
+    }),
+    downloads: createShares({
+      what: 'downloads',
+      limit: HTTP_LIMITS.maxDownloadsPerAddress.env,
+      max: limits.maxConnections,
+      maxPerAddress: limits.maxDownloadsPerAddress
+    }),
+    stallTimeoutMs: limits.stallTimeoutMs,
     verifies: createShares({
       what: 'reads with verify=1',
       limit: HTTP_LIMITS.maxVerifies.env,

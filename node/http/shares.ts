@@ -7,6 +7,8 @@ export interface Shares {
    * @throws ShareExceededError when the address has its share, BusyError when there is no place at all
    */
   take: (address: string) => () => void
+  /** Have a place while `work` runs. @throws the same */
+  run: <T>(address: string, work: () => Promise<T>) => Promise<T>
 }
 
 /**
@@ -18,21 +20,30 @@ export function createShares(options: { what: string; limit: string; max: number
   let running = 0
   /** Addresses that have a place, so never more than there are places or connections. */
   const taken = new Map<string, number>()
+  function take(address: string): () => void {
+    const own = taken.get(address) ?? 0
+    if (own >= maxPerAddress) throw new ShareExceededError(what, limit, maxPerAddress)
+    if (running >= max) throw new BusyError(what)
+    running += 1
+    taken.set(address, own + 1)
+    let isGiven = false
+    return () => {
+      if (isGiven) return
+      isGiven = true
+      running -= 1
+      const left = taken.get(address)! - 1
+      if (left === 0) taken.delete(address)
+      else taken.set(address, left)
+    }
+  }
   return {
-    take(address) {
-      const own = taken.get(address) ?? 0
-      if (own >= maxPerAddress) throw new ShareExceededError(what, limit, maxPerAddress)
-      if (running >= max) throw new BusyError(what)
-      running += 1
-      taken.set(address, own + 1)
-      let isGiven = false
-      return () => {
-        if (isGiven) return
-        isGiven = true
-        running -= 1
-        const left = taken.get(address)! - 1
-        if (left === 0) taken.delete(address)
-        else taken.set(address, left)
+    take,
+    async run(address, work) {
+      const done = take(address)
+      try {
+        return await work()
+      } finally {
+        done()
       }
     }
   }
