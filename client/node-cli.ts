@@ -85,11 +85,11 @@ export function addNodeCommands(
     })
   group
     .command('list')
-    .description('CIDs it holds')
+    .description('CIDs it holds; asks for the operator’s token')
     .option('--limit <n>', 'at most so many', wholeNumber, PAGE)
     .option('--offset <n>', 'after so many', wholeNumber)
     .action(async (page: { limit: number; offset?: number }) => {
-      const { rows, total } = await node().list(page)
+      const { rows, total } = await (await operated()).list(page)
       show(
         { cids: rows, total },
         [...rows, ...(rows.length < total ? [`(${rows.length} of ${total}: --offset, --limit)`] : [])].join('\n')

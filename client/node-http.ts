@@ -8,7 +8,7 @@ const ANSWER_TIMEOUT_MS = 60_000
 export interface NodeHttpOptions {
   /** Base URL, without a path. */
   url: string
-  /** The operator's; only `pin` and `admin` routes need it. */
+  /** The operator's; `list`, `pin` and `admin` routes need it. */
   adminToken?: string
 }
 

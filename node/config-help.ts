@@ -7,7 +7,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   NODE_ENV: 'development, production or test; no effect: no route exists for tests only',
   PORT: 'TCP port of HTTP; a socket handed over by LISTEN_FDS goes before it',
   DATA_DIR: 'the only place it writes; one process at a time',
-  HTTP_LIST_BLOBS: 'answer lists of blobs to other machines too: who knows a CID can read the blob',
+  HTTP_LIST_BLOBS:
+    'answer lists of blobs to all that reach it, not to the operator only: who knows a CID can read the blob',
   HTTP_TRUSTED_PROXIES: 'reverse proxies in front; as many entries of X-Forwarded-For are believed',
   CORS_ORIGIN: 'origins whose pages may use this node: *, none, or a comma list',
   COMPRESSION_ENABLED: 'compress large JSON answers; blobs never are',
@@ -50,7 +51,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   GC_RESERVED_FOR_PINNED_MB: 'room that only pinned blobs may fill, MiB',
   GC_INTERVAL_MINUTES: 'minutes between collections',
   GC_VERIFY_REPLICAS: 'ask the other holders first; false: the last copy may go too',
-  GC_VERIFY_PROOFS: 'have the other holders prove all bytes first',
+  GC_VERIFY_PROOFS:
+    'have the other holders prove all bytes before a copy here goes; true by default without a registry',
   SCRUB_INTERVAL_HOURS: 'hours between scrubs; 0: never',
   SCRUB_RATE_MB: 'MiB a second that a scrub reads; 0: unlimited',
   ENABLE_BLOCKED_CONTENT: 'hold the block list at store and at read',
@@ -110,10 +112,12 @@ export function masked(name: string, value: string): string {
 
 /** The text of `--print-config`: YAML, every setting with where it comes from. */
 export function printedConfig({ env, sources }: Pick<Settings, 'env' | 'sources'>): string {
+  const isOffline = /^\s*(1|true)\s*$/i.test(env.WARREN_OFFLINE ?? '')
   return [...SETTINGS]
-    .map(([name, { fallback }]) => {
+    .map(([name, { fallback, fallbackOffline }]) => {
       const source = sources.get(name)
-      const value = source === undefined ? fallback : masked(name, env[name] ?? '')
+      const given = isOffline ? (fallbackOffline ?? fallback) : fallback
+      const value = source === undefined ? given : masked(name, env[name] ?? '')
       return `${name.toLowerCase()}: ${JSON.stringify(value)} # ${source ?? 'default'}\n`
     })
     .join('')

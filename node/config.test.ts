@@ -36,6 +36,9 @@ describe('config', () => {
     assert.deepEqual(config.shards, [{ start: 0, end: 1023 }])
     assert.deepEqual([config.replicationFactor, config.replicationQuorum], [3, 2])
     assert.equal(config.p2p.enableMdns, false)
+    const provesWith = (env: Record<string, string>) => readConfig(env).keep.gc.verifyProofs
+    assert.deepEqual([provesWith(online), provesWith({ WARREN_OFFLINE: '1' })], [false, true])
+    assert.equal(provesWith({ WARREN_OFFLINE: '1', GC_VERIFY_PROOFS: 'false' }), false)
     assert.equal(config.p2p.portMapping, true)
     assert.equal(readConfig({ ...online, P2P_PORT_MAPPING: 'false' }).p2p.portMapping, false)
     assert.equal(config.chain?.rpcUrl, online.RPC_URL)

@@ -69,7 +69,7 @@ export interface NodeConfig {
   contentTypes: readonly string[] | null
   http: HttpConfig
   logFile: LogFileConfig | null
-  /** Whether `GET /blobs` is answered to other machines. */
+  /** Whether lists of blobs are answered to everybody, not only to the operator. */
   listBlobs: boolean
   /** Empty: derived from the peer id. */
   nodeId: string
@@ -277,6 +277,8 @@ export interface Setting {
   fallback: string
   /** Whether it is true or false, so that its flag may stand alone. */
   isSwitch: boolean
+  /** The fallback without a registry (WARREN_OFFLINE), where it is another. */
+  fallbackOffline?: string
   /** Meaning and unit, of the limits only; the others are in `config-help.ts`. */
   what?: string
 }
@@ -286,7 +288,8 @@ export const SETTINGS: ReadonlyMap<string, Setting> = new Map<string, Setting>([
   ...Object.entries(schema.shape).map(([name, shape]): [string, Setting] => {
     const fallback: unknown = shape.safeParse(undefined).data
     const words = fallback === null ? 'all' : Array.isArray(fallback) ? fallback.join(',') : String(fallback ?? '')
-    return [name, { fallback: words, isSwitch: typeof fallback === 'boolean' }]
+    const offline = name === 'GC_VERIFY_PROOFS' ? { fallbackOffline: 'true' } : {}
+    return [name, { fallback: words, isSwitch: typeof fallback === 'boolean', ...offline }]
   }),
   [
     'P2P_HARD_PUNCH',
@@ -403,7 +406,8 @@ export function readConfig(env: Environment, earlier: readonly string[] = []): N
         reservedForPinnedBytes: data.GC_RESERVED_FOR_PINNED_MB * MIB,
         intervalMs: data.GC_INTERVAL_MINUTES * MINUTE_MS,
         verifyReplicas: data.GC_VERIFY_REPLICAS,
-        verifyProofs: data.GC_VERIFY_PROOFS
+        // Without a registry anybody is a member by saying so, as often as it likes: its word that it holds a copy is worth nothing.
+        verifyProofs: 'GC_VERIFY_PROOFS' in given ? data.GC_VERIFY_PROOFS : data.WARREN_OFFLINE
       },
       scrub: { intervalMs: data.SCRUB_INTERVAL_HOURS * HOUR_MS, bytesPerSecond: data.SCRUB_RATE_MB * MIB },
       blockedContent: data.ENABLE_BLOCKED_CONTENT,

@@ -109,6 +109,15 @@ export class BlobCorruptError extends WarrenError {
   }
 }
 
+/** Thrown when a node is asked whether it holds a copy that it is about to drop. */
+export class BlobLeavingError extends WarrenError {
+  constructor(cid: string) {
+    super('BUSY', 503, `The copy of ${cid} here may be gone in a moment. Ask another holder, or try again later.`, {
+      details: { cid }
+    })
+  }
+}
+
 /** Thrown when a node is asked to keep a blob of a shard it does not own. */
 export class ShardMismatchError extends WarrenError {
   constructor(cid: string, shard: number, nodeShards: unknown, shardCount: number) {
@@ -187,6 +196,24 @@ export class RateLimitedError extends WarrenError {
   }
 }
 
+/** Seconds after which an address may try again that has as much under way as one may. */
+export const SHARE_RETRY_S = 5
+
+/** Thrown when an address has as much of something under way at once as one address may. */
+export class ShareExceededError extends WarrenError {
+  readonly retryAfterS = SHARE_RETRY_S
+
+  /** @param limit the variable that sets it */
+  constructor(what: string, limit: string, max: number) {
+    super(
+      'SHARE_EXCEEDED',
+      429,
+      `More than ${max} ${what} at once from one address (${limit}). Wait for some to end, or have the operator raise it.`,
+      { details: { limit, max } }
+    )
+  }
+}
+
 /** Thrown when a page of an origin that is not allowed tries to change something. */
 export class OriginForbiddenError extends WarrenError {
   constructor(origin: string) {
@@ -231,17 +258,6 @@ export class ProofInvalidError<Reason extends string = string> extends WarrenErr
       details: { reason }
     })
     this.reason = reason
-  }
-}
-
-/** Thrown when somebody from another machine asks for the list of all blobs. */
-export class ListForbiddenError extends WarrenError {
-  constructor() {
-    super(
-      'FORBIDDEN',
-      403,
-      'The list of blobs is given to this machine only. Ask from there, or start the node with HTTP_LIST_BLOBS=1.'
-    )
   }
 }
 

@@ -1,5 +1,6 @@
 /** The storage node: store, libp2p, chain and HTTP put together, their order of start and stop. */
 import type { Server } from 'node:http'
+import { createLeaving } from './blobs/leaving.ts'
 import { fixedShards, openAutoShards } from './blobs/own-shards.ts'
 import { openRawAliases } from './blobs/raw-alias.ts'
 import { createBlobService } from './blobs/service.ts'
@@ -22,6 +23,7 @@ import { createNetworkNode } from './net/libp2p.ts'
 import { createNetwork, type Network } from './net/network.ts'
 import { createPunchCounters } from './net/punching/counters.ts'
 import { createProver, type Prover } from './proofs/prover.ts'
+import { createProves } from './proofs/proves.ts'
 import { createSavedProofs } from './proofs/saved.ts'
 import { createStatus } from './status.ts'
 
@@ -153,6 +155,8 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
   const { dataDir, keep } = config
   const shardsAssigned = () => shards.state().assigned
   const membersKnown = () => (registry === null || registry.nodes() !== null) && shardsAssigned()
+  const leaving = createLeaving()
+  const proves = createProves({ ask: network.proof, store })
   const adminToken = await loadAdminToken({ dataDir, file: keep.adminTokenFile })
   const blocked = await openBlockList({ dataDir, enabled: keep.blockedContent })
   let pinned: Keeping['pins'] | undefined
@@ -170,6 +174,8 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     isBlocked: blocked.has,
     // Until the pins are read nothing is known not to be one.
     isPinned: cid => pinned?.has(cid) ?? true,
+    leaving,
+    proves: keep.gc.verifyProofs ? proves : undefined,
     log
   })
   const blobs = aliases.noting(plainBlobs)
@@ -179,6 +185,8 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     store,
     blobs,
     network,
+    leaving,
+    proves,
     blocked,
     replicationFactor,
     membersKnown,

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { PeerRefusedError } from '../errors.ts'
 import { silentLog } from '../log.ts'
 import { createHandOver } from './hand-over.ts'
+import { createLeaving } from './leaving.ts'
 import type { BlobMember, BlobNetwork } from './network.types.ts'
 import { createReplicator } from './replicate.ts'
 import { openStore } from './store.ts'
@@ -45,8 +46,9 @@ describe('a copy that is handed over', () => {
       takes = () => true,
       known = true,
       pinned = () => false,
-      owned = () => false
-    }: Partial<Record<'takes' | 'pinned' | 'owned', (id: string) => boolean>> & { known?: boolean } = {}
+      owned = () => false,
+      proves
+    }: Partial<Record<'takes' | 'pinned' | 'owned' | 'proves', (id: string) => boolean>> & { known?: boolean } = {}
   ) {
     const network = {
       self: 'self',
@@ -66,12 +68,17 @@ describe('a copy that is handed over', () => {
       membersKnown: () => known,
       isOwn: owned,
       isPinned: pinned,
+      ...(proves ? { proves: async (id: string) => proves(id) } : {}),
+      leaving: createLeaving(),
+      confirm: async (_cid, peers) => peers.filter(takes),
+      signal,
       log
     })(blob)
   }
 
-  it('goes when as many owners as are wanted say that they have it', async () => {
-    assert.equal(await handOver([member('a'), member('b'), member('c')], { takes: id => id !== 'b' }), true)
+  it('goes when as many owners as are wanted say that they have it, and prove it where that is asked', async () => {
+    const takes = (id: string) => id !== 'b'
+    assert.equal(await handOver([member('a'), member('b'), member('c')], { takes, proves: takes }), true)
     assert.equal(store.has(blob.cid), false)
   })
 
@@ -82,6 +89,7 @@ describe('a copy that is handed over', () => {
       ['one is away', () => handOver([member('a'), member('b', false)])],
       ['one owner is known so far', () => handOver([member('a')])],
       ['none is', () => handOver([])],
+      ['one cannot prove it where proofs are asked', () => handOver(two, { proves: id => id === 'a' })],
       ['the registry was not read yet', () => handOver(two, { known: false })]
     ]
     for (const [why, run] of table) {

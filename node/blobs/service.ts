@@ -5,6 +5,7 @@
 import PQueue from 'p-queue'
 import {
   BlobCorruptError,
+  BlobLeavingError,
   BlobNotFoundError,
   CidMismatchError,
   ContentBlockedError,
@@ -17,6 +18,7 @@ import {
 import { CidHasher, parseCid } from './cid.ts'
 import { createHandOver } from './hand-over.ts'
 import { createHealer } from './heal.ts'
+import { createLeaving } from './leaving.ts'
 import type { RemoteRead } from './network.types.ts'
 import { placementOrder } from './placement.ts'
 import { startRepair } from './repair.ts'
@@ -48,7 +50,7 @@ const MIB = 1024 * 1024
 /** Start the service. The network's handlers are the service itself. */
 export function createBlobService(options: BlobServiceOptions): BlobService {
   const { store, network, shards, shardCount, replicationFactor, quorum, timeoutMs, maxBlobBytes, log } = options
-  const { isBlocked = () => false, isPinned = () => false } = options
+  const { isBlocked = () => false, isPinned = () => false, leaving = createLeaving() } = options
   const stopping = new AbortController()
   const { signal: stopped } = stopping
   const remote = createRemoteBlobs({ network, log })
@@ -62,7 +64,20 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   const isMember = (peerId: string | undefined): boolean =>
     peerId !== undefined && network.members().some(member => member.peerId === peerId)
   const isOwn = (cid: string): boolean => ownsShard(shards(), shardOf(cid, shardCount))
-  const handOver = createHandOver({ store, network, replicator, replicationFactor, membersKnown, isOwn, isPinned, log })
+  const handOver = createHandOver({
+    store,
+    network,
+    replicator,
+    replicationFactor,
+    membersKnown,
+    isOwn,
+    isPinned,
+    proves: options.proves,
+    leaving,
+    confirm: (cid, peerIds) => confirm(cid, peerIds),
+    signal: stopped,
+    log
+  })
   const requireOwnShard = (cid: string): void => {
     const shard = shardOf(cid, shardCount)
     if (!isOwn(cid)) throw new ShardMismatchError(cid, shard, shards(), shardCount)
@@ -97,8 +112,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     const owners = placementOrder(cid, network.members()).filter(member => member.peerId !== network.self)
     const reachable = owners.filter(member => member.reachable).map(member => member.peerId)
     const asked = reachable.slice(0, STATUS_OWNERS_MAX)
-    const limit = AbortSignal.any([stopped, AbortSignal.timeout(STATUS_TIMEOUT_MS)])
-    const holders = new Set(await remote.holders(cid, asked, limit))
+    const holders = new Set(await confirm(cid, asked))
     const missing = Math.min(replicationFactor - 1, owners.length) - holders.size
     if (missing <= 0) return true
     const free = reachable.filter(peerId => !holders.has(peerId))
@@ -198,7 +212,8 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       if (blob) await pulled(blob.read({ length: 0 }))
       return blob !== null
     } catch (error) {
-      if (error instanceof BlobCorruptError) return false
+      // Damaged, or gone while it was looked at.
+      if (error instanceof BlobCorruptError || error instanceof BlobNotFoundError) return false
       throw error
     }
   }
@@ -210,6 +225,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     requireOwnShard(cid)
     if (await isReallyHere(cid)) {
       await endEarly(source)
+      if (leaving.has(cid)) throw new BlobLeavingError(cid)
       return { alreadyStored: true }
     }
     const stage = {
@@ -257,6 +273,8 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     const cid = parseCid(cidText)
     const { offset = 0, length, signal, verify } = getOptions
     requireNotBlocked(cid)
+    // Only the question whether it is here: whoever wants the bytes gets them as long as they are.
+    if (getOptions.from !== undefined && length === 0 && leaving.has(cid)) throw new BlobLeavingError(cid)
     if (verify) return await getVerified(cid, getOptions)
     let localError: unknown
     const local = await openLocal(cid, getOptions).catch(error => {
@@ -316,12 +334,16 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     repair.enqueue(cid)
   }
 
+  async function confirm(cid: string, peerIds: readonly string[], signal?: AbortSignal): Promise<string[]> {
+    const limits = [stopped, AbortSignal.timeout(STATUS_TIMEOUT_MS), ...(signal ? [signal] : [])]
+    return await remote.holders(cid, peerIds, AbortSignal.any(limits))
+  }
+
   async function replication(cidText: string, signal?: AbortSignal): Promise<ReplicationStatus> {
     const cid = parseCid(cidText)
     const owners = placementOrder(cid, network.members())
     const others = owners.map(owner => owner.peerId).filter(peerId => peerId !== network.self)
-    const limits = [stopped, AbortSignal.timeout(STATUS_TIMEOUT_MS), ...(signal ? [signal] : [])]
-    const holders = await remote.holders(cid, others.slice(0, STATUS_OWNERS_MAX), AbortSignal.any(limits))
+    const holders = await confirm(cid, others.slice(0, STATUS_OWNERS_MAX), signal)
     const nodes = [...(store.has(cid) ? [network.self] : []), ...holders]
     const target = Math.max(1, Math.min(replicationFactor, owners.length))
     return { cid, target, confirmed: nodes.length, complete: nodes.length >= target, nodes }
@@ -334,6 +356,10 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     stat,
     fetch,
     replication,
+    confirm,
+    unpinned: cid => {
+      if (store.has(cid) && !isOwn(cid)) repair.enqueue(cid)
+    },
     get underReplicated() {
       return repair.waiting
     },

@@ -1,6 +1,8 @@
 /** What the blob service offers to HTTP and to the network. */
 
 import type { Log } from '../log.ts'
+import type { Proves } from '../proofs/proves.ts'
+import type { Leaving } from './leaving.ts'
 import type { BlobHandlers, BlobNetwork, RemoteRead } from './network.types.ts'
 import type { ShardRange } from './shards.ts'
 import type { BlobStat, BlobStore } from './store.types.ts'
@@ -26,6 +28,10 @@ export interface BlobServiceOptions {
   isBlocked?: (cid: string) => boolean
   /** Kept here whoever owns its shard. Default: nothing is. */
   isPinned?: (cid: string) => boolean
+  /** The copies that are about to go, shared with whoever else deletes. Default: nobody else does. */
+  leaving?: Leaving
+  /** Asked of the owners before a copy is handed over. Default: their word is enough. */
+  proves?: Proves | undefined
   log: Log
 }
 
@@ -101,6 +107,10 @@ export interface BlobService extends BlobHandlers {
   fetch: (cid: string, signal?: AbortSignal) => Promise<void>
   /** Ask the owners now. */
   replication: (cid: string, signal?: AbortSignal) => Promise<ReplicationStatus>
+  /** Which of these peers say now that they have it; a peer that is about to drop its copy does not. */
+  confirm: (cid: string, peerIds: readonly string[], signal?: AbortSignal) => Promise<string[]>
+  /** A pin went: what only it kept here is looked at again. */
+  unpinned: (cid: string) => void
   /** Blobs waiting for more replicas. */
   readonly underReplicated: number
   /** Damaged copies that were set aside here and for which no good copy has come yet. */

@@ -6,13 +6,13 @@ import { z } from 'zod'
 import { parseCid } from '../blobs/cid.ts'
 import { shardOf } from '../blobs/shards.ts'
 import { endEarly } from '../blobs/sources.ts'
-import { ListForbiddenError, PayloadTooLargeError, RequestInvalidError } from '../errors.ts'
-import type { BlobRoutesOptions } from './blob-routes.ts'
-import { isLocalRequest } from './client-address.ts'
+import { PayloadTooLargeError, RequestInvalidError } from '../errors.ts'
+import { type BlobRoutesOptions, beginDownload } from './blob-routes.ts'
 import { jsonWithBytes } from './json-stream.ts'
 import { type JsonUpload, jsonBytesMax, openJsonUpload } from './json-upload.ts'
 import { goneSignal, pageNumber, requireContentType } from './request.ts'
-import { announcedBytes, bodyOf, type Uploads } from './upload.ts'
+import type { Shares } from './shares.ts'
+import { announcedBytes, bodyOf } from './upload.ts'
 
 /** Blobs of one page of /replication; each is asked of its owners. */
 export const REPLICATION_PAGE_DEFAULT = 10
@@ -31,7 +31,7 @@ const storeMembers = z.object({
 const replicateHead = z.object({ cid: z.string().max(128) })
 
 export interface BlobJsonRoutesOptions extends BlobRoutesOptions {
-  uploads: Uploads
+  uploads: Shares
   /** Whether the operator holds a blob fast; absent: there are no pins. */
   isPinned?: (cid: string) => boolean
 }
@@ -62,11 +62,11 @@ export async function storeJson(ctx: Context, options: BlobJsonRoutesOptions): P
 
 /** Add the routes. */
 export function addBlobJsonRoutes(router: Router, options: BlobJsonRoutesOptions): void {
-  const { blobs, store, aliases, listBlobs, uploads, shardCount } = options
+  const { blobs, store, aliases, listBlobs, requireAdmin, uploads, addressOf, shardCount } = options
   const noStore = { 'cache-control': 'no-store' }
 
   router.post('/replicate', ctx =>
-    uploads.run(() =>
+    uploads.run(addressOf(ctx), () =>
       withUpload(ctx, options, async upload => {
         const { cid } = said(replicateHead, upload.head, 'before the blob ')
         const { alreadyStored } = await blobs.putReplica(
@@ -84,6 +84,7 @@ export function addBlobJsonRoutes(router: Router, options: BlobJsonRoutesOptions
     const cid = aliases.resolve(ctx.params.cid ?? '')
     const signal = goneSignal(ctx)
     const localOnly = ctx.query.local === '1'
+    if (ctx.method !== 'HEAD') beginDownload(ctx, options)
     const here = await store.stat(cid).catch(() => null)
     const read = await blobs.get(cid, { signal, localOnly })
     ctx.type = 'application/json'
@@ -120,7 +121,7 @@ export function addBlobJsonRoutes(router: Router, options: BlobJsonRoutesOptions
   })
 
   router.get('/replication', async ctx => {
-    if (!listBlobs && !isLocalRequest(ctx.req)) throw new ListForbiddenError()
+    if (!listBlobs) requireAdmin(ctx)
     const offset = pageNumber(ctx, 'offset', 0, Number.MAX_SAFE_INTEGER)
     const limit = pageNumber(ctx, 'limit', REPLICATION_PAGE_DEFAULT, REPLICATION_PAGE_MAX)
     const signal = goneSignal(ctx)

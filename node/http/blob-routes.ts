@@ -6,11 +6,14 @@ import type { RawAliases } from '../blobs/raw-alias.ts'
 import { SEAL_CHUNK_BYTES } from '../blobs/seal.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
-import { BlobEmptyError, ListForbiddenError, PayloadTooLargeError, RangeInvalidError } from '../errors.ts'
+import { BlobEmptyError, PayloadTooLargeError, RangeInvalidError } from '../errors.ts'
+import type { RequireAdmin } from './admin-token.ts'
 import { type BlobJsonRoutesOptions, storeJson } from './blob-json-routes.ts'
-import { isLocalRequest } from './client-address.ts'
 import { parseRange } from './range.ts'
+import { wantsVerify } from './rate-limit.ts'
 import { goneSignal, pageNumber, requireContentType } from './request.ts'
+import type { Shares } from './shares.ts'
+import { endStalled } from './stalled.ts'
 import { announcedBytes, type BodyPatience, bodyOf } from './upload.ts'
 
 /** Rows of one page of /blobs, default and most. */
@@ -23,27 +26,36 @@ export interface BlobRoutesOptions {
   blobs: BlobService
   store: BlobStore
   maxBlobBytes: number
-  /** Whether `/blobs` is answered to everybody, not only to this machine: who knows a CID can read the blob. */
+  /** Whether lists of blobs are answered to everybody, not only to the operator: who knows a CID can read the blob. */
   listBlobs: boolean
+  requireAdmin: RequireAdmin
   shardCount: number
   replicationFactor: number
   /** Classes of content taken; null: all. */
   contentTypes: readonly string[] | null
   patience: BodyPatience
+  /** Places for reads that work out the CID first. */
+  verifies: Shares
+  /** Places for blobs on their way out. */
+  downloads: Shares
+  /** Time a client may take nothing of one. */
+  stallTimeoutMs: number
+  /** By which address a request is counted. */
+  addressOf: (ctx: Context) => string
   aliases: RawAliases
 }
 
 /** Add the routes. */
 export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): void {
-  const { blobs, store, maxBlobBytes, listBlobs, uploads, aliases } = options
+  const { blobs, store, maxBlobBytes, listBlobs, requireAdmin, uploads, addressOf, aliases } = options
 
   router.post('/store', async ctx => {
     const sizeHint = announcedBytes(ctx.req)
     if (sizeHint === 0) throw new BlobEmptyError()
-    if (ctx.is('application/json')) return await uploads.run(() => storeJson(ctx, options))
+    if (ctx.is('application/json')) return await uploads.run(addressOf(ctx), () => storeJson(ctx, options))
     if (sizeHint !== undefined && sizeHint > maxBlobBytes) throw new PayloadTooLargeError(maxBlobBytes)
     requireContentType(ctx.query.contentType, options.contentTypes)
-    await uploads.run(async () => {
+    await uploads.run(addressOf(ctx), async () => {
       const { cid, sizeBytes, existed, replicas } = await blobs.put(bodyOf(ctx.req, options.patience), {
         mimeType: ctx.get('content-type') || undefined,
         sizeHint,
@@ -100,8 +112,11 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
     return await send(ctx, { offset: 0 })
 
     async function send(to: Context, range: { offset: number; length?: number }): Promise<void> {
-      const verify = to.query.verify === '1'
-      const read = await blobs.get(cid, { ...range, signal, localOnly, verify })
+      beginDownload(to, options)
+      const verify = wantsVerify(to)
+      const done = verify ? options.verifies.take(addressOf(to)) : () => {}
+      // Its dear part is over when it resolves.
+      const read = await blobs.get(cid, { ...range, signal, localOnly, verify }).finally(done)
       // Pieces are whole chunks: one in hand and one on its way.
       to.body = Readable.from(read.bytes, { objectMode: false, highWaterMark: SEAL_CHUNK_BYTES })
       to.set('content-type', read.mimeType)
@@ -110,7 +125,8 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
   })
 
   router.get('/blobs', ctx => {
-    if (!listBlobs && !isLocalRequest(ctx.req)) throw new ListForbiddenError()
+    // A connection from this machine is no proof of anything: what a proxy here passes on may look like it.
+    if (!listBlobs) requireAdmin(ctx)
     const offset = pageNumber(ctx, 'offset', 0, Number.MAX_SAFE_INTEGER)
     const limit = pageNumber(ctx, 'limit', PAGE_DEFAULT, PAGE_MAX)
     const cids: string[] = []
@@ -128,4 +144,11 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
     ctx.set('cache-control', 'no-store')
     ctx.body = await blobs.replication(aliases.resolve(ctx.params.cid ?? ''), goneSignal(ctx))
   })
+}
+
+/** Take a place for a blob on its way to a client, until its answer is over or the client takes nothing. */
+export function beginDownload(ctx: Context, options: BlobRoutesOptions): void {
+  const { downloads, addressOf, stallTimeoutMs, patience } = options
+  ctx.res.once('close', downloads.take(addressOf(ctx)))
+  endStalled(ctx.res, { stallTimeoutMs, bodyMsPerMib: patience.bodyMsPerMib })
 }

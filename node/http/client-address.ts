@@ -1,27 +1,7 @@
-/** Who asks: the address a request is counted by, and whether it comes from this machine itself. */
+/** Who asks: the address a request is counted by. */
 import type { IncomingMessage } from 'node:http'
-import { isIP, isIPv4 } from 'node:net'
+import { isIP } from 'node:net'
 import { customerOf } from '../net/customer.ts'
-
-/** What proxies write; one that writes none of them cannot be told from a program here. */
-const PROXY_HEADERS = ['x-forwarded-for', 'forwarded', 'via', 'x-real-ip'] as const
-
-/** Whether a connection comes from this machine itself. */
-export function isLoopback(address = ''): boolean {
-  const plain = address.replace(/^::ffff:/, '')
-  return plain === '::1' || (isIPv4(plain) && plain.startsWith('127.'))
-}
-
-/**
- * Whether a request was made on this machine, by a program that meant this node: not passed on by a proxy that runs
- * here too, and not by a page whose name was made to point here (DNS rebinding).
- */
-export function isLocalRequest(req: IncomingMessage): boolean {
-  if (!isLoopback(req.socket.remoteAddress)) return false
-  if (PROXY_HEADERS.some(name => req.headers[name] !== undefined)) return false
-  const host = URL.parse(`http://${req.headers.host ?? ''}`)?.hostname ?? ''
-  return host === 'localhost' || isIP(host.replace(/^\[|\]$/g, '')) !== 0
-}
 
 /**
  * The address a request is counted by; of IPv6 the /64, which is what one customer has.

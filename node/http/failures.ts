@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Context, Next } from 'koa'
-import { RateLimitedError, WarrenError } from '../errors.ts'
+import { RateLimitedError, ShareExceededError, WarrenError } from '../errors.ts'
 import type { Log } from '../log.ts'
 
 /** How long a client may go on sending a body nobody wants, so that it gets to read the answer. */
@@ -26,7 +26,8 @@ export function failureOf(error: unknown): { status: number; body: FailureBody }
   const timestamp = Date.now()
   if (error instanceof WarrenError) {
     const { code, status, message, details } = error
-    const retry = error instanceof RateLimitedError ? { retryAfter: error.retryAfterS } : {}
+    const isTooMuch = error instanceof RateLimitedError || error instanceof ShareExceededError
+    const retry = isTooMuch ? { retryAfter: error.retryAfterS } : {}
     return { status, body: { error: code, message, timestamp, ...(details ? { details } : {}), ...retry } }
   }
   const message = 'Something went wrong here. The log of this node says what.'

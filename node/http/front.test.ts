@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
 import { sha256 } from 'multiformats/hashes/sha2'
+import { eventually } from '../net/testing.ts'
 import { startNode, type TestNode } from '../testing.ts'
 
 const MIB = 1024 * 1024
@@ -67,6 +71,77 @@ describe('what stands before the routes', function () {
     const body = (await third.json()) as Record<string, unknown>
     assert.deepEqual([body.error, body.retryAfter], ['RATE_LIMITED', 60])
     assert.equal((await fetch(`${limited.url}/health`)).status, 200)
+  })
+
+  it('bounds the reads that work a CID out: a rate of their own, and some at once, whatever range they ask for', async () => {
+    await using limited = await startNode({ HTTP_RATE_VERIFY: '2' })
+    const body = randomBytes(1000)
+    const { cid } = (await (await fetch(`${limited.url}/store`, { method: 'POST', body })).json()) as { cid: string }
+    const read = (query: string) => fetch(`${limited.url}/retrieve/${cid}${query}`, { headers: { range: 'bytes=0-0' } })
+    const verified = [await read('?verify=1'), await read('?verify=1'), await read('?verify=1')]
+    assert.deepEqual(
+      verified.map(({ status }) => status),
+      [206, 206, 429]
+    )
+    assert.equal(verified[2]!.headers.get('ratelimit-policy'), '"verify";q=2;w=60')
+    assert.equal((await read('')).status, 206)
+
+    await using busy = await startNode({ HTTP_MAX_VERIFIES: '2' })
+    const large = randomBytes(16 * MIB)
+    const stored = await fetch(`${busy.url}/store`, { method: 'POST', body: large })
+    const other = ((await stored.json()) as { cid: string }).cid
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, () =>
+        fetch(`${busy.url}/retrieve/${other}?verify=1`, { headers: { range: 'bytes=0-0' } })
+      )
+    )
+    // One address has half of the places.
+    const refused = answers.filter(({ status }) => status === 429)
+    assert.ok(refused.length > 0 && answers.some(({ status }) => status === 206), 'one goes on, others wait for it')
+    const told = (await refused[0]!.json()) as { error: string; retryAfter: number; details: { limit: string } }
+    assert.deepEqual([told.error, told.details.limit], ['SHARE_EXCEEDED', 'HTTP_MAX_VERIFIES'])
+    assert.equal(refused[0]!.headers.get('retry-after'), String(told.retryAfter))
+  })
+
+  it('gives one address its share of uploads, and of downloads until a reader that takes nothing is ended', async () => {
+    await using node = await startNode({
+      MAX_BLOB_SIZE_MB: '64',
+      HTTP_MAX_UPLOADS_PER_ADDRESS: '2',
+      HTTP_MAX_DOWNLOADS_PER_ADDRESS: '1',
+      HTTP_STALL_TIMEOUT_MS: '500',
+      HTTP_BODY_MS_PER_MIB: '1000'
+    })
+    const refusal = async (answer: Response) => {
+      const { error, details, retryAfter } = (await answer.json()) as Record<string, unknown>
+      assert.equal(answer.headers.get('retry-after'), String(retryAfter))
+      return [answer.status, error, (details as { limit: string }).limit]
+    }
+    const port = Number(new URL(node.url).port)
+    const open = Array.from({ length: 2 }, () => connect(port, '127.0.0.1'))
+    for (const socket of open) socket.write('POST /store HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nhalf')
+    await eventually(() => node.node.store.stats().reservedBytes === 2000, 'both are under way')
+    const put = (body: Buffer<ArrayBuffer>) => fetch(`${node.url}/store`, { method: 'POST', body })
+    assert.deepEqual(await refusal(await put(randomBytes(9))), [429, 'SHARE_EXCEEDED', 'HTTP_MAX_UPLOADS_PER_ADDRESS'])
+    for (const socket of open) socket.destroy()
+    await eventually(() => node.node.store.stats().reservedBytes === 0, 'both are gone')
+
+    const { cid } = (await (await put(randomBytes(48 * MIB))).json()) as { cid: string }
+    const slow = connect(port, '127.0.0.1')
+    const ended = once(slow, 'close')
+    slow.on('error', () => {})
+    slow.write(`GET /retrieve/${cid} HTTP/1.1\r\nhost: x\r\n\r\n`)
+    await once(slow, 'readable')
+    const read = () => fetch(`${node.url}/retrieve/${cid}`, { headers: { range: 'bytes=0-9' } })
+    assert.deepEqual(await refusal(await read()), [429, 'SHARE_EXCEEDED', 'HTTP_MAX_DOWNLOADS_PER_ADDRESS'])
+    const blob = () => fetch(`${node.url}/blob/${cid}`)
+    assert.deepEqual(await refusal(await blob()), [429, 'SHARE_EXCEEDED', 'HTTP_MAX_DOWNLOADS_PER_ADDRESS'])
+    const again = await eventually(async () => {
+      const answer = await read()
+      return answer.status === 206 ? answer : void (await answer.body?.cancel())
+    }, 'its place is free again')
+    assert.equal((await again!.arrayBuffer()).byteLength, 10)
+    slow.resume()
+    await ended
   })
 
   it('tells browsers which pages may use it, and refuses the others what they would do unasked', async () => {
@@ -141,11 +216,18 @@ describe('what stands before the routes', function () {
     }
   })
 
-  it('gives lists of blobs to nobody whom a proxy on this machine speaks for', async () => {
+  it('gives lists of blobs to the operator only, or to all that reach it when the operator says so', async () => {
+    const token = (await readFile(join(peer.dataDir, 'keys', 'admin.token'), 'utf8')).trim()
+    await using open = await startNode({ HTTP_LIST_BLOBS: '1' })
     for (const path of ['/blobs', '/replication']) {
-      assert.equal((await fetch(`${peer.url}${path}`)).status, 200)
-      const answer = await fetch(`${peer.url}${path}`, { headers: { 'x-forwarded-for': '127.0.0.1' } })
-      assert.deepEqual([answer.status, await errorOf(answer)], [403, 'FORBIDDEN'])
+      // What a proxy on this machine sends that adds no header: nothing tells it from a program here.
+      const answer = await fetch(`${peer.url}${path}`)
+      assert.deepEqual([answer.status, await errorOf(answer)], [401, 'UNAUTHORIZED'])
+      const headers = { authorization: `Bearer ${token}` }
+      assert.equal((await fetch(`${peer.url}${path}`, { headers })).status, 200)
+      const wrong = await fetch(`${peer.url}${path}?limit=-1`, { headers })
+      assert.deepEqual([wrong.status, await errorOf(wrong)], [400, 'INVALID_REQUEST'])
+      assert.equal((await fetch(`${open.url}${path}`)).status, 200)
     }
   })
 })

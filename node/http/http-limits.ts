@@ -34,6 +34,12 @@ export const HTTP_LIMITS = {
     generous: GENEROUS_RATE,
     what: 'the same of /retrieve, /blob and /blobs'
   },
+  rateVerify: {
+    env: 'HTTP_RATE_VERIFY',
+    default: 30,
+    generous: GENEROUS_RATE,
+    what: 'the same of /retrieve with verify=1, which reads and hashes the whole blob whatever range is asked'
+  },
   rateAddresses: {
     env: 'HTTP_RATE_ADDRESSES',
     default: 10_000,
@@ -47,11 +53,35 @@ export const HTTP_LIMITS = {
     what: 'open connections; more are closed at once'
   },
   maxUploads: { env: 'HTTP_MAX_UPLOADS', default: 64, generous: 256, what: 'uploads at once; more are answered 503' },
+  maxUploadsPerAddress: {
+    env: 'HTTP_MAX_UPLOADS_PER_ADDRESS',
+    default: 16,
+    generous: 256,
+    what: 'uploads at once from one address (IPv6: its /64); more are answered 429'
+  },
+  maxDownloadsPerAddress: {
+    env: 'HTTP_MAX_DOWNLOADS_PER_ADDRESS',
+    default: 32,
+    generous: 4096,
+    what: 'blobs on their way to one address at once; more are answered 429'
+  },
+  maxVerifies: {
+    env: 'HTTP_MAX_VERIFIES',
+    default: 4,
+    generous: 64,
+    what: 'reads with verify=1 at once, half of them from one address; more are answered 503, or 429'
+  },
   requestTimeoutMs: {
     env: 'HTTP_REQUEST_TIMEOUT_MS',
     default: 30_000,
     generous: 30_000,
     what: 'ms without a byte of a body, and for the headers; then 408'
+  },
+  stallTimeoutMs: {
+    env: 'HTTP_STALL_TIMEOUT_MS',
+    default: 30_000,
+    generous: 60_000,
+    what: 'ms a client may take nothing of a blob it asked for, besides the time for what waits; then it is cut'
   },
   bodyMsPerMib: {
     env: 'HTTP_BODY_MS_PER_MIB',

@@ -11,7 +11,7 @@ import type { HttpLimits } from './http-limits.ts'
 /** Length of a window. */
 export const RATE_WINDOW_S = 60
 
-export type RateClass = 'general' | 'monitoring' | 'store' | 'proofs' | 'replicate' | 'admin' | 'read'
+export type RateClass = 'general' | 'monitoring' | 'store' | 'proofs' | 'replicate' | 'admin' | 'read' | 'verify'
 
 /** First match wins. The class is that of the path, so that a route added later has one. */
 const CLASSES: ReadonlyArray<[RegExp, RateClass]> = [
@@ -22,6 +22,11 @@ const CLASSES: ReadonlyArray<[RegExp, RateClass]> = [
   [/^\/(admin|pin)(\/|$)|^\/peers\/connect$/, 'admin'],
   [/^\/(retrieve|blob|blobs)(\/|$)/, 'read']
 ]
+
+/** Whether a read is to work out the CID first, which costs the whole blob for one byte of it. */
+export function wantsVerify(ctx: Context): boolean {
+  return ctx.query.verify === '1'
+}
 
 /** The class a path is counted in. The router looks neither at case nor at a slash at the end, so this does not either. */
 export function rateClassOf(path: string): RateClass {
@@ -52,7 +57,8 @@ const limitOf = (limits: HttpLimits, rateClass: RateClass): number =>
     proofs: limits.rateProofs,
     replicate: limits.rateReplicate,
     admin: limits.rateAdmin,
-    read: limits.rateRead
+    read: limits.rateRead,
+    verify: limits.rateVerify
   })[rateClass]
 
 interface Window {
@@ -94,7 +100,8 @@ export function createRateCounter(limits: HttpLimits, now: () => number = () => 
 export function limitRates(options: { limits: HttpLimits; trustedProxies: number }) {
   const counter = createRateCounter(options.limits)
   return async (ctx: Context, next: Next): Promise<void> => {
-    const rateClass = rateClassOf(ctx.path)
+    const byPath = rateClassOf(ctx.path)
+    const rateClass = byPath === 'read' && wantsVerify(ctx) ? 'verify' : byPath
     const state = counter.count(countedAddress(ctx.req, options.trustedProxies), rateClass)
     ctx.set({
       'ratelimit-policy': `"${rateClass}";q=${state.limit};w=${RATE_WINDOW_S}`,

@@ -1,7 +1,7 @@
 /** The node's HTTP server: koa, the routes, limits of time and number. */
 import { createServer, type Server } from 'node:http'
 import Router from '@koa/router'
-import Koa from 'koa'
+import Koa, { type Context } from 'koa'
 import type { HttpConfig } from '../config.ts'
 import type { Keeping } from '../keeping/keeping.ts'
 import type { Log } from '../log.ts'
@@ -9,15 +9,18 @@ import { addAdminRoutes } from './admin-routes.ts'
 import { addDescription } from './api/description.ts'
 import { addBlobJsonRoutes, type BlobJsonRoutesOptions } from './blob-json-routes.ts'
 import { addBlobRoutes } from './blob-routes.ts'
+import { countedAddress } from './client-address.ts'
 import { compressAnswers } from './compress.ts'
 import { allowOrigins } from './cors.ts'
 import { answerClientError, answerFailures } from './failures.ts'
+import { HTTP_LIMITS } from './http-limits.ts'
 import { NODE_PAGE, NODE_PAGE_HEADERS } from './page.ts'
 import { addPinRoutes } from './pin-routes.ts'
 import { addProofRoutes, type ProofRoutesOptions } from './proof-routes.ts'
 import { limitRates } from './rate-limit.ts'
+import { createShares } from './shares.ts'
 import { addStatusRoutes, type StatusRoutesOptions } from './status-routes.ts'
-import { continueWhenRead, createUploads } from './upload.ts'
+import { continueWhenRead } from './upload.ts'
 
 /** Time for a request's headers. */
 export const HTTP_HEADERS_TIMEOUT_MS = 10_000
@@ -38,7 +41,10 @@ export interface HttpServerOptions extends RoutesOptions {
 
 /** What the routes are made of. */
 export interface RoutesOptions
-  extends Omit<BlobJsonRoutesOptions, 'uploads' | 'patience' | 'isPinned'>,
+  extends Omit<
+      BlobJsonRoutesOptions,
+      'uploads' | 'downloads' | 'verifies' | 'stallTimeoutMs' | 'addressOf' | 'patience' | 'isPinned'
+    >,
     ProofRoutesOptions,
     Omit<StatusRoutesOptions, 'serveMetrics'> {
   keeping: Keeping
@@ -49,11 +55,30 @@ export interface RoutesOptions
 
 /** Every route of a node. */
 export function createRouter(options: RoutesOptions): Router {
-  const { limits, metrics: serveMetrics } = options.http
+  const { limits, metrics: serveMetrics, trustedProxies } = options.http
   const router = new Router()
   const given = {
     ...options,
-    uploads: createUploads(limits.maxUploads),
+    uploads: createShares({
+      what: 'uploads',
+      limit: HTTP_LIMITS.maxUploadsPerAddress.env,
+      max: limits.maxUploads,
+      maxPerAddress: limits.maxUploadsPerAddress
+    }),
+    downloads: createShares({
+      what: 'downloads',
+      limit: HTTP_LIMITS.maxDownloadsPerAddress.env,
+      max: limits.maxConnections,
+      maxPerAddress: limits.maxDownloadsPerAddress
+    }),
+    stallTimeoutMs: limits.stallTimeoutMs,
+    verifies: createShares({
+      what: 'reads with verify=1',
+      limit: HTTP_LIMITS.maxVerifies.env,
+      max: limits.maxVerifies,
+      maxPerAddress: Math.ceil(limits.maxVerifies / 2)
+    }),
+    addressOf: (ctx: Context) => countedAddress(ctx.req, trustedProxies),
     patience: limits,
     serveMetrics,
     isPinned: (cid: string) => options.keeping.pins.has(cid)

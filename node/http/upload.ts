@@ -1,6 +1,6 @@
 /** A request's body as bytes for the store: never gathered, ended when the client goes away or falls silent. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { BusyError, RequestInvalidError, RequestTimeoutError } from '../errors.ts'
+import { RequestInvalidError, RequestTimeoutError } from '../errors.ts'
 import { HTTP_LIMITS } from './http-limits.ts'
 
 const MIB = 1024 * 1024
@@ -16,27 +16,6 @@ export interface BodyPatience {
 const DEFAULT_PATIENCE: BodyPatience = {
   requestTimeoutMs: HTTP_LIMITS.requestTimeoutMs.default,
   bodyMsPerMib: HTTP_LIMITS.bodyMsPerMib.default
-}
-
-/** A number of uploads at once: each holds some chunks of memory and an open file. */
-export interface Uploads {
-  /** @throws BusyError */
-  run: <T>(work: () => Promise<T>) => Promise<T>
-}
-
-export function createUploads(max: number): Uploads {
-  let running = 0
-  return {
-    async run(work) {
-      if (running >= max) throw new BusyError('uploads')
-      running += 1
-      try {
-        return await work()
-      } finally {
-        running -= 1
-      }
-    }
-  }
 }
 
 /** Content-Length as a number, undefined for a chunked body. @throws RequestInvalidError */

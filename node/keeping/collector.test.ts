@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { cidOf } from '../blobs/cid.ts'
+import { createLeaving } from '../blobs/leaving.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import { flipBit, inPieces } from '../faults/testing.ts'
 import { silentLog } from '../log.ts'
@@ -64,6 +65,23 @@ describe('collection', function () {
     )
   })
 
+  it('believes no holder at its word where there is no registry, and nor does a deletion by the operator', async () => {
+    await using nodes = await startNodes(3, { ...settings, REPLICATION_FACTOR: '1', REPLICATION_QUORUM: '1' })
+    await eventually(() => nodes.every(({ node }) => node.network.members().length === 3), 'nodes know each other')
+    const bytes = randomBytes(300_000)
+    const cid = await cidOf([bytes])
+    for (const { node } of nodes) await node.blobs.putReplica(cid, '', inPieces(bytes), {})
+    const would = await Promise.all(nodes.map(({ node }) => node.keeping.collector.run({ simulate: true })))
+    const spare = nodes[would.findIndex(({ removedBlobs }) => removedBlobs === 1)]!
+    for (const { dataDir } of nodes.filter(other => other !== spare)) {
+      await flipBit(join(dataDir, 'blobs', cid, 'data'), 280_000 * 8)
+    }
+    const { store, keeping } = spare.node
+    assert.equal((await keeping.collector.run()).removedBlobs, 0)
+    await assert.rejects(keeping.deleteBlob(cid, { force: false }), { code: 'BLOB_UNDER_REPLICATED' })
+    assert.equal(store.has(cid), true)
+  })
+
   it('keeps what was pinned meanwhile; with GC_VERIFY_PROOFS, counts no holder that cannot show the bytes', async () => {
     await using nodes = await startNodes(3, { ...settings, REPLICATION_FACTOR: '1', REPLICATION_QUORUM: '1' })
     await eventually(() => nodes.every(({ node }) => node.network.members().length === 3), 'nodes know each other')
@@ -73,7 +91,7 @@ describe('collection', function () {
     const collectorOf = (
       { node, dataDir }: TestNode,
       verifyProofs: boolean,
-      blobs: Pick<BlobService, 'replication'> = node.blobs,
+      blobs: Pick<BlobService, 'replication' | 'confirm'> = node.blobs,
       policy: Partial<RetentionPolicy> = {}
     ) =>
       createCollector({
@@ -85,6 +103,7 @@ describe('collection', function () {
         dataDir,
         store: node.store,
         blobs,
+        leaving: createLeaving(),
         network: node.network,
         proves: async (peerId, asked) =>
           (await auditorOf(node).audit(peerId, asked, { mode: 'whole' })).verdict === 'pass',
@@ -100,7 +119,8 @@ describe('collection', function () {
     const spare = nodes[spares.indexOf(true)]!
 
     const { pins, store } = { ...spare.node.keeping, ...spare.node }
-    const pinnedMeanwhile: Pick<BlobService, 'replication'> = {
+    const pinnedMeanwhile: Pick<BlobService, 'replication' | 'confirm'> = {
+      confirm: spare.node.blobs.confirm,
       replication: async (asked, signal) => {
         const status = await spare.node.blobs.replication(asked, signal)
         await pins.add(asked)

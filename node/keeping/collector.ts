@@ -1,12 +1,14 @@
 /** The collection: asks the owners about each candidate of the plan and deletes the copies that can be spared. */
 import { statfs } from 'node:fs/promises'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Leaving } from '../blobs/leaving.ts'
 import type { BlobNetwork } from '../blobs/network.types.ts'
 import type { BlobService } from '../blobs/service.types.ts'
 import type { BlobStore } from '../blobs/store.types.ts'
 import { pause } from '../blobs/wait.ts'
 import { GcRunningError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Proves } from '../proofs/proves.ts'
 import {
   type Candidate,
   type CollectReason,
@@ -81,10 +83,11 @@ export interface CollectorOptions {
   config: GcConfig
   dataDir: string
   store: BlobStore
-  blobs: Pick<BlobService, 'replication'>
+  blobs: Pick<BlobService, 'replication' | 'confirm'>
+  leaving: Leaving
   network: Pick<BlobNetwork, 'self' | 'members'>
-  /** Whether a peer proves that it has all the bytes; asked with GC_VERIFY_PROOFS. */
-  proves: (peerId: string, cid: string, signal: AbortSignal) => Promise<boolean>
+  /** Asked with GC_VERIFY_PROOFS. */
+  proves: Proves
   pins: Pins
   replicationFactor: number
   /** Whether the owners of shards are known; nothing is collected before. */
@@ -95,7 +98,8 @@ export interface CollectorOptions {
 }
 
 export function createCollector(options: CollectorOptions): Collector {
-  const { config, dataDir, store, blobs, network, proves, pins, replicationFactor, membersKnown, log } = options
+  const { config, dataDir, store, blobs, network, leaving, proves, pins, replicationFactor, membersKnown, log } =
+    options
   const { freeDiskBytes = () => freeBytes(dataDir) } = options
   const stopping = new AbortController()
   const { signal } = stopping
@@ -105,9 +109,9 @@ export function createCollector(options: CollectorOptions): Collector {
   let lastRun: GcStatus['lastRun'] = null
   let compacting: Promise<unknown> = Promise.resolve()
 
-  /** Why a copy must stay; null when it may go. Asks the network. */
-  async function whyKept(cid: string, onAsk: () => void): Promise<string | null> {
-    if (!config.verifyReplicas) return null
+  /** Why a copy must stay, or those in whose copies it trusts when it goes. Asks the network. */
+  async function judge(cid: string, onAsk: () => void): Promise<string | string[]> {
+    if (!config.verifyReplicas) return []
     if (!membersKnown()) return 'the owners are not known yet'
     const members = network.members()
     const self = members.find(({ peerId }) => peerId === network.self)
@@ -118,12 +122,30 @@ export function createCollector(options: CollectorOptions): Collector {
     const { nodes } = await blobs.replication(cid, signal)
     const confirmed = members.filter(({ peerId }) => peerId !== network.self && nodes.includes(peerId))
     const verdict = spareCopy(cid, self, confirmed, replicationFactor)
-    if (!verdict.spare || !config.verifyProofs) return verdict.spare ? null : verdict.why
+    if (!verdict.spare) return verdict.why
+    if (!config.verifyProofs) return confirmed.map(({ peerId }) => peerId)
     const proofs = await Promise.all(
       confirmed.map(async holder => ((await proves(holder.peerId, cid, signal)) ? [holder] : []))
     )
     const proven = spareCopy(cid, self, proofs.flat(), replicationFactor)
-    return proven.spare ? null : `${proven.why}, and proved its bytes`
+    return proven.spare ? proofs.flat().map(({ peerId }) => peerId) : `${proven.why}, and proved its bytes`
+  }
+
+  /** Delete a copy; answers why it stayed instead, or null. @param trusted whose copies it relies on */
+  async function drop(cid: string, trusted: readonly string[]): Promise<string | null> {
+    const stays = await leaving.run(cid, async () => {
+      if (config.verifyReplicas) {
+        // Once more while this copy is not vouched for: one of them may be about to drop its own, trusting in this one.
+        const sure = new Set(await blobs.confirm(cid, trusted, signal))
+        const members = network.members()
+        const self = members.find(({ peerId }) => peerId === network.self)
+        const holders = members.filter(({ peerId }) => sure.has(peerId))
+        const verdict = self ? spareCopy(cid, self, holders, replicationFactor) : null
+        if (!verdict?.spare) return verdict?.why ?? 'this node is no member of the network'
+      }
+      return (await store.delete(cid, () => !pins.has(cid))) ? '' : 'it was pinned, or went, meanwhile'
+    })
+    return stays === '' ? null : (stays ?? 'it is being handed over or deleted')
   }
 
   async function collect(simulated: boolean): Promise<GcReport> {
@@ -162,7 +184,7 @@ export function createCollector(options: CollectorOptions): Collector {
       const batch = queue.slice(at, at + ASKS_AT_ONCE).filter(isNeeded)
       const verdicts = await Promise.all(
         batch.map(({ cid }) =>
-          whyKept(cid, asked).catch((error: Error) => `its owners could not be asked: ${error.message}`)
+          judge(cid, asked).catch((error: Error) => `its owners could not be asked: ${error.message}`)
         )
       )
       for (const [index, candidate] of batch.entries())
@@ -173,10 +195,10 @@ export function createCollector(options: CollectorOptions): Collector {
     return report
   }
 
-  /** Delete one candidate, or note why it stays. @param kept why it must stay; null: it may go */
+  /** Delete one candidate, or note why it stays. @param verdict why it must stay, or whose copies it relies on */
   async function act(
     candidate: Candidate,
-    kept: string | null,
+    verdict: string | string[],
     simulated: boolean,
     report: GcReport,
     isNeeded: (candidate: Candidate) => boolean
@@ -184,17 +206,10 @@ export function createCollector(options: CollectorOptions): Collector {
     const { cid, sizeBytes, why } = candidate
     // Those asked about at the same time may have freed enough.
     if (signal.aborted || !isNeeded(candidate)) return
-    let because = kept ?? 'it was pinned, or went, meanwhile'
-    let gone = kept === null && simulated
-    if (kept === null && !simulated) {
-      gone = await store
-        .delete(cid, () => !pins.has(cid))
-        .catch((error: Error) => {
-          because = error.message
-          return false
-        })
-    }
-    if (gone) {
+    let because: string | null = null
+    if (typeof verdict === 'string') because = verdict
+    else if (!simulated) because = await drop(cid, verdict).catch((error: Error) => error.message)
+    if (because === null) {
       report.freedBytes += sizeBytes
       report.removedBlobs += 1
       if (report.removed.length < REPORT_ROWS_MAX) report.removed.push({ cid, sizeBytes, why })

@@ -34,7 +34,7 @@ export interface Pins {
 export async function openPins(options: {
   dataDir: string
   store: BlobStore
-  blobs: Pick<BlobService, 'fetch'>
+  blobs: Pick<BlobService, 'fetch' | 'unpinned'>
 }): Promise<Pins> {
   const { dataDir, store, blobs } = options
   const list = await openCidList({
@@ -65,6 +65,11 @@ export async function openPins(options: {
       if (isNew) await list.remove(cid)
       throw new BlobNotFoundError(cid)
     },
-    remove: cidText => list.remove(parseCid(cidText))
+    remove: async cidText => {
+      const cid = parseCid(cidText)
+      const wasPinned = await list.remove(cid)
+      if (wasPinned) blobs.unpinned(cid)
+      return wasPinned
+    }
   }
 }

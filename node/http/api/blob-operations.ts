@@ -100,10 +100,11 @@ export const blobOperations: Operation[] = [
     method: 'get',
     path: '/blobs',
     tag: 'blobs',
-    summary: 'CIDs on this disk; to this machine only, unless HTTP_LIST_BLOBS',
+    summary: 'CIDs on this disk; for the operator, or for all with HTTP_LIST_BLOBS',
+    isGuarded: true,
     query: pageQuery(PAGE_MAX),
     answers: { 200: { description: 'a page', body: z.object({ cids: z.array(cidText), ...page }) } },
-    errors: { 400: ['INVALID_REQUEST'], 403: ['FORBIDDEN'] }
+    errors: { 400: ['INVALID_REQUEST'], 401: ['UNAUTHORIZED'] }
   },
   {
     method: 'get',
@@ -155,9 +156,10 @@ export const blobOperations: Operation[] = [
     method: 'get',
     path: '/replication',
     tag: 'replication',
-    summary: 'The same of a page of the blobs here; to this machine only, unless HTTP_LIST_BLOBS',
+    summary: 'The same of a page of the blobs here; for the operator, or for all with HTTP_LIST_BLOBS',
+    isGuarded: true,
     query: pageQuery(REPLICATION_PAGE_MAX),
     answers: { 200: { description: 'a page', body: z.object({ blobs: z.array(replicationState), ...page }) } },
-    errors: { 400: ['INVALID_REQUEST'], 403: ['FORBIDDEN'] }
+    errors: { 400: ['INVALID_REQUEST'], 401: ['UNAUTHORIZED'] }
   }
 ]

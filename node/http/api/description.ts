@@ -108,7 +108,7 @@ function answersOf({ answers, errors = {} }: Operation, isHead: boolean): Json {
     .filter(([status]) => !(status in answers))
     .map(([status, codes]) => [status, { description: codes.join(', '), ...(isHead ? {} : { content: FAILURE_BODY }) }])
   const rate = {
-    description: 'RATE_LIMITED',
+    description: 'RATE_LIMITED; of uploads and reads also SHARE_EXCEEDED',
     headers: { 'retry-after': { description: 'seconds', schema: { type: 'integer' } } },
     ...(isHead ? {} : { content: FAILURE_BODY })
   }

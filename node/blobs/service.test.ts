@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { inPieces } from '../faults/testing.ts'
+import { openPins } from '../keeping/pins.ts'
+import { silentLog } from '../log.ts'
+import { eventually } from '../net/testing.ts'
+import type { BlobMember, BlobNetwork } from './network.types.ts'
+import { createBlobService } from './service.ts'
+import { openStore } from './store.ts'
+import type { BlobStore } from './store.types.ts'
+
+const log = silentLog()
+const alone = {
+  self: 'self',
+  members: () => [],
+  provide: async () => {},
+  async *findProviders() {}
+} as Partial<BlobNetwork> as BlobNetwork
+
+describe('the blob service', function () {
+  this.timeout(30_000)
+  let dataDir: string
+  let store: BlobStore
+  const bytes = Buffer.alloc(2000, 5)
+  beforeEach(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'warren-service-'))
+    store = await openStore({ dataDir, capacityBytes: 2 ** 20, secret: Buffer.alloc(32, 1), log })
+  })
+  afterEach(() => rm(dataDir, { recursive: true, force: true }))
+
+  it('takes a replica whose copy here went while it was looked at', async () => {
+    const staged = await store.stage(inPieces(bytes), { maxBytes: 10_000 })
+    await staged.commit()
+    const { cid } = staged
+    let deletes = 1
+    const open = async (asked: string) => {
+      const blob = await store.open(asked)
+      // Somebody else deletes it in this moment.
+      if (deletes-- > 0) await store.delete(asked)
+      return blob
+    }
+    const racing = new Proxy(store, {
+      get: (target, name) => (name === 'open' ? open : Reflect.get(target, name).bind(target))
+    })
+    const service = createBlobService({
+      ...{ store: racing, network: alone, shards: () => [{ start: 0, end: 0 }], shardCount: 1, replicationFactor: 1 },
+      ...{ quorum: 1, timeoutMs: 1000, maxBlobBytes: 10_000, membersKnown: () => true, shardsAssigned: () => true, log }
+    })
+    assert.deepEqual(await service.putReplica(cid, '', inPieces(bytes), {}), { alreadyStored: false })
+    assert.equal(store.has(cid), true)
+    await service.stop()
+  })
+
+  it('looks again at a foreign blob whose pin went, and hands it over', async () => {
+    const owner: BlobMember = {
+      ...{ nodeId: 'owner', peerId: 'owner', shards: [{ start: 0, end: 0 }], shardCount: 1 },
+      ...{ failureGroup: '', reachable: true }
+    }
+    const network = {
+      ...alone,
+      members: () => [owner],
+      replicate: async () => ({ alreadyStored: true }),
+      retrieve: async () => ({ sizeBytes: 2000, mimeType: '', bytes: inPieces(Buffer.alloc(0)) })
+    } as Partial<BlobNetwork> as BlobNetwork
+    const service = createBlobService({
+      ...{ store, network, shards: () => [], shardCount: 1, replicationFactor: 1, isPinned: cid => pins.has(cid) },
+      ...{ quorum: 1, timeoutMs: 1000, maxBlobBytes: 10_000, membersKnown: () => true, shardsAssigned: () => true, log }
+    })
+    const pins = await openPins({ dataDir, store, blobs: service })
+    const staged = await store.stage(inPieces(bytes), { maxBytes: 10_000 })
+    await staged.commit()
+    await pins.add(staged.cid)
+    await pins.remove(staged.cid)
+    await eventually(() => !store.has(staged.cid), 'it went')
+    await service.stop()
+  })
+})
