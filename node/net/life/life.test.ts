@@ -111,6 +111,26 @@ describe("the connections' life", function () {
     }, 'gossip comes over the direct connection')
   })
 
+  it('punches again to a peer that stays on the relay, while requests go to it, and less and less often', async () => {
+    await using relay = await startRelay()
+    await using peers = await pair([relay.address], {
+      life: { ...FAST.life, laterMs: [20, 40, 3_600_000] },
+      limits: { ...GENEROUS_LIMITS, punchAttempts: 1, punchTimeoutMs: 200 }
+    })
+    const { open, behind } = peers
+    const later = () => open.network.counters().punchedLater
+    await eventually(async () => {
+      await open.network.health(behind.network.self)
+      return later() === 2
+    }, 'punched again twice')
+    // The third wait is an hour.
+    for (let asks = 0; asks < 20; asks++) await open.network.health(behind.network.self)
+    assert.equal(later(), 2)
+    await punch(peers)
+    await open.network.health(behind.network.self)
+    assert.equal(later(), 2)
+  })
+
   it('keeps a relayed connection for as long as something is under way on it', async () => {
     await using relay = await startRelay()
     await using peers = await pair([relay.address])

@@ -22,9 +22,17 @@ export interface LifeLimits {
   wantedMs: number
   /** Waits before each try to be direct again. */
   againMs: readonly number[]
+  /** A peer that stays relayed is punched to again after so long while requests go to it; the last wait goes on. */
+  laterMs: readonly [number, ...number[]]
 }
 
-export const LIFE: LifeLimits = { relayedIdleMs: 1500, wantedMs: 60_000, againMs: [0, 1000, 2000, 4000, 8000] }
+export const LIFE: LifeLimits = {
+  relayedIdleMs: 1500,
+  wantedMs: 60_000,
+  againMs: [0, 1000, 2000, 4000, 8000],
+  // What failed may have failed by chance: a machine that was busy, a line that was cut just then.
+  laterMs: [15_000, 60_000, 300_000, 900_000]
+}
 
 /** Peers remembered as wanted; the longest unused is forgotten. */
 const MAX_WANTED = 1000
@@ -32,14 +40,27 @@ const MAX_WANTED = 1000
 const MAX_PROBES = 256
 const PING_PROTOCOL = '/ipfs/ping/1.0.0'
 
+/** A peer that requests went to lately; the table is in the order of use. */
+interface Wanted {
+  /** Of the last use. */
+  atMs: number
+  wasDirect: boolean
+  /** Since when it has stayed on a relay, or was last punched to in vain; null: it is direct. */
+  relayedSinceMs: number | null
+  /** Punches since then. */
+  laterTries: number
+}
+
 /** What happened since start. */
 export interface LifeCounters {
   /** Idle relayed connections that were closed beside a direct one. */
   relayedClosed: number
   /** Direct connections of wanted peers that ended without us. */
   directLost: number
-  /** Punches asked for again. */
+  /** Punches asked for again, later ones included. */
   punchedAgain: number
+  /** Of these, to peers that had stayed on a relay. */
+  punchedLater: number
   /** Changes of this machine's own addresses. */
   networkChanges: number
 }
@@ -74,12 +95,17 @@ export function createConnectionLife(options: {
   log: Log
 }): ConnectionLife {
   const { libp2p, anchors, liveness, log } = options
-  const { relayedIdleMs, wantedMs, againMs } = options.limits ?? LIFE
+  const { relayedIdleMs, wantedMs, againMs, laterMs } = options.limits ?? LIFE
   const services = libp2p.services as { pubsub?: unknown; dcutr?: PunchAgain }
   const stopping = new AbortController()
-  const counters: LifeCounters = { relayedClosed: 0, directLost: 0, punchedAgain: 0, networkChanges: 0 }
-  /** Peer id → last use and whether it was met directly; in the order of use. */
-  const wanted = new Map<string, { atMs: number; wasDirect: boolean }>()
+  const counters: LifeCounters = {
+    relayedClosed: 0,
+    directLost: 0,
+    punchedAgain: 0,
+    punchedLater: 0,
+    networkChanges: 0
+  }
+  const wanted = new Map<string, Wanted>()
   const closing = new Map<string, NodeJS.Timeout>()
   const recovering = new Map<string, Promise<void>>()
   let unwatch: (() => void) | undefined
@@ -91,12 +117,29 @@ export function createConnectionLife(options: {
 
   function want(peerId: string): void {
     const known = wanted.get(peerId)
+    const isDirect = directTo(peerId) !== undefined
+    const now = performance.now()
+    const relayedSinceMs = isDirect ? null : (known?.relayedSinceMs ?? now)
+    const laterTries = isDirect ? 0 : (known?.laterTries ?? 0)
+    const current: Wanted = { atMs: now, wasDirect: known?.wasDirect === true || isDirect, relayedSinceMs, laterTries }
     wanted.delete(peerId)
-    wanted.set(peerId, {
-      atMs: performance.now(),
-      wasDirect: known?.wasDirect === true || directTo(peerId) !== undefined
-    })
+    wanted.set(peerId, current)
     if (wanted.size > MAX_WANTED) wanted.delete(wanted.keys().next().value!)
+    if (relayedSinceMs !== null && now - relayedSinceMs >= laterMs[Math.min(laterTries, laterMs.length - 1)]!)
+      punchLater(peerId, current)
+  }
+
+  /** A peer that requests go to stayed on the relay: once more, less and less often. */
+  function punchLater(peerId: string, current: Wanted): void {
+    if (recovering.has(peerId) || stopping.signal.aborted) return
+    if (!connectionsTo(peerId).some(({ direct }) => !direct)) return
+    current.relayedSinceMs = performance.now()
+    current.laterTries++
+    counters.punchedLater++
+    const work = punchAgain(peerId)
+      .catch((error: Error) => log.debug({ peer: peerId, why: error.message }, 'still relayed'))
+      .finally(() => recovering.delete(peerId))
+    recovering.set(peerId, work)
   }
 
   function isWanted(peerId: string): boolean {

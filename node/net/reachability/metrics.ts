@@ -32,5 +32,6 @@ const COUNTERS = [
   ['warren_relayed_closed_total', 'Idle relayed connections closed beside a direct one', 'relayedClosed'],
   ['warren_direct_lost_total', 'Direct connections of wanted peers that ended without us', 'directLost'],
   ['warren_punched_again_total', 'Punches asked for again', 'punchedAgain'],
+  ['warren_punched_later_total', 'Of these, to peers that had stayed on a relay', 'punchedLater'],
   ['warren_network_changes_total', "Changes of this machine's own addresses", 'networkChanges']
 ] as const
