@@ -29,6 +29,7 @@ export interface StageOptions {
   maxBytes: number
   /** Bytes announced; reserved at once. The source may still bring fewer or more. */
   sizeHint?: number | undefined
+  /** Looked at when all bytes came: a sender may name it behind them. */
   mimeType?: string | undefined
   /** Refuse bytes that turn out to have another CID. */
   expectedCid?: string | undefined
@@ -57,14 +58,17 @@ export async function stageBlob(
   if (sizeHint > maxBytes) throw new PayloadTooLargeError(maxBytes)
   signal?.throwIfAborted()
   const reservation = context.quota.reserve(sizeHint)
-  const mimeType = cleanMimeType(options.mimeType)
+  const mimeType = (): string => cleanMimeType(options.mimeType)
   const bytes = metered(abortable(source, signal), maxBytes, reservation)
   const room = small && sizeHint <= small.maxBytes ? small.takeRoom() : null
   try {
     if (!small || !room) return await stageFile(bytes, { expectedCid, mimeType, reservation, context })
     const { pieces, isAll } = await headOf(bytes, small.maxBytes)
     const { adopt } = small
-    if (isAll) return stageSmall({ pieces, expectedCid, mimeType, secrets, reservation, adopt, giveBackRoom: room })
+    if (isAll) {
+      const known = { pieces, expectedCid, mimeType: mimeType(), secrets, reservation }
+      return stageSmall({ ...known, adopt, giveBackRoom: room })
+    }
     const staged = await stageFile(followed(pieces, bytes), { expectedCid, mimeType, reservation, context })
     room()
     return staged
@@ -99,7 +103,7 @@ async function* followed(head: Uint8Array[], rest: AsyncGenerator<Uint8Array>): 
 /** Seal the bytes into a folder. Nothing is left of it when this throws. */
 async function stageFile(
   source: AsyncIterable<Uint8Array>,
-  init: { expectedCid: string | undefined; mimeType: string; reservation: Reservation; context: StageContext }
+  init: { expectedCid: string | undefined; mimeType: () => string; reservation: Reservation; context: StageContext }
 ): Promise<StagedBlob> {
   const { expectedCid, mimeType, reservation, context } = init
   const folder = join(context.tempFolder, `${TEMP_PREFIX}${randomUUID()}`)
@@ -121,7 +125,8 @@ async function stageFile(
     await onDisk(() => writer.end())
     const cid = hasher.digest()
     if (expectedCid !== undefined && cid !== expectedCid) throw new CidMismatchError(expectedCid, cid)
-    return stagedFile({ cid, sizeBytes, mimeType, folder, key, leaves, file: data, reservation, context })
+    const known = { cid, sizeBytes, mimeType: mimeType(), folder, key, leaves }
+    return stagedFile({ ...known, file: data, reservation, context })
   } catch (error) {
     await file?.close().catch(() => {})
     await rm(folder, { recursive: true, force: true }).catch(() => {})
