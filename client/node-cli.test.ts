@@ -105,6 +105,19 @@ describe('warren node', function () {
     assert.match(without.errors, /keys\/admin\.token/)
   })
 
+  it('asks for what was named and nothing else, even when it is no CID', async () => {
+    const asked = ['../health', '..', '.', '../status?x=', 'a#b', 'ü'].flatMap(name => [
+      ['fetch', name],
+      ['where', name]
+    ])
+    // The operator has few requests a minute.
+    for (const args of [...asked, ['pin', 'add', '..'], ['pin', 'remove', '../health']]) {
+      const { code, errors } = await run(args)
+      assert.equal(code, 1, args.join(' '))
+      assert.match(errors, /CID_INVALID/, args.join(' '))
+    }
+  })
+
   it('says that a node does not answer, and how to name another', async () => {
     const { code, errors } = await run(['--node', 'http://127.0.0.1:9', 'health'])
     assert.equal(code, 1)

@@ -66,6 +66,10 @@ export interface ScrubState {
   remaining: number
 }
 
+/** A name as one segment of a path, whatever is in it. Dots alone lead elsewhere even when they are escaped once. */
+const segment = (name: string): string =>
+  /^\.{1,2}$/.test(name) ? name.replaceAll('.', '%252E') : encodeURIComponent(name)
+
 type Query = Record<string, string | number | boolean | undefined>
 
 export function createNodeHttp({ url, adminToken }: NodeHttpOptions): NodeHttp {
@@ -107,16 +111,16 @@ export function createNodeHttp({ url, adminToken }: NodeHttpOptions): NodeHttp {
       return await json<StoredBlob>('POST', '/store', { body: source as FetchBody, headers })
     },
     async fetch(cid, { verify = false } = {}) {
-      const { body } = await request('GET', `/retrieve/${cid}`, { query: { verify: verify ? 1 : undefined } })
+      const { body } = await request('GET', `/retrieve/${segment(cid)}`, { query: { verify: verify ? 1 : undefined } })
       return body ?? (async function* () {})()
     },
     async list(page = {}) {
       const { cids, total } = await json<{ cids: string[]; total: number }>('GET', '/blobs', { query: { ...page } })
       return { rows: cids, total }
     },
-    whereabouts: async cid => await json('GET', `/blobs/${cid}/status`),
-    pin: async cid => await json('POST', `/pin/${cid}`),
-    unpin: async cid => await json('DELETE', `/pin/${cid}`),
+    whereabouts: async cid => await json('GET', `/blobs/${segment(cid)}/status`),
+    pin: async cid => await json('POST', `/pin/${segment(cid)}`),
+    unpin: async cid => await json('DELETE', `/pin/${segment(cid)}`),
     async pins(page = {}) {
       const { pins, total } = await json<{ pins: []; total: number }>('GET', '/pin/list', { query: { ...page } })
       return { rows: pins, total }

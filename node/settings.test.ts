@@ -132,6 +132,28 @@ describe('settings', () => {
     await rm(join(cwd, '.env'), { recursive: true })
   })
 
+  it('of YAML with aliases, or maps in maps in maps, are a problem of the file and never a crash', async () => {
+    const bomb = [
+      'a0: &a0 {b: 1}',
+      ...Array.from({ length: 20 }, (_, i) => `a${i + 1}: &a${i + 1} {b: *a${i}, c: *a${i}}`)
+    ]
+    const texts: Array<[string, RegExp]> = [
+      ['node: &n\n  inner: *n\n', /aliases/],
+      [bomb.join('\n'), /aliases/],
+      ['port: &p 8080\nnode_id: *p\n', /aliases/],
+      [`${'{a: '.repeat(40)}1${'}'.repeat(40)}`, /deep/],
+      [`${'{a: '.repeat(100_000)}1${'}'.repeat(100_000)}`, /deep/],
+      [`p2p_bootstrap_peers: ${'['.repeat(100_000)}${']'.repeat(100_000)}`, /deep/]
+    ]
+    for (const [text, expected] of texts) {
+      const { problems, env } = await gather(['--config', await file('odd.yaml', text)])
+      assert.equal(problems.length, 1, text.slice(0, 60))
+      assert.match(problems[0]!, /odd\.yaml/)
+      assert.match(problems[0]!, expected)
+      assert.throws(() => readConfig(env, problems), { code: 'CONFIG_INVALID' })
+    }
+  })
+
   it('are all explained by --help', () => {
     const text = helpText()
     for (const name of SETTINGS.keys()) {

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
+import { errnoOf } from './blobs/durable.ts'
 import { type Environment, SETTINGS } from './config.ts'
 
 /** Where one setting came from. */
@@ -25,6 +26,8 @@ export interface Settings {
 
 /** Largest settings file read, bytes. */
 const FILE_MAX_BYTES = 1024 * 1024
+/** Maps and lists within each other in a settings file; those of DeBros have 3. */
+const NESTING_MAX = 8
 const DEFAULT_ENV_FILE = '.env'
 /** Said in place of a file name: no `.env` is read. */
 const NO_FILE = 'none'
@@ -157,9 +160,14 @@ async function readYaml(path: string, problems: string[], notes: string[]): Prom
   const { parse: parseYaml } = await import('yaml')
   let document: unknown
   try {
-    document = parseYaml(text)
+    // No aliases: a map may be within itself by one, and a few lines may stand for millions.
+    document = parseYaml(text, { maxAliasCount: 0 })
   } catch (error) {
-    problems.push(`${path} is not YAML: ${(error as Error).message.split('\n')[0]}`)
+    problems.push(`${path} ${unreadable(error as Error)}`)
+    return {}
+  }
+  if (isDeeperThan(document, NESTING_MAX)) {
+    problems.push(`${path} ${TOO_DEEP}`)
     return {}
   }
   if (document === null) return {}
@@ -187,6 +195,24 @@ async function readYaml(path: string, problems: string[], notes: string[]): Prom
   if (joins) notes.push(`${JOIN_ADDRESS} of ${path} joins databases only; bootstrap_peers join a node`)
   else if (isDebros && !joinsPeers) values.P2P_BOOTSTRAP_NODE ??= 'true'
   return values
+}
+
+/** What the parser calls a stack that is full. */
+const EXHAUSTED = 'RESOURCE_EXHAUSTION'
+const TOO_DEEP = `is too deep: at most ${NESTING_MAX} maps and lists may be within each other`
+
+/** What is wrong with a file that the parser refuses. */
+function unreadable(error: Error): string {
+  // The parser has a call for each level, and these are more than the stack holds.
+  if (error instanceof RangeError || errnoOf(error) === EXHAUSTED) return TOO_DEEP
+  if (error instanceof ReferenceError)
+    return 'has aliases (`*name`), which are not read: write the value where it is used'
+  return `is not YAML: ${error.message.split('\n')[0]}`
+}
+
+function isDeeperThan(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some(inner => isDeeperThan(inner, levels - 1))
 }
 
 /** Maps become `outer_inner`; lists and values stay. */

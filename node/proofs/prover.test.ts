@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { cidOf } from '../blobs/cid.ts'
@@ -249,6 +249,19 @@ describe('saved proofs', () => {
     const [name] = await readdir(join(dataDir, 'proofs'))
     await writeFile(join(dataDir, 'proofs', name!), '{"mode"')
     assert.deepEqual(await again.of('bafyb'), [])
+  })
+
+  it('that were being written when the node ended leave nothing, and no save of this run is swept', async () => {
+    await mkdir(join(dataDir, 'proofs'))
+    for (const name of ['.left-over', '.another']) await writeFile(join(dataDir, 'proofs', name), '{')
+    const saved = createSavedProofs({ dataDir, log: silentLog() })
+    await Promise.all([1, 2, 3, 4].map(hour => saved.add(statement('bafya', hour))))
+    assert.deepEqual((await readdir(join(dataDir, 'proofs'))).sort(), [
+      'bafya-10800.json',
+      'bafya-14400.json',
+      'bafya-3600.json',
+      'bafya-7200.json'
+    ])
   })
 
   it('that the disk does not take cost only the record', async () => {

@@ -11,6 +11,8 @@ export const SAVED_PER_BLOB_MAX = 24
 export const SAVED_MAX = 1000
 
 const HOUR_MS = 3600_000
+/** Names of files that are being written begin with it. */
+const TEMPORARY = '.'
 const NAME = /^([a-z0-9]{1,128})-(\d{1,12})\.json$/
 
 export interface SavedProofs {
@@ -37,6 +39,10 @@ export function createSavedProofs(
 
   async function scan(): Promise<Set<string>> {
     const found = await readdir(folder).catch(() => [])
+    // Of a process that ended: nothing is saved here before this is over.
+    for (const name of found) {
+      if (name.startsWith(TEMPORARY)) await rm(join(folder, name), { force: true })
+    }
     const dated = found.flatMap(name => {
       const [, , hour] = NAME.exec(name) ?? []
       return hour === undefined ? [] : [{ name, hour: Number(hour) }]
@@ -57,7 +63,7 @@ export function createSavedProofs(
     const all = await known()
     const { cid, timestamp } = statement
     const name = `${cid}-${(Math.floor(timestamp / HOUR_MS) * HOUR_MS) / 1000}.json`
-    const temporary = join(folder, `.${randomUUID()}`)
+    const temporary = join(folder, `${TEMPORARY}${randomUUID()}`)
     await mkdir(folder, { recursive: true, mode: FOLDER_MODE })
     try {
       await writeFile(temporary, `${JSON.stringify(statement)}\n`, { mode: FILE_MODE })
