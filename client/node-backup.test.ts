@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { type FileHandle, mkdir, mkdtemp, open, readdir, readlink, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openStore, silentLog } from '../node/index.ts'
@@ -17,7 +18,7 @@ const BACKUPS = 3
 describe('backup of a node with packs', function () {
   this.timeout(30_000)
   let folder: string
-  const open = (dataDir: string) =>
+  const openAt = (dataDir: string) =>
     openStore({
       dataDir,
       capacityBytes: 2 ** 24,
@@ -36,7 +37,7 @@ describe('backup of a node with packs', function () {
     const dataDir = join(folder, 'data')
     await mkdir(join(dataDir, 'keys'), { recursive: true })
     await writeFile(join(dataDir, 'keys', 'private.key'), 'a key')
-    const store = await open(dataDir)
+    const store = await openAt(dataDir)
     const blobs = new Map<string, Buffer>()
     for (let backup = 0; backup < BACKUPS; backup += 1) {
       const doomed: string[] = []
@@ -60,7 +61,7 @@ describe('backup of a node with packs', function () {
       )
       const restored = join(folder, `restored-${backup}`)
       await restoreNode({ from: to, dataDir: restored })
-      const copy = await open(restored)
+      const copy = await openAt(restored)
       assert.equal(copy.stats().quarantinedBlobs, 0)
       for (const [cid, bytes] of blobs) {
         assert.ok(copy.has(cid), cid)
@@ -69,5 +70,62 @@ describe('backup of a node with packs', function () {
       await copy.close()
     }
     await store.close()
+  })
+})
+
+/** What is synced while some work runs, in order, by name, and whether a file was there at that time. */
+async function syncsOf(work: () => Promise<unknown>, file: string): Promise<Array<{ path: string; isThere: boolean }>> {
+  const syncs: Array<{ path: string; isThere: boolean }> = []
+  const probe = await open(tmpdir(), 'r')
+  const files = Object.getPrototypeOf(probe) as FileHandle
+  await probe.close()
+  const { sync } = files
+  files.sync = async function (this: FileHandle) {
+    syncs.push({ path: await readlink(`/proc/self/fd/${this.fd}`), isThere: existsSync(file) })
+    return await sync.call(this)
+  }
+  try {
+    await work()
+  } finally {
+    files.sync = sync
+  }
+  return syncs
+}
+
+describe('backup and restore, for a power cut', () => {
+  let folder: string
+  beforeEach(async function () {
+    if (process.platform !== 'linux') this.skip()
+    folder = await realpath(await mkdtemp(join(tmpdir(), 'warren-backup-cut-')))
+    for (const name of ['keys', 'blobs/ab']) await mkdir(join(folder, 'data', name), { recursive: true })
+    await writeFile(join(folder, 'data', 'keys', 'private.key'), 'a key')
+    await writeFile(join(folder, 'data', 'blobs', 'ab', 'abc'), 'a blob')
+  })
+  afterEach(() => rm(folder, { recursive: true }))
+  const paths = (syncs: Array<{ path: string }>) => new Set(syncs.map(({ path }) => path))
+
+  it('sync every new folder before the last rename, and the folder it is in after', async () => {
+    const to = join(folder, 'new', 'deeper', 'backup')
+    const syncs = await syncsOf(() => backUpNode({ dataDir: join(folder, 'data'), to, blobs: true }), to)
+    const before = paths(syncs.filter(({ isThere }) => !isThere))
+    for (const name of ['', 'keys', 'blobs', 'blobs/ab', 'manifest.json', 'blobs/ab/abc']) {
+      assert.ok(before.has(join(`${to}.unfinished`, name)), name)
+    }
+    for (const name of ['', 'new', 'new/deeper']) assert.ok(before.has(join(folder, name)), name)
+    assert.deepEqual([...paths(syncs.filter(({ isThere }) => isThere))], [join(folder, 'new', 'deeper')])
+
+    const dataDir = join(folder, 'restored', 'data')
+    const key = join(dataDir, 'keys', 'private.key')
+    const back = await syncsOf(() => restoreNode({ from: to, dataDir }), key)
+    const unfinished = join(dataDir, 'restore.unfinished')
+    const early = back.filter(({ isThere }) => !isThere).map(({ path }) => path)
+    for (const name of ['', 'keys', 'blobs', 'blobs/ab', 'blobs/ab/abc']) {
+      assert.ok(early.includes(join(unfinished, name)), name)
+    }
+    for (const name of ['', 'restored']) assert.ok(early.includes(join(folder, name)), name)
+    // Keys come last: those without their blobs would be a node that lost everything.
+    assert.equal(early.at(-1), dataDir)
+    assert.equal(back.at(-1)?.path, dataDir)
+    assert.equal(back.at(-1)?.isThere, true)
   })
 })

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { chmod, copyFile, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
-import { dirname, join, relative, sep } from 'node:path'
+import { dirname, join, relative, resolve, sep } from 'node:path'
 import { z } from 'zod'
 import { BackupError } from './errors.ts'
 
@@ -53,6 +53,8 @@ export async function backUpNode(options: { dataDir: string; to: string; blobs: 
   }
   const unfinished = `${to}.unfinished`
   await rm(unfinished, { recursive: true, force: true })
+  const parent = dirname(resolve(to))
+  await makeFolder(parent)
   try {
     const files: Files = {}
     for (const part of blobs ? [...KEYS, ...DATA] : KEYS) {
@@ -63,7 +65,10 @@ export async function backUpNode(options: { dataDir: string; to: string; blobs: 
       throw new BackupError(`${join(dataDir, PRIVATE_KEY)} went while it was copied.`)
     const text = JSON.stringify({ warrenBackup: 1, createdAt: new Date().toISOString(), files }, null, 2)
     await writeDurably(join(unfinished, MANIFEST), text)
+    await syncFolders(unfinished)
+    await syncFolder(parent)
     await rename(unfinished, to)
+    await syncFolder(parent)
     return sumOf(files)
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true })
@@ -97,14 +102,20 @@ export async function restoreNode(options: { from: string; dataDir: string }): P
     throw new BackupError(`The backup is not whole: ${wrong.slice(0, 5).join(', ')}. Nothing was restored.`)
   // Whole before it is there: keys without their blobs would be a node that lost everything.
   const unfinished = join(dataDir, RESTORING)
+  await makeFolder(dataDir)
   await rm(unfinished, { recursive: true, force: true })
   try {
     for (const [name, { sha256 }] of Object.entries(files)) {
       const copied = await copyDurably(join(from, name), join(unfinished, name))
       if (copied?.sha256 !== sha256) throw new BackupError(`${name} changed while it was copied. Nothing was restored.`)
     }
+    await syncFolders(unfinished)
+    await syncFolder(dataDir)
     for (const part of [...DATA, ...KEYS]) {
-      if (await exists(join(unfinished, part))) await rename(join(unfinished, part), join(dataDir, part))
+      if (!(await exists(join(unfinished, part)))) continue
+      await rename(join(unfinished, part), join(dataDir, part))
+      // One by one: no key may be there after a power cut without the blobs.
+      await syncFolder(dataDir)
     }
   } finally {
     await rm(unfinished, { recursive: true, force: true })
@@ -189,6 +200,27 @@ async function hashOf(path: string): Promise<{ sizeBytes: number; sha256: string
     throw error
   }
   return { sizeBytes, sha256: hash.digest('hex') }
+}
+
+/** Make a folder and those above it, whose new names are on disk when this resolves. */
+async function makeFolder(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode: PRIVATE_FOLDER })
+  if (first === undefined) return
+  const last = resolve(first)
+  for (let made = resolve(path); made.length >= last.length; made = dirname(made)) await syncFolder(dirname(made))
+}
+
+/** Sync a folder and all below it: the names in them. What the files have in them is synced as it is written. */
+async function syncFolders(path: string): Promise<void> {
+  for (const entry of await readdir(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) await syncFolders(join(path, entry.name))
+  }
+  await syncFolder(path)
+}
+
+async function syncFolder(path: string): Promise<void> {
+  await using folder = await open(path, 'r')
+  await folder.sync()
 }
 
 /** Copy one file, private and synced; null when it is gone. */

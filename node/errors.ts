@@ -235,6 +235,13 @@ export class ContentTypeRejectedError extends WarrenError {
   }
 }
 
+/** Thrown when a blob comes with an authorization that was not signed like that, too long ago, for other bytes, or before. */
+export class AuthorizationInvalidError extends WarrenError {
+  constructor(why: string) {
+    super('INVALID_AUTHORIZATION', 400, `The authorization is not taken: ${why}`)
+  }
+}
+
 /** Thrown when a challenge for a proof of storage is no challenge. */
 export class ChallengeInvalidError extends WarrenError {
   constructor(why: string) {

@@ -1,9 +1,7 @@
 /**
  * The door of the node room: what other rooms may use of it.
  */
-import type { NodeConfig } from './config.ts'
-import type { Log } from './log.ts'
-import type { StorageNode } from './node.ts'
+import type { NodeOptions, StorageNode } from './node.ts'
 
 export { type AssignedMember, assignShards, SPARE_OWNERS } from './blobs/assign.ts'
 export { CID_CHUNK_BYTES, CidHasher, cidOf, parseCid, verifyCid } from './blobs/cid.ts'
@@ -113,7 +111,7 @@ export { type Connectivity, registerReachability } from './net/reachability/metr
 export type { Reachability, ReachabilityState } from './net/reachability/reachability.types.ts'
 export { type Replayable, replayable } from './net/sources.ts'
 export { DEFAULT_TIMINGS, type Timings } from './net/timings.ts'
-export type { StorageNode } from './node.ts'
+export type { NodeOptions, StorageNode } from './node.ts'
 export {
   type AuditDoubt,
   type AuditFault,
@@ -141,7 +139,7 @@ export { verifyLeaves, verifyWhole } from './proofs/verify.ts'
  * A whole storage node in this process; `node.ts` has the details. Imported on use: the HTTP framework it brings is
  * nothing that a relay or a client should load.
  */
-export async function createNode(options: { config: NodeConfig; log: Log }): Promise<StorageNode> {
+export async function createNode(options: NodeOptions): Promise<StorageNode> {
   const node = await import('./node.ts')
   return await node.createNode(options)
 }

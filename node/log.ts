@@ -3,7 +3,7 @@
  * carries the ready line only.
  */
 import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino'
-import { createLogFile, type LogFileOptions } from './log-file.ts'
+import type { LogFile } from './log-file.ts'
 
 /** What rooms log with: pino's logger. */
 export type Log = Logger
@@ -17,13 +17,13 @@ const STDERR = 2
  * A logger on stderr.
  * @param options.role written on every line, beside `host`
  * @param options.host the host's name (NODE_ID); left out when empty
- * @param options.file the same lines in a file
+ * @param options.file the same lines in a file, unless the level is `silent`
  */
 export async function createLog(options: {
   level: LogLevel
   role: string
   host?: string
-  file?: LogFileOptions
+  file?: LogFile | undefined
 }): Promise<Log> {
   const base: Record<string, string> = { role: options.role, ...(options.host ? { host: options.host } : {}) }
   const settings: LoggerOptions = { level: options.level, base }
@@ -45,14 +45,16 @@ export async function createLog(options: {
   return pino(settings, withFile(destination, options))
 }
 
-function withFile(stream: DestinationStream, options: { level: LogLevel; file?: LogFileOptions }): DestinationStream {
+function withFile(
+  stream: DestinationStream,
+  options: { level: LogLevel; file?: LogFile | undefined }
+): DestinationStream {
   const { level, file } = options
   if (file === undefined || level === 'silent') return stream
-  const copy = createLogFile(file)
-  process.once('exit', copy.flushSync)
+  process.once('exit', file.flushSync)
   return pino.multistream([
     { level, stream },
-    { level, stream: copy }
+    { level, stream: file }
   ])
 }
 

@@ -2,6 +2,7 @@
 import { readConfig } from './config.ts'
 import { helpText, printedConfig } from './config-help.ts'
 import { createLog } from './log.ts'
+import { createLogFile } from './log-file.ts'
 import { createNode } from './node.ts'
 import { gatherSettings } from './settings.ts'
 
@@ -16,14 +17,10 @@ async function main(): Promise<void> {
   if (settings.command === 'print-config') process.stdout.write(printedConfig(settings))
   const config = readConfig(settings.env, settings.problems)
   if (settings.command === 'print-config') return
-  const log = await createLog({
-    level: config.logLevel,
-    role: 'node',
-    host: config.nodeId,
-    ...(config.logFile === null ? {} : { file: config.logFile })
-  })
+  const logFile = config.logFile === null ? undefined : createLogFile(config.logFile)
+  const log = await createLog({ level: config.logLevel, role: 'node', host: config.nodeId, file: logFile })
   for (const note of settings.notes) log.warn(note)
-  const node = await createNode({ config, log })
+  const node = await createNode({ config, log, logFile })
   const stop = (signal: string) => {
     log.info({ signal }, 'stopping')
     // A peer that does not let go must not keep the process.

@@ -18,6 +18,7 @@ import { loadIdentity } from './identity.ts'
 import { openBlockList } from './keeping/block-list.ts'
 import { type Keeping, startKeeping } from './keeping/keeping.ts'
 import type { Log } from './log.ts'
+import type { LogFile } from './log-file.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { createNetworkNode } from './net/libp2p.ts'
 import { createNetwork, type Network } from './net/network.ts'
@@ -53,8 +54,15 @@ export interface StorageNode {
   stop: () => Promise<void>
 }
 
+export interface NodeOptions {
+  config: NodeConfig
+  log: Log
+  /** Where the log's copy on disk goes, for the count of what it lost. */
+  logFile?: Pick<LogFile, 'dropped'> | undefined
+}
+
 /** Put a node together. Opens its data directory and nothing else. @throws DataDirTakenError */
-export async function createNode(options: { config: NodeConfig; log: Log }): Promise<StorageNode> {
+export async function createNode(options: NodeOptions): Promise<StorageNode> {
   const unlock = await lockDataDir(options.config.dataDir)
   try {
     return await assemble({ ...options, unlock })
@@ -65,8 +73,8 @@ export async function createNode(options: { config: NodeConfig; log: Log }): Pro
 }
 
 /** @param options.unlock lets the data directory go, at the end of everything */
-async function assemble(options: { config: NodeConfig; log: Log; unlock: () => Promise<void> }): Promise<StorageNode> {
-  const { config, log, unlock } = options
+async function assemble(options: NodeOptions & { unlock: () => Promise<void> }): Promise<StorageNode> {
+  const { config, log, logFile, unlock } = options
   const { p2p, chain } = config
   const identity = await loadIdentity({
     dataDir: config.dataDir,
@@ -86,6 +94,10 @@ async function assemble(options: { config: NodeConfig; log: Log; unlock: () => P
     log
   })
   const metrics = createMetrics('node')
+  if (logFile !== undefined) {
+    const help = 'Log lines the disk did not take; stderr has them'
+    metrics.counter('warren_log_lines_dropped_total', help, [], () => logFile.dropped)
+  }
   const building = createNetworkNode({
     role: 'node',
     identity,

@@ -210,11 +210,45 @@ describe('the log of a node', function () {
       await rm(dataDir, { recursive: true })
     }
   })
+
+  it('tells by a metric how many lines a full disk cost', async function () {
+    const dataDir = await mkdtemp(join(tmpdir(), 'warren-log-'))
+    const path = join(dataDir, 'full.log')
+    await symlink('/dev/full', path).catch(() => this.skip())
+    const { fd, port, close } = await handedSocket()
+    const child = spawn(process.execPath, [fileURLToPath(new URL('./main.ts', import.meta.url))], {
+      env: {
+        PATH: process.env.PATH,
+        WARREN_OFFLINE: '1',
+        ENV_FILE: 'none',
+        DATA_DIR: dataDir,
+        LOG_FILE: path,
+        LISTEN_FDS: '1',
+        P2P_LISTEN_ADDRESSES: '/ip4/127.0.0.1/tcp/0'
+      },
+      stdio: ['ignore', 'pipe', 'ignore', fd]
+    })
+    try {
+      await once(child.stdout!, 'data')
+      close()
+      const lost = async () => {
+        const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+        return Number(/^warren_log_lines_dropped_total\{.*\} (\d+)$/m.exec(text)?.[1] ?? 0)
+      }
+      await eventually(async () => (await lost()) > 0, 'lost lines are counted')
+    } finally {
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+      await rm(dataDir, { recursive: true })
+    }
+  })
 })
 
-/** A listening socket for a child; it is closed here when the test process ends. */
-async function handedSocket(): Promise<{ fd: number }> {
+/** A listening socket for a child; `close` leaves it to the child, else it is closed here when the test process ends. */
+async function handedSocket(): Promise<{ fd: number; port: number; close: () => void }> {
   const server = createServer().listen(0, '127.0.0.1').unref()
   await once(server, 'listening')
-  return (server as unknown as { _handle: { fd: number } })._handle
+  const { fd } = (server as unknown as { _handle: { fd: number } })._handle
+  const { port } = server.address() as { port: number }
+  return { fd, port, close: () => server.close() }
 }

@@ -12,6 +12,7 @@ import { jsonWithBytes } from './json-stream.ts'
 import { type JsonUpload, jsonBytesMax, openJsonUpload } from './json-upload.ts'
 import { goneSignal, pageNumber, requireContentType } from './request.ts'
 import type { Shares } from './shares.ts'
+import type { StoreAuthorizations } from './store-authorization.ts'
 import { announcedBytes, bodyOf } from './upload.ts'
 
 /** Blobs of one page of /replication; each is asked of its owners. */
@@ -34,19 +35,26 @@ export interface BlobJsonRoutesOptions extends BlobRoutesOptions {
   uploads: Shares
   /** Whether the operator holds a blob fast; absent: there are no pins. */
   isPinned?: (cid: string) => boolean
+  authorizations: StoreAuthorizations
 }
 
 /** `POST /store` with `application/json`; called by that route. */
 export async function storeJson(ctx: Context, options: BlobJsonRoutesOptions): Promise<void> {
-  const { cid, sizeBytes, existed, replicas } = await withUpload(ctx, options, upload =>
-    options.blobs.put(declared(upload, options), {
-      signal: goneSignal(ctx),
-      localOnly: ctx.query.local === '1',
-      get mimeType() {
-        return said(storeMembers, upload.members()).mimeType
-      }
-    })
-  )
+  const { cid, sizeBytes, existed, replicas } = await withUpload(ctx, options, async upload => {
+    const authorized = options.authorizations.watch(declared(upload, options), () => upload.members().authorization)
+    try {
+      return await options.blobs.put(authorized.bytes, {
+        signal: goneSignal(ctx),
+        localOnly: ctx.query.local === '1',
+        get mimeType() {
+          return said(storeMembers, upload.members()).mimeType
+        }
+      })
+    } catch (error) {
+      authorized.giveBack()
+      throw error
+    }
+  })
   ctx.status = existed ? 200 : 201
   ctx.set('location', `/retrieve/${cid}`)
   ctx.body = {

@@ -20,6 +20,7 @@ import { addProofRoutes, type ProofRoutesOptions } from './proof-routes.ts'
 import { limitRates } from './rate-limit.ts'
 import { createShares } from './shares.ts'
 import { addStatusRoutes, type StatusRoutesOptions } from './status-routes.ts'
+import { createStoreAuthorizations } from './store-authorization.ts'
 import { continueWhenRead } from './upload.ts'
 
 /** Time for a request's headers. */
@@ -43,7 +44,7 @@ export interface HttpServerOptions extends RoutesOptions {
 export interface RoutesOptions
   extends Omit<
       BlobJsonRoutesOptions,
-      'uploads' | 'downloads' | 'verifies' | 'stallTimeoutMs' | 'addressOf' | 'patience' | 'isPinned'
+      'uploads' | 'downloads' | 'verifies' | 'stallTimeoutMs' | 'addressOf' | 'patience' | 'isPinned' | 'authorizations'
     >,
     ProofRoutesOptions,
     Omit<StatusRoutesOptions, 'serveMetrics'> {
@@ -81,7 +82,8 @@ export function createRouter(options: RoutesOptions): Router {
     addressOf: (ctx: Context) => countedAddress(ctx.req, trustedProxies),
     patience: limits,
     serveMetrics,
-    isPinned: (cid: string) => options.keeping.pins.has(cid)
+    isPinned: (cid: string) => options.keeping.pins.has(cid),
+    authorizations: createStoreAuthorizations()
   }
   addBlobRoutes(router, given)
   addBlobJsonRoutes(router, given)

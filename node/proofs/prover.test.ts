@@ -264,6 +264,14 @@ describe('saved proofs', () => {
     ])
   })
 
+  it('are there whatever else somebody put beside them', async () => {
+    await createSavedProofs({ dataDir, log: silentLog() }).add(statement('bafya', 1))
+    await mkdir(join(dataDir, 'proofs', '.folder'))
+    const saved = createSavedProofs({ dataDir, log: silentLog() })
+    await saved.add(statement('bafya', 2))
+    assert.deepEqual(await saved.counts(), { saved: 2, blobs: 1 })
+  })
+
   it('that the disk does not take cost only the record', async () => {
     await writeFile(join(dataDir, 'proofs'), 'in the way')
     const saved = createSavedProofs({ dataDir, log: silentLog() })

@@ -41,7 +41,7 @@ export function createSavedProofs(
     const found = await readdir(folder).catch(() => [])
     // Of a process that ended: nothing is saved here before this is over.
     for (const name of found) {
-      if (name.startsWith(TEMPORARY)) await rm(join(folder, name), { force: true })
+      if (name.startsWith(TEMPORARY)) await rm(join(folder, name), { force: true }).catch(() => {})
     }
     const dated = found.flatMap(name => {
       const [, , hour] = NAME.exec(name) ?? []

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { REPLICATION_PAGE_MAX } from '../blob-json-routes.ts'
 import { PAGE_MAX } from '../blob-routes.ts'
+import { storeAuthorization } from '../store-authorization.ts'
 import { bytesCount, cidText, count, type Operation, page, pageQuery, timeMs } from './operation.ts'
 
 const anyCid = { cid: 'CID of the blob; Qm… and, of small blobs that were stored here, bafk… are other names of it' }
@@ -28,7 +29,7 @@ const stored = z.object({
   replicationStatus: z.object({ target: count, confirmed: count }).optional()
 })
 const storeErrors = {
-  400: ['BLOB_EMPTY', 'INVALID_REQUEST'],
+  400: ['BLOB_EMPTY', 'INVALID_REQUEST', 'INVALID_AUTHORIZATION'],
   403: ['SHARD_MISMATCH', 'CONTENT_TYPE_REJECTED', 'FORBIDDEN'],
   408: ['REQUEST_TIMEOUT'],
   413: ['PAYLOAD_TOO_LARGE'],
@@ -41,7 +42,17 @@ const jsonBlob = z.object({
   ciphertext: z.base64().describe('the bytes'),
   mimeType: z.string().max(256).optional(),
   contentType: z.string().max(64).optional(),
-  authorization: z.unknown().optional().describe('accepted and not looked at: /store is open to whoever reaches it')
+  authorization: z.unknown().optional().describe('accepted and not looked at')
+})
+const storedBlob = jsonBlob.extend({
+  authorization: storeAuthorization
+    .nullish()
+    .describe(
+      'may be left out: /store is open to whoever reaches it. What comes is to be right: the EIP-191 signature of the lines ' +
+        '“HASHD Vault Storage Request”, “Type: …”, “Content Hash: …”, “Context: …” (groupPostsAddress, threadId or ' +
+        'tokenAddress), “Timestamp: …” and “Nonce: …” as they are here, without an end of line behind the last. Memberships ' +
+        'on a chain are not looked at'
+    )
 })
 const headers = { etag: 'the CID', 'accept-ranges': 'bytes', 'content-length': 'bytes' }
 
@@ -52,7 +63,7 @@ export const blobOperations: Operation[] = [
     tag: 'blobs',
     summary: 'Store bytes: encrypted, on enough disks when it answers',
     query: { ...local, ...declaredType },
-    body: { 'application/octet-stream': 'bytes', 'application/json': jsonBlob },
+    body: { 'application/octet-stream': 'bytes', 'application/json': storedBlob },
     answers: {
       201: { description: 'stored', body: stored, headers: { location: 'where it can be read' } },
       200: { description: 'it was here before', body: stored }
