@@ -67,7 +67,10 @@ export interface LifeCounters {
 
 /** What a hole punching service may offer: try this peer again. Resolves when the attempt is over. */
 interface PunchAgain {
-  repunch?: (peerId: ReturnType<typeof peerIdFromString>) => Promise<unknown> | unknown
+  repunch?: (
+    peerId: ReturnType<typeof peerIdFromString>,
+    options: { signal: AbortSignal }
+  ) => Promise<unknown> | unknown
 }
 
 export interface ConnectionLife {
@@ -108,6 +111,8 @@ export function createConnectionLife(options: {
   const wanted = new Map<string, Wanted>()
   const closing = new Map<string, NodeJS.Timeout>()
   const recovering = new Map<string, Promise<void>>()
+  /** Apart: a peer that is lost meanwhile is met again without waiting for it. */
+  const punchingLater = new Map<string, Promise<void>>()
   let unwatch: (() => void) | undefined
 
   const connectionsTo = (peerId: string): Connection[] =>
@@ -131,15 +136,15 @@ export function createConnectionLife(options: {
 
   /** A peer that requests go to stayed on the relay: once more, less and less often. */
   function punchLater(peerId: string, current: Wanted): void {
-    if (recovering.has(peerId) || stopping.signal.aborted) return
+    if (recovering.has(peerId) || punchingLater.has(peerId) || stopping.signal.aborted) return
     if (!connectionsTo(peerId).some(({ direct }) => !direct)) return
     current.relayedSinceMs = performance.now()
     current.laterTries++
     counters.punchedLater++
     const work = punchAgain(peerId)
       .catch((error: Error) => log.debug({ peer: peerId, why: error.message }, 'still relayed'))
-      .finally(() => recovering.delete(peerId))
-    recovering.set(peerId, work)
+      .finally(() => punchingLater.delete(peerId))
+    punchingLater.set(peerId, work)
   }
 
   function isWanted(peerId: string): boolean {
@@ -225,7 +230,7 @@ export function createConnectionLife(options: {
   async function punchAgain(peerId: string): Promise<void> {
     if (services.dcutr?.repunch === undefined) return
     counters.punchedAgain++
-    await services.dcutr.repunch(peerIdFromString(peerId))
+    await services.dcutr.repunch(peerIdFromString(peerId), { signal: stopping.signal })
   }
 
   /** Direct connections, those to relays first: without them nothing else is met again. */
@@ -249,7 +254,10 @@ export function createConnectionLife(options: {
     anchors.retryNow()
     options.onNetworkChange?.()
     // Peers without a direct connection may be in reach from here.
-    for (const [peerId, { wasDirect }] of wanted) if (wasDirect && directTo(peerId) === undefined) recover(peerId)
+    for (const [peerId, current] of wanted) {
+      current.laterTries = 0
+      if (current.wasDirect && directTo(peerId) === undefined) recover(peerId)
+    }
   }
 
   return {
@@ -279,7 +287,7 @@ export function createConnectionLife(options: {
       libp2p.removeEventListener('connection:open', onOpen)
       libp2p.removeEventListener('connection:close', onClose)
       for (const timer of closing.values()) clearTimeout(timer)
-      await Promise.allSettled(recovering.values())
+      await Promise.allSettled([...recovering.values(), ...punchingLater.values()])
     }
   }
 }

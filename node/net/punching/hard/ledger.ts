@@ -110,18 +110,26 @@ export function createLedger(init: {
       busy = true
       let isOver = false
       let isCounted = false
+      let isRefused = false
       return {
-        refusal: (networks, host) => refusal(peerId, networks, host),
+        refusal(networks, host) {
+          const refused = refusal(peerId, networks, host)
+          isRefused ||= refused !== null
+          return refused
+        },
         count(networks, host) {
           const refused = count(peerId, networks, host)
           isCounted ||= refused === null
+          isRefused ||= refused !== null
           return refused
         },
         end() {
           if (isOver) return
           isOver = true
           busy = false
-          if (asker !== undefined && !isCounted) remembered(wasted, asker, MAX_HOSTS, () => []).push(nowMs())
+          // What we refused ourselves wasted nobody's time, and neighbours of the asker have their own turns.
+          if (asker !== undefined && !isCounted && !isRefused)
+            remembered(wasted, asker, MAX_HOSTS, () => []).push(nowMs())
         }
       }
     }

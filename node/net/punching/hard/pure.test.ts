@@ -184,6 +184,20 @@ describe('caps of hard punches', () => {
     assert.ok(allowed < 20, `${allowed}`)
   })
 
+  it('holds against the address of an asker only what was not refused here', () => {
+    const ledger = createLedger({ perPairPerHour: 1, perHostPerHour: 2, perHour: 50, nowMs: () => 0 })
+    const first = placeOf(ledger.begin('a', 'host'))
+    assert.equal(first.count('own host', 'host'), null)
+    first.end()
+    for (let tries = 0; tries < 5; tries++) {
+      const place = placeOf(ledger.begin('a', 'host'))
+      assert.equal(place.refusal('own host', 'host'), 'too-often')
+      place.end()
+    }
+    for (let tries = 0; tries < 2; tries++) placeOf(ledger.begin('b', 'host')).end()
+    assert.equal(ledger.begin('b', 'host'), 'too-often')
+  })
+
   it('peers that come in numbers do not get more than one address and the hour are allowed', () => {
     let nowMs = 0
     const ledger = createLedger({ perPairPerHour: 2, perHostPerHour: 3, perHour: 5, nowMs: () => nowMs })
