@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { silentLog } from '../log.ts'
@@ -156,5 +156,34 @@ describe('the shards a node is assigned', () => {
       await writeFile(join(dataDir, 'shards.json'), text)
       assert.equal((await open()).state().assigned, false, text)
     }
+  })
+
+  it('outlast a member whose saved facts cannot be read: only it is forgotten', async () => {
+    const shards = await open()
+    heard.set('a', says({ failureGroup: 'home', capacityBytes: 64 * GIB }))
+    // As a program of before said it: no ranges that this one would have saved.
+    heard.set('b', says({ shards: [{ start: 0, end: 2_000_000 }], shardCount: 2_000_001, shardMode: 'fixed' }))
+    register('a', 'b', 'c')
+    await settle(shards)
+    heard.clear()
+    const again = await open()
+    assert.deepEqual([again.ranges(), again.state().assigned], [shards.ranges(), true])
+    await settle(again)
+    const members = [{ peerId: 'a', failureGroup: 'home', capacityBytes: 64 * GIB }, { peerId: 'b' }, { peerId: 'c' }]
+    // Not heard yet counts with the room that is taken for granted.
+    assert.deepEqual(again.ranges(), expected(members.map(each => ({ capacityBytes: null, ...each }))))
+  })
+
+  it('are saved at the next look when the disk refused them', async () => {
+    const shards = await open()
+    const path = join(dataDir, 'shards.json')
+    // A folder stands where the file is to be.
+    await mkdir(join(path, 'in-the-way'), { recursive: true })
+    register('a', 'b', 'c')
+    await settle(shards)
+    assert.equal(shards.state().assigned, true)
+    await rm(path, { recursive: true })
+    await shards.look()
+    assert.deepEqual((await open()).ranges(), shards.ranges())
   })
 })
