@@ -81,10 +81,14 @@ export function startRepair({ mend, list, membership, waits = WAITS, log, signal
     const now = membership()
     if (now !== members) {
       members = now
+      const settledMs = performance.now() + waits.settleMs
       unsettledMs ??= performance.now()
-      fullPassAtMs = Math.min(performance.now() + waits.settleMs, unsettledMs + waits.settleMaxMs)
-      // Somebody may have come who can take what nobody could.
-      for (const entry of waiting.values()) entry.tries = 0
+      fullPassAtMs = Math.min(settledMs, unsettledMs + waits.settleMaxMs)
+      // Somebody may have come who can take what nobody could: it does not wait for longer than the rest.
+      for (const entry of waiting.values()) {
+        entry.tries = 0
+        entry.notBeforeMs = Math.min(entry.notBeforeMs, settledMs)
+      }
     }
     for (const [cid, { tries, notBeforeMs }] of waiting) {
       if (signal.aborted) return
