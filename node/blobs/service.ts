@@ -129,7 +129,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       })
       .sort()
       .join()
-  const repair = startRepair({ mend, list: () => store.list(), membership, log, signal: stopped })
+  const repair = startRepair({ mend, list: () => store.list(), isOwn, membership, log, signal: stopped })
   function shardsChanged(): void {
     for (const cid of store.list()) if (!isOwn(cid)) repair.enqueue(cid)
   }
