@@ -169,9 +169,10 @@ describe('the shards a node is assigned', () => {
     const again = await open()
     assert.deepEqual([again.ranges(), again.state().assigned], [shards.ranges(), true])
     await settle(again)
-    const members = [{ peerId: 'a', failureGroup: 'home', capacityBytes: 64 * GIB }, { peerId: 'b' }, { peerId: 'c' }]
     // Not heard yet counts with the room that is taken for granted.
-    assert.deepEqual(again.ranges(), expected(members.map(each => ({ capacityBytes: null, ...each }))))
+    const b = { peerId: 'b', capacityBytes: null }
+    const others = [{ peerId: 'a', failureGroup: 'home', capacityBytes: 64 * GIB }, b, { peerId: 'c' }]
+    assert.deepEqual(again.ranges(), expected(others))
   })
 
   it('are saved at the next look when the disk refused them', async () => {
@@ -185,5 +186,32 @@ describe('the shards a node is assigned', () => {
     await rm(path, { recursive: true })
     await shards.look()
     assert.deepEqual((await open()).ranges(), shards.ranges())
+  })
+
+  it('hold only when members stayed the same while they were worked out', async () => {
+    const shards = await open()
+    register('a', 'b', 'c')
+    await shards.look()
+    nowMs += SETTLE_MS
+    const looking = shards.look()
+    register('a', 'b', 'c', 'd')
+    await looking
+    assert.deepEqual([shards.ranges(), shards.state().assigned], [[], false])
+    nowMs += SETTLE_MS
+    await shards.look()
+    assert.deepEqual(shards.ranges(), expected(['a', 'b', 'c', 'd'].map(peerId => ({ peerId }))))
+    assert.equal(shards.state().changes, 1)
+  })
+
+  it('hold at last also when members change whenever they are worked out', async () => {
+    const shards = await open()
+    register('a')
+    for (let n = 0; nowMs <= SETTLE_MAX_MS; n++) {
+      const looking = shards.look()
+      register(...Array.from({ length: 1 + (n % 5) }, (_, at) => `peer-${at}`))
+      await looking
+      nowMs += SETTLE_MS
+    }
+    assert.equal(shards.state().assigned, true)
   })
 })

@@ -10,7 +10,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Log } from '../log.ts'
-import { type AssignedMember, assignShards } from './assign.ts'
+import { type AssignedMember, assignShardsInTurns } from './assign.ts'
 import { replaceFile } from './durable.ts'
 import { SHARD_COUNT_MAX, SHARD_RANGES_MAX, type ShardRange } from './shards.ts'
 import { pause } from './wait.ts'
@@ -168,23 +168,39 @@ export async function openAutoShards(options: AutoShardsOptions): Promise<AutoSh
     return { peerId, failureGroup, capacityBytes, fixed, isAway }
   }
 
+  /** What members say now, and when it began to differ from what is acted on. */
+  function lookAt(peerIds: readonly string[]): void {
+    const members = membersOf(peerIds)
+    const text = JSON.stringify(members)
+    if (text === lookedText) return
+    looked = members
+    lookedText = text
+    changedMs = now()
+    pendingMs ??= changedMs
+  }
+
   async function look(): Promise<void> {
     const peerIds = registered()
     if (peerIds === null) return
-    const members = membersOf(peerIds)
-    const text = JSON.stringify(members)
-    if (text !== lookedText) {
-      looked = members
-      lookedText = text
-      changedMs = now()
-      pendingMs ??= changedMs
-    }
+    lookAt(peerIds)
     if (pendingMs === null && saveFailed) await save()
     if (pendingMs === null || (now() - changedMs < SETTLE_MS && now() - pendingMs < SETTLE_MAX_MS)) return
-    pendingMs = null
-    const wanted = assignShards(looked, { shardCount, replicationFactor }).get(self.peerId) ?? []
+    const isOverdue = now() - pendingMs >= SETTLE_MAX_MS
+    const members = looked
+    const assigned = await assignShardsInTurns(members, { shardCount, replicationFactor }, stopping.signal)
+    if (assigned === null) return
+    lookAt(registered() ?? peerIds)
+    const isCurrent = looked === members
+    // It took a while, and they are others by now: what is worked out holds only where that would go on for ever.
+    if (!isCurrent && !isOverdue) return
+    pendingMs = isCurrent ? null : changedMs
+    const wanted = assigned.get(self.peerId) ?? []
     const isNew = !state.assigned || JSON.stringify(wanted) !== JSON.stringify(ranges)
-    Object.assign(state, { members: looked.length, away: looked.filter(({ isAway }) => isAway).length, assigned: true })
+    Object.assign(state, {
+      members: members.length,
+      away: members.filter(({ isAway }) => isAway).length,
+      assigned: true
+    })
     ranges = wanted
     if (isNew) {
       state.changes += 1
