@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { type AssignedMember, assignShards, SLOTS_MAX, SPARE_OWNERS } from './assign.ts'
+import {
+  type AssignedMember,
+  assignShards,
+  assignShardsInTurns,
+  SLOTS_MAX,
+  SPARE_OWNERS,
+  WEIGHT_OF_MEDIAN_MAX
+} from './assign.ts'
 import { SHARD_RANGES_MAX, type ShardRange } from './shards.ts'
 
 const GIB = 1024 ** 3
@@ -158,5 +165,37 @@ describe('shards assigned from the registry', () => {
         for (const { start, end } of ranges) assert.ok(start >= 0 && start <= end && end < shardCount)
       }
     }
+  })
+
+  it('do not go to a few members that say they have all the room there is', () => {
+    const honest = crowd(20)
+    const liars = Array.from({ length: OWNERS }, (_, n) => member(100 + n, { capacityBytes: 2 ** 50 }))
+    const owners = ownersOf([...honest, ...liars])
+    const isLiar = (peerId: string): boolean => liars.some(liar => liar.peerId === peerId)
+    const alone = [...owners.values()].filter(all => [...all].every(isLiar)).length
+    assert.ok(alone < SHARDS / 10, `${alone} of ${SHARDS} shards are theirs alone`)
+    // More than the bound says is no more.
+    const said = liars.map(liar => ({ ...liar, capacityBytes: WEIGHT_OF_MEDIAN_MAX * 10 * GIB }))
+    assert.deepEqual(ownersOf([...honest, ...said]), owners)
+    // Neither they, while they are fewer than half, nor members with ranges by hand set what the bound is.
+    const fixed = crowd(40, n => ({ peerId: `fixed-${n}`, capacityBytes: 2 ** 50, fixed: [] }))
+    assert.deepEqual(ownersOf([...honest, ...liars, ...fixed]), owners)
+  })
+
+  it('are worked out in turns with whatever else there is to do, to the same end, or not at all', async () => {
+    const members = crowd(200, n => ({ isAway: n === 0 }))
+    const options = { shardCount: SHARDS, replicationFactor: FACTOR }
+    let turns = 0
+    let isDone = false
+    const count = (): void => {
+      turns++
+      if (!isDone) setImmediate(count)
+    }
+    setImmediate(count)
+    const answer = await assignShardsInTurns(members, options, new AbortController().signal)
+    isDone = true
+    assert.ok(turns > 1, `${turns} turns`)
+    assert.deepEqual(answer, assignShards(members, options))
+    assert.equal(await assignShardsInTurns(members, options, AbortSignal.abort()), null)
   })
 })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { silentLog } from '../log.ts'
@@ -156,5 +156,62 @@ describe('the shards a node is assigned', () => {
       await writeFile(join(dataDir, 'shards.json'), text)
       assert.equal((await open()).state().assigned, false, text)
     }
+  })
+
+  it('outlast a member whose saved facts cannot be read: only it is forgotten', async () => {
+    const shards = await open()
+    heard.set('a', says({ failureGroup: 'home', capacityBytes: 64 * GIB }))
+    // As a program of before said it: no ranges that this one would have saved.
+    heard.set('b', says({ shards: [{ start: 0, end: 2_000_000 }], shardCount: 2_000_001, shardMode: 'fixed' }))
+    register('a', 'b', 'c')
+    await settle(shards)
+    heard.clear()
+    const again = await open()
+    assert.deepEqual([again.ranges(), again.state().assigned], [shards.ranges(), true])
+    await settle(again)
+    // Not heard yet counts with the room that is taken for granted.
+    const b = { peerId: 'b', capacityBytes: null }
+    const others = [{ peerId: 'a', failureGroup: 'home', capacityBytes: 64 * GIB }, b, { peerId: 'c' }]
+    assert.deepEqual(again.ranges(), expected(others))
+  })
+
+  it('are saved at the next look when the disk refused them', async () => {
+    const shards = await open()
+    const path = join(dataDir, 'shards.json')
+    // A folder stands where the file is to be.
+    await mkdir(join(path, 'in-the-way'), { recursive: true })
+    register('a', 'b', 'c')
+    await settle(shards)
+    assert.equal(shards.state().assigned, true)
+    await rm(path, { recursive: true })
+    await shards.look()
+    assert.deepEqual((await open()).ranges(), shards.ranges())
+  })
+
+  it('hold only when members stayed the same while they were worked out', async () => {
+    const shards = await open()
+    register('a', 'b', 'c')
+    await shards.look()
+    nowMs += SETTLE_MS
+    const looking = shards.look()
+    register('a', 'b', 'c', 'd')
+    await looking
+    assert.deepEqual([shards.ranges(), shards.state().assigned], [[], false])
+    nowMs += SETTLE_MS
+    await shards.look()
+    assert.deepEqual(shards.ranges(), expected(['a', 'b', 'c', 'd'].map(peerId => ({ peerId }))))
+    assert.equal(shards.state().changes, 1)
+  })
+
+  it('hold at last also when members change whenever they are worked out', async () => {
+    const shards = await open()
+    register('a')
+    for (let n = 0; nowMs <= SETTLE_MAX_MS; n++) {
+      const looking = shards.look()
+      register(...Array.from({ length: 1 + (n % 5) }, (_, at) => `peer-${at}`))
+      await looking
+      nowMs += SETTLE_MS
+    }
+    assert.equal(shards.state().assigned, true)
   })
 })

@@ -10,7 +10,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Log } from '../log.ts'
-import { type AssignedMember, assignShards } from './assign.ts'
+import { type AssignedMember, assignShardsInTurns } from './assign.ts'
 import { replaceFile } from './durable.ts'
 import { SHARD_COUNT_MAX, SHARD_RANGES_MAX, type ShardRange } from './shards.ts'
 import { pause } from './wait.ts'
@@ -102,11 +102,18 @@ const knownSchema = z.object({
 const savedSchema = z.object({
   shardCount: z.int().min(1),
   ranges: rangesSchema,
-  members: z.record(z.string().max(128), knownSchema)
+  /** Looked at one by one: one that cannot be read costs what was known of it, and not the ranges. */
+  members: z.record(z.string(), z.unknown())
 })
 
 /** What is remembered of a member. */
 type Known = z.infer<typeof knownSchema>
+
+interface Saved {
+  shardCount: number
+  ranges: ShardRange[]
+  members: Map<string, Known>
+}
 
 /** Open `shards.json` of an earlier run: its ranges hold until the members are known to differ. */
 export async function openAutoShards(options: AutoShardsOptions): Promise<AutoShards> {
@@ -115,10 +122,11 @@ export async function openAutoShards(options: AutoShardsOptions): Promise<AutoSh
   const path = join(dataDir, 'shards.json')
   const saved = await readSaved(path, log)
   const isUsable = saved !== null && saved.shardCount === shardCount
-  const known = new Map<string, Known>(isUsable ? Object.entries(saved.members) : [])
+  const known = new Map<string, Known>(isUsable ? saved.members : [])
   const heardAtMs = new Map<string, number>()
   let ranges: readonly ShardRange[] = isUsable ? saved.ranges : []
   let savedText = ''
+  let saveFailed = false
   let looked: readonly AssignedMember[] = []
   let lookedText = ''
   let changedMs = 0
@@ -160,22 +168,39 @@ export async function openAutoShards(options: AutoShardsOptions): Promise<AutoSh
     return { peerId, failureGroup, capacityBytes, fixed, isAway }
   }
 
+  /** What members say now, and when it began to differ from what is acted on. */
+  function lookAt(peerIds: readonly string[]): void {
+    const members = membersOf(peerIds)
+    const text = JSON.stringify(members)
+    if (text === lookedText) return
+    looked = members
+    lookedText = text
+    changedMs = now()
+    pendingMs ??= changedMs
+  }
+
   async function look(): Promise<void> {
     const peerIds = registered()
     if (peerIds === null) return
-    const members = membersOf(peerIds)
-    const text = JSON.stringify(members)
-    if (text !== lookedText) {
-      looked = members
-      lookedText = text
-      changedMs = now()
-      pendingMs ??= changedMs
-    }
+    lookAt(peerIds)
+    if (pendingMs === null && saveFailed) await save()
     if (pendingMs === null || (now() - changedMs < SETTLE_MS && now() - pendingMs < SETTLE_MAX_MS)) return
-    pendingMs = null
-    const wanted = assignShards(looked, { shardCount, replicationFactor }).get(self.peerId) ?? []
+    const isOverdue = now() - pendingMs >= SETTLE_MAX_MS
+    const members = looked
+    const assigned = await assignShardsInTurns(members, { shardCount, replicationFactor }, stopping.signal)
+    if (assigned === null) return
+    lookAt(registered() ?? peerIds)
+    const isCurrent = looked === members
+    // It took a while, and they are others by now: what is worked out holds only where that would go on for ever.
+    if (!isCurrent && !isOverdue) return
+    pendingMs = isCurrent ? null : changedMs
+    const wanted = assigned.get(self.peerId) ?? []
     const isNew = !state.assigned || JSON.stringify(wanted) !== JSON.stringify(ranges)
-    Object.assign(state, { members: looked.length, away: looked.filter(({ isAway }) => isAway).length, assigned: true })
+    Object.assign(state, {
+      members: members.length,
+      away: members.filter(({ isAway }) => isAway).length,
+      assigned: true
+    })
     ranges = wanted
     if (isNew) {
       state.changes += 1
@@ -191,9 +216,16 @@ export async function openAutoShards(options: AutoShardsOptions): Promise<AutoSh
   async function save(): Promise<void> {
     const text = `${JSON.stringify({ shardCount, ranges, members: Object.fromEntries(known) })}\n`
     if (text === savedText) return
-    savedText = text
-    // Losing it costs a start that works the ranges out anew.
-    await replaceFile(path, text).catch(error => log.warn({ err: error }, 'the assigned shards were not saved'))
+    try {
+      await replaceFile(path, text)
+      savedText = text
+    } catch (error) {
+      // Losing it costs a start that works the ranges out anew. The next look tries again.
+      if (!saveFailed) log.warn({ err: error }, 'the assigned shards were not saved')
+      saveFailed = true
+      return
+    }
+    saveFailed = false
   }
 
   async function run(): Promise<void> {
@@ -225,11 +257,18 @@ function factsOf({ shards, shardCount, failureGroup, shardMode, capacityBytes }:
   return { failureGroup, capacityBytes: capacityBytes ?? null, fixed, shardCount }
 }
 
-async function readSaved(path: string, log: Log): Promise<z.infer<typeof savedSchema> | null> {
+async function readSaved(path: string, log: Log): Promise<Saved | null> {
   const text = await readFile(path, 'utf8').catch(() => null)
   if (text === null) return null
   try {
-    return savedSchema.parse(JSON.parse(text))
+    const { members, ...rest } = savedSchema.parse(JSON.parse(text))
+    const read = new Map<string, Known>()
+    for (const [peerId, facts] of Object.entries(members)) {
+      const { data } = knownSchema.safeParse(facts)
+      if (data === undefined) log.warn({ path, peerId }, 'what was saved of a member cannot be read: it is forgotten')
+      else read.set(peerId, data)
+    }
+    return { ...rest, members: read }
   } catch {
     log.warn({ path }, 'the shards assigned before cannot be read: they are worked out anew')
     return null

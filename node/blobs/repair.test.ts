@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { silentLog } from '../log.ts'
-import { startRepair } from './repair.ts'
+import { REPAIR_BACKOFF_MIN_MS, REPAIR_QUEUE_MAX, startRepair } from './repair.ts'
+import { pause } from './wait.ts'
 
 describe('repair', () => {
   it('looks at every blob at last, however often members come and go', async () => {
@@ -15,6 +16,7 @@ describe('repair', () => {
         return true
       },
       list: () => ['one', 'other'],
+      isOwn: () => true,
       // Never the same twice: a member that flaps, or many.
       membership: () => String(changes++),
       waits: { tickMs: 5, settleMs: 10_000, settleMaxMs: 50 },
@@ -26,5 +28,129 @@ describe('repair', () => {
     await repair.ended
     assert.ok(changes > 2)
     assert.equal(repair.waiting, 0)
+  })
+
+  it('tries what waits again when members came and settled, however long it was to wait', async () => {
+    const ending = new AbortController()
+    const tried: string[] = []
+    let members = 'before'
+    const listed = Promise.withResolvers<string[]>()
+    const repair = startRepair({
+      mend: async cid => tried.push(cid) > 0,
+      // Asked for at the full pass after the members settled: that one leaves out what waits.
+      list: () => {
+        listed.resolve([...tried])
+        return []
+      },
+      isOwn: () => true,
+      membership: () => members,
+      waits: { tickMs: 5, settleMs: 10, settleMaxMs: 10_000 },
+      log: silentLog(),
+      signal: ending.signal
+    })
+    repair.enqueue('falls short')
+    members = 'one more'
+    assert.deepEqual(await listed.promise, ['falls short'])
+    ending.abort()
+    await repair.ended
+  })
+
+  it('looks at the blobs of its own shards first, in the queue and at a full pass, and hands over what is foreign after', async () => {
+    const ending = new AbortController()
+    const tried: string[] = []
+    let members = 'before'
+    const all = Promise.withResolvers<void>()
+    const repair = startRepair({
+      mend: async cid => {
+        tried.push(cid)
+        if (tried.length === 5) all.resolve()
+        return true
+      },
+      list: () => ['foreign listed', 'own listed'],
+      isOwn: cid => cid.startsWith('own'),
+      membership: () => members,
+      waits: { tickMs: 5, settleMs: 10, settleMaxMs: 10_000 },
+      log: silentLog(),
+      signal: ending.signal
+    })
+    for (const cid of ['foreign 1', 'foreign 2', 'own']) repair.enqueue(cid)
+    members = 'one less'
+    await all.promise
+    assert.deepEqual(tried, ['own', 'own listed', 'foreign 1', 'foreign 2', 'foreign listed'])
+    ending.abort()
+    await repair.ended
+  })
+
+  it('looks at an own blob that comes due while foreign ones are handed over before the next of them', async () => {
+    const ending = new AbortController()
+    const tried: string[] = []
+    const all = Promise.withResolvers<void>()
+    let members = 'before'
+    const repair = startRepair({
+      mend: async cid => {
+        tried.push(cid)
+        if (tried.length === 4) all.resolve()
+        if (cid === 'foreign 1') {
+          repair.enqueue('own')
+          // The pause of one that is new in the queue.
+          await pause(REPAIR_BACKOFF_MIN_MS + 10, ending.signal)
+        }
+        return true
+      },
+      list: () => ['foreign 1', 'foreign 2', 'foreign 3'],
+      isOwn: cid => cid.startsWith('own'),
+      membership: () => members,
+      waits: { tickMs: 5, settleMs: 10, settleMaxMs: 10_000 },
+      log: silentLog(),
+      signal: ending.signal
+    })
+    members = 'other ranges'
+    await all.promise
+    assert.deepEqual(tried, ['foreign 1', 'own', 'foreign 2', 'foreign 3'])
+    ending.abort()
+    await repair.ended
+  }).timeout(20_000)
+
+  it('looks at every own blob once members came and settled, before the rest of a long queue of foreign ones', async () => {
+    const ending = new AbortController()
+    const tried: string[] = []
+    const all = Promise.withResolvers<void>()
+    let members = 'before'
+    const settleMs = 10
+    const repair = startRepair({
+      mend: async cid => {
+        tried.push(cid)
+        if (tried.length === 5) all.resolve()
+        if (cid === 'foreign 1') members = 'one less'
+        if (cid.startsWith('foreign')) await pause(2 * settleMs, ending.signal)
+        return true
+      },
+      list: () => (members === 'one less' ? ['own'] : []),
+      isOwn: cid => cid.startsWith('own'),
+      membership: () => members,
+      waits: { tickMs: 5, settleMs, settleMaxMs: 10_000 },
+      log: silentLog(),
+      signal: ending.signal
+    })
+    for (const n of [1, 2, 3, 4]) repair.enqueue(`foreign ${n}`)
+    members = 'other ranges'
+    await all.promise
+    // The change is seen after the first, and has settled after the second at the latest.
+    assert.ok(tried.indexOf('own') <= 2, tried.join())
+    ending.abort()
+    await repair.ended
+  })
+
+  it('has room in its queue for an own blob when it is full of foreign ones', async () => {
+    const ending = new AbortController()
+    const options = { mend: async () => true, list: () => [], membership: () => '', log: silentLog() }
+    const isOwn = (cid: string) => cid.startsWith('own')
+    const repair = startRepair({ ...options, isOwn, signal: ending.signal })
+    for (let n = 0; n <= REPAIR_QUEUE_MAX; n++) repair.enqueue(`foreign ${n}`)
+    assert.equal(repair.isWaiting(`foreign ${REPAIR_QUEUE_MAX}`), false)
+    repair.enqueue('own')
+    assert.deepEqual([repair.waiting, repair.isWaiting('own')], [REPAIR_QUEUE_MAX, true])
+    ending.abort()
+    await repair.ended
   })
 })

@@ -1,6 +1,6 @@
 /**
  * Keeping replica counts true: blobs that fell short are tried again with growing pauses, and when nodes come or go,
- * every blob here is looked at once. Each holder works out the same targets, so that two holders repairing at the
+ * every blob here is looked at once: those of own shards first, for what is to be handed over has its copies. Each holder works out the same targets, so that two holders repairing at the
  * same time put the same replicas.
  */
 import type { Log } from '../log.ts'
@@ -23,6 +23,8 @@ export interface RepairOptions {
   mend: (cid: string) => Promise<boolean>
   /** CIDs held here. */
   list: () => Iterable<string>
+  /** Whether its shard is this node's: those come before what is only to be handed over. */
+  isOwn: (cid: string) => boolean
   /** A text that changes when members come, go, or become unreachable. */
   membership: () => string
   /** For tests, milliseconds in place of the constants. */
@@ -36,6 +38,7 @@ export interface Repair {
   enqueue: (cid: string) => void
   /** Blobs known to fall short. */
   readonly waiting: number
+  isWaiting: (cid: string) => boolean
   /** Resolves when the loop has ended after its signal aborted. */
   readonly ended: Promise<void>
 }
@@ -48,10 +51,11 @@ interface Waiting {
 }
 
 /** Start the loop. */
-export function startRepair({ mend, list, membership, waits = WAITS, log, signal }: RepairOptions): Repair {
+export function startRepair({ mend, list, isOwn, membership, waits = WAITS, log, signal }: RepairOptions): Repair {
   const waiting = new Map<string, Waiting>()
   let members = membership()
   let fullPassAtMs = Number.POSITIVE_INFINITY
+  let isForeignPassDue = false
   /** When the first change came that no full pass has followed yet. */
   let unsettledMs: number | null = null
 
@@ -61,11 +65,17 @@ export function startRepair({ mend, list, membership, waits = WAITS, log, signal
     if (known && known.tries > tries) return
     if (!known && waiting.size >= REPAIR_QUEUE_MAX) {
       fullPassAtMs = Math.min(fullPassAtMs, performance.now() + REPAIR_BACKOFF_MAX_MS)
-      return
+      // A blob that has too few copies takes the place of one that only lies where it should not.
+      const foreign = isOwn(cid) ? waiting.keys().find(each => !isOwn(each)) : undefined
+      if (foreign === undefined) return
+      waiting.delete(foreign)
     }
     waiting.set(cid, { tries, notBeforeMs: performance.now() + backoffMs(tries) })
   }
-  const tryOnce = async (cid: string, tries: number): Promise<void> => {
+  const isDue = (cid: string): boolean =>
+    (waiting.get(cid)?.notBeforeMs ?? Number.POSITIVE_INFINITY) <= performance.now()
+  const tryOnce = async (cid: string): Promise<void> => {
+    const tries = waiting.get(cid)?.tries ?? 0
     try {
       if (await mend(cid)) {
         waiting.delete(cid)
@@ -77,28 +87,61 @@ export function startRepair({ mend, list, membership, waits = WAITS, log, signal
     waiting.delete(cid)
     enqueue(cid, tries + 1)
   }
-  const tick = async (): Promise<void> => {
-    const now = membership()
-    if (now !== members) {
-      members = now
-      unsettledMs ??= performance.now()
-      fullPassAtMs = Math.min(performance.now() + waits.settleMs, unsettledMs + waits.settleMaxMs)
-      // Somebody may have come who can take what nobody could.
-      for (const entry of waiting.values()) entry.tries = 0
-    }
-    for (const [cid, { tries, notBeforeMs }] of waiting) {
+  /** Own blobs of the queue that are due. */
+  const tryOwn = async (): Promise<void> => {
+    for (const cid of [...waiting.keys()]) {
       if (signal.aborted) return
-      if (notBeforeMs <= performance.now()) await tryOnce(cid, tries)
+      if (isDue(cid) && isOwn(cid)) await tryOnce(cid)
     }
-    if (performance.now() < fullPassAtMs) return
-    fullPassAtMs = Number.POSITIVE_INFINITY
-    unsettledMs = null
+  }
+  /** Some of all that is here, but for what waits. */
+  const pass = async (isMeant: (cid: string) => boolean, between: () => Promise<void>): Promise<void> => {
     for (const cid of list()) {
       // A change among the members schedules another pass and does not end this one: otherwise one node that comes
       // and goes would keep the blobs at the end from ever being looked at.
       if (signal.aborted) return
-      if (!waiting.has(cid)) await tryOnce(cid, 0)
+      if (waiting.has(cid) || !isMeant(cid)) continue
+      await tryOnce(cid)
+      await between()
     }
+  }
+  const noticeMembers = (): void => {
+    const now = membership()
+    if (now !== members) {
+      members = now
+      const settledMs = performance.now() + waits.settleMs
+      unsettledMs ??= performance.now()
+      fullPassAtMs = Math.min(settledMs, unsettledMs + waits.settleMaxMs)
+      // Somebody may have come who can take what nobody could: it does not wait for longer than the rest.
+      for (const entry of waiting.values()) {
+        entry.tries = 0
+        entry.notBeforeMs = Math.min(entry.notBeforeMs, settledMs)
+      }
+    }
+  }
+  const tick = async (): Promise<void> => {
+    noticeMembers()
+    // Seen now: what waits for the members to settle is then due as well.
+    const isPassDue = performance.now() >= fullPassAtMs
+    if (isPassDue) {
+      fullPassAtMs = Number.POSITIVE_INFINITY
+      unsettledMs = null
+      isForeignPassDue = true
+    }
+    await tryOwn()
+    if (isPassDue) await pass(isOwn, async () => {})
+    for (const cid of [...waiting.keys()]) {
+      if (signal.aborted) return
+      if (!isDue(cid) || isOwn(cid)) continue
+      await tryOnce(cid)
+      await tryOwn()
+      noticeMembers()
+      // All own blobs are to be looked at: the rest of this queue is there after that.
+      if (performance.now() >= fullPassAtMs) return
+    }
+    if (!isForeignPassDue) return
+    isForeignPassDue = false
+    await pass(cid => !isOwn(cid), tryOwn)
   }
   const loop = async (): Promise<void> => {
     while (!signal.aborted) {
@@ -113,6 +156,7 @@ export function startRepair({ mend, list, membership, waits = WAITS, log, signal
     get waiting() {
       return waiting.size
     },
+    isWaiting: cid => waiting.has(cid),
     ended: loop()
   }
 }

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { BlobNotFoundError } from '../errors.ts'
 import { inPieces } from '../faults/testing.ts'
 import { openPins } from '../keeping/pins.ts'
 import { silentLog } from '../log.ts'
 import { eventually } from '../net/testing.ts'
+import { cidOf } from './cid.ts'
 import type { BlobMember, BlobNetwork } from './network.types.ts'
 import { createBlobService } from './service.ts'
 import { openStore } from './store.ts'
@@ -74,6 +76,37 @@ describe('the blob service', function () {
     await pins.add(staged.cid)
     await pins.remove(staged.cid)
     await eventually(() => !store.has(staged.cid), 'it went')
+    await service.stop()
+  })
+
+  it('says that it has a blob only when it is on this disk, whoever asks, and proxies whoever wants the bytes', async () => {
+    const holder: BlobMember = {
+      ...{ nodeId: 'holder', peerId: 'holder', shards: [{ start: 0, end: 0 }], shardCount: 1 },
+      ...{ failureGroup: '', reachable: true }
+    }
+    const asked: Array<number | undefined> = []
+    const network = {
+      ...alone,
+      members: () => [holder],
+      retrieve: async (_peerId, _cid, { length }) => {
+        asked.push(length)
+        return { sizeBytes: bytes.length, mimeType: '', bytes: inPieces(length === 0 ? Buffer.alloc(0) : bytes) }
+      }
+    } as Partial<BlobNetwork> as BlobNetwork
+    const service = createBlobService({
+      ...{ store, network, shards: () => [{ start: 0, end: 0 }], shardCount: 1, replicationFactor: 1 },
+      ...{ quorum: 1, timeoutMs: 1000, maxBlobBytes: 10_000, membersKnown: () => true, shardsAssigned: () => true, log }
+    })
+    const cid = await cidOf([bytes])
+    // A node that this one has not heard of yet is no member to it, and it counts copies all the same.
+    const from = 'not heard yet'
+    for (const verify of [false, true]) {
+      await assert.rejects(service.get(cid, { from, length: 0, verify }), BlobNotFoundError)
+    }
+    assert.deepEqual(asked, [])
+    const whole = await service.get(cid, { from })
+    assert.deepEqual(Buffer.concat(await Array.fromAsync(whole.bytes)), bytes)
+    assert.equal((await service.stat(cid, {})).sizeBytes, bytes.length)
     await service.stop()
   })
 })

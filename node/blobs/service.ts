@@ -129,7 +129,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       })
       .sort()
       .join()
-  const repair = startRepair({ mend, list: () => store.list(), membership, log, signal: stopped })
+  const repair = startRepair({ mend, list: () => store.list(), isOwn, membership, log, signal: stopped })
   function shardsChanged(): void {
     for (const cid of store.list()) if (!isOwn(cid)) repair.enqueue(cid)
   }
@@ -269,12 +269,15 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     return { sizeBytes: blob.sizeBytes, mimeType: blob.mimeType, bytes: chain(first, bytes) }
   }
 
-  async function get(cidText: string, getOptions: GetOptions): Promise<RemoteRead> {
+  async function get(cidText: string, asked: GetOptions): Promise<RemoteRead> {
     const cid = parseCid(cidText)
-    const { offset = 0, length, signal, verify } = getOptions
+    const { offset = 0, length, signal, verify } = asked
     requireNotBlocked(cid)
-    // Only the question whether it is here: whoever wants the bytes gets them as long as they are.
-    if (getOptions.from !== undefined && length === 0 && leaving.has(cid)) throw new BlobLeavingError(cid)
+    // A peer that wants no bytes asks whether a copy is here, and counts it. It need not be a member we know: another's
+    // copy, vouched for here too, would count twice. Whoever wants the bytes gets them as long as they are.
+    const isQuestion = asked.from !== undefined && length === 0
+    if (isQuestion && leaving.has(cid)) throw new BlobLeavingError(cid)
+    const getOptions = isQuestion ? { ...asked, localOnly: true } : asked
     if (verify) return await getVerified(cid, getOptions)
     let localError: unknown
     const local = await openLocal(cid, getOptions).catch(error => {

@@ -62,7 +62,7 @@ export interface GetOptions {
   /** Most bytes wanted; undefined: to the end. */
   length?: number | undefined
   signal?: AbortSignal | undefined
-  /** Peer that asks; a member is answered from this disk alone. */
+  /** Peer that asks; a member, and whoever asks for no bytes, is answered from this disk alone. */
   from?: string | undefined
   localOnly?: boolean | undefined
   /** Work out the CID of all the bytes before the first one leaves. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { SHARD_COUNT_MAX } from '../blobs/shards.ts'
 import { ephemeralIdentity } from '../identity.ts'
 import { TOPICS } from './libp2p.ts'
 import { eventually, startPeer, startRelay, type TestPeer } from './testing.ts'
@@ -106,5 +107,30 @@ describe('announcements', function () {
     for (const lie of lies) await pubsub.publish(TOPICS.announce, Buffer.from(lie))
     await eventually(() => lies.every(lie => arrived.has(lie)), 'the lies arrived')
     assert.ok(!known(listener).includes(victim.peerId))
+  })
+
+  it('are thrown away when they name a shard or a number of shards beyond any there can be', async () => {
+    await using liar = await startPeer()
+    await using listener = await startPeer({ bootstrap: liar.network.multiaddrs() })
+    await eventually(() => known(listener).includes(liar.network.self), 'the liar is known')
+    const { pubsub } = liar.node.libp2p.services
+    // Each signed by itself and from another identity; the last one is right, and comes after the others.
+    const wrongs = [{ shardCount: SHARD_COUNT_MAX + 1 }, { shards: [{ start: 0, end: SHARD_COUNT_MAX }] }]
+    const said: string[] = []
+    for (const wrong of [...wrongs, {}]) {
+      const identity = await ephemeralIdentity()
+      const announcement = {
+        ...{ peerId: identity.peerId, nodeId: 'x', owner: '', url: `/p2p/${identity.peerId}`, shards: [] },
+        ...{ shardCount: SHARD_COUNT_MAX, failureGroup: '', multiaddrs: [], timestamp: Date.now(), ...wrong }
+      }
+      const signature = Buffer.from(identity.sign(Buffer.from(JSON.stringify(announcement)))).toString('base64')
+      await pubsub.publish(TOPICS.announce, Buffer.from(JSON.stringify({ ...announcement, signature })))
+      said.push(identity.peerId)
+    }
+    await eventually(() => known(listener).includes(said.at(-1)!), 'the right one is known')
+    assert.deepEqual(
+      said.filter(peerId => known(listener).includes(peerId)),
+      said.slice(-1)
+    )
   })
 })

@@ -8,6 +8,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { isPrivateIp } from '@libp2p/utils'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { z } from 'zod'
+import { SHARD_COUNT_MAX, SHARD_RANGES_MAX } from '../blobs/shards.ts'
 import { type Identity, verifyPeerSignature } from '../identity.ts'
 import type { Log } from '../log.ts'
 import { customerOf } from './customer.ts'
@@ -40,13 +41,17 @@ const MAX_LIST_STREAMS = 4
 /** Addresses of a peer that a relay's word may fill up to: nobody signed for them. */
 export const MAX_UNSIGNED_ADDRESSES = 8
 
+const shard = z
+  .int()
+  .min(0)
+  .max(SHARD_COUNT_MAX - 1)
 const schema = z.object({
   peerId: z.string().max(128),
   nodeId: z.string().max(256),
   owner: z.string().max(64),
   url: z.string().max(512),
-  shards: z.array(z.object({ start: z.int().min(0), end: z.int().min(0) })).max(1024),
-  shardCount: z.int().min(1),
+  shards: z.array(z.object({ start: shard, end: shard })).max(SHARD_RANGES_MAX),
+  shardCount: z.int().min(1).max(SHARD_COUNT_MAX),
   failureGroup: z.string().max(256),
   /** Whether its ranges are its operator's or assigned from the registry. Absent: of an older program, `fixed`. */
   shardMode: z.enum(['fixed', 'auto']).optional(),
