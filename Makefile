@@ -77,7 +77,7 @@ faults: setup ## Kill -9, failing system calls and flipped bits on stores: KILLS
 	@node node/faults/inject.ts --nth $(or $(PACK_NTH),1) --packed || [ $$? = 3 ]
 	@node node/faults/flips.ts --flips $(or $(FLIPS),200)
 
-bench: lab ## Benchmarks as ratios, JSON under reports/bench/: BENCH=name for one
+bench: lab ## Benchmarks as ratios, JSON and Markdown under reports/bench/: BENCH=name for one
 	@node bench/main.ts $(BENCH)
 
 doctor: setup ## What this machine can run, and how to get the rest

@@ -1,15 +1,21 @@
-/** `node bench/main.ts [name …]`: runs the named benchmarks, all of them by default, and writes reports/bench/<name>.json. */
+/** `node bench/main.ts [name …]`: runs the named benchmarks, all of them by default, and writes reports/bench/<name>.json and .md. */
 import { loadavg } from 'node:os'
 import { type Row, tableOf, writeReport } from './report.ts'
 
-/** A benchmark answers its rows; it may skip itself with a reason. */
-export type Bench = (say: (text: string) => void) => Promise<Row[] | { skip: string }>
+/** A benchmark answers its rows, and what of it could not be measured here; it may skip itself with a reason. */
+export type Bench = (
+  say: (text: string) => void
+) => Promise<Row[] | { rows: Row[]; skipped: string[] } | { skip: string }>
 
 const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   node: () => import('./node.ts'),
   startup: () => import('./startup.ts'),
   proofs: () => import('./proofs.ts'),
   'small-blobs': () => import('./small-blobs.ts'),
+  put: () => import('./put.ts'),
+  get: () => import('./get.ts'),
+  replicate: () => import('./replicate.ts'),
+  large: () => import('./large.ts'),
   docker: () => import('./docker.ts'),
   'nat-pair': () => import('./nat-pair.ts'),
   links: () => import('./links.ts'),
@@ -30,12 +36,14 @@ for (const name of names.length > 0 ? names : Object.keys(BENCHES)) {
   const result = await bench(text => console.log(`  ${text}`))
   if ('skip' in result) {
     console.log(`  skipped: ${result.skip}`)
-    await writeReport(name, [], { skipped: result.skip })
+    await writeReport(name, [], { skipped: [result.skip] })
     continue
   }
-  const path = await writeReport(name, result, { node: process.version, load: loadavg() })
-  console.log(tableOf(result))
+  const { rows, skipped } = Array.isArray(result) ? { rows: result, skipped: [] } : result
+  const path = await writeReport(name, rows, { node: process.version, load: loadavg(), skipped })
+  console.log(tableOf(rows))
+  for (const what of skipped) console.log(`  skipped: ${what}`)
   console.log(`  ${path}`)
-  missed += result.filter(row => row.met === false).length
+  missed += rows.filter(row => row.met === false).length
 }
 process.exitCode = missed > 0 ? 1 : 0

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { median, row } from './report.ts'
+import { markdownOf, median, row } from './report.ts'
 
 describe('a bench row', () => {
   it('is judged by its ratio to the floor of the same run', () => {
@@ -17,5 +17,15 @@ describe('a bench row', () => {
     assert.equal(median([3, 1, 2]), 2)
     assert.equal(median([4, 1, 2, 3]), 2.5)
     assert.throws(() => median([]), RangeError)
+  })
+
+  it('is told with its verdict on a page, with what was skipped', () => {
+    const rows = [row({ what: 'a|b', value: 1, unit: 's', floor: 4, better: 'lower', target: 0.5 })]
+    const page = markdownOf('put', rows, ['against nginx: not installed'])
+    assert.match(
+      page,
+      /^# put\n\n\| what .*\n.*---.*\n\| a\\\|b \| 1\.00 s \| 4\.00 s \| 0\.250 \| 0\.500 \| {2}\| met \|\n/
+    )
+    assert.match(page, /Skipped: against nginx: not installed\./)
   })
 })

@@ -64,34 +64,52 @@ export function median(values: number[]): number {
 
 const REPORTS = fileURLToPath(new URL('../reports/bench', import.meta.url))
 
-/** Writes `reports/bench/<name>.json` and answers its path. */
-export async function writeReport(name: string, rows: Row[], notes: Record<string, unknown>): Promise<string> {
+/** What is noted beside the rows. */
+export interface ReportNotes {
+  /** What could not be measured here, and why. */
+  skipped: string[]
+  [note: string]: unknown
+}
+
+/** Writes `reports/bench/<name>.json`, and the same to be read as `<name>.md`; answers the path of the first. */
+export async function writeReport(name: string, rows: Row[], notes: ReportNotes): Promise<string> {
   await mkdir(REPORTS, { recursive: true })
   const path = join(REPORTS, `${name}.json`)
   await writeFile(path, `${JSON.stringify({ name, rows, ...notes }, null, 2)}\n`)
+  await writeFile(join(REPORTS, `${name}.md`), markdownOf(name, rows, notes.skipped))
   return path
 }
 
 const figure = (value: number | null, unit = ''): string =>
   value === null ? '' : `${value >= 100 ? value.toFixed(0) : value.toPrecision(3)}${unit && ` ${unit}`}`
 
+const HEAD = ['what', 'value', 'floor', 'ratio', 'target', 'aim', '']
+
+const cellsOf = (r: Row): string[] => [
+  r.what,
+  figure(r.value, r.unit),
+  figure(r.floor, r.unit),
+  figure(r.ratio),
+  figure(r.target),
+  figure(r.aim),
+  r.met === null ? '' : r.met ? 'met' : 'MISSED'
+]
+
 /** A table for a person. */
 export function tableOf(rows: Row[]): string {
-  const table = new Table({
-    head: ['what', 'value', 'floor', 'ratio', 'target', 'aim', ''],
-    style: { head: [], border: [] }
-  })
-  for (const r of rows) {
-    const verdict = r.met === null ? '' : r.met ? 'met' : 'MISSED'
-    table.push([
-      r.what,
-      figure(r.value, r.unit),
-      figure(r.floor, r.unit),
-      figure(r.ratio),
-      figure(r.target),
-      figure(r.aim),
-      verdict
-    ])
-  }
+  const table = new Table({ head: HEAD, style: { head: [], border: [] } })
+  for (const r of rows) table.push(cellsOf(r))
   return table.toString()
+}
+
+/** The same for a page, with what was skipped. */
+export function markdownOf(name: string, rows: Row[], skipped: string[]): string {
+  const line = (cells: string[]) => `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  const table = [line(HEAD), line(HEAD.map(() => '---')), ...rows.map(r => line(cellsOf(r)))]
+  return [
+    `# ${name}`,
+    ...(rows.length === 0 ? [] : [table.join('\n')]),
+    ...skipped.map(what => `Skipped: ${what}.`),
+    ''
+  ].join('\n\n')
 }

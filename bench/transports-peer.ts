@@ -10,6 +10,7 @@ import { yamux } from '@libp2p/yamux'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { type PunchingTransport, punchingQuic, punchingTcp, punchingTransport } from '../node/index.ts'
+import { obeyOrders } from './peers.ts'
 
 /** What is measured; `plain` is configured as hosts that are reached directly are, `punched` as hosts behind a NAT. */
 export type Kind = 'quic-native' | 'quic-plain' | 'quic-to-shared' | 'quic-punched' | 'tcp-native' | 'tcp-punching'
@@ -22,7 +23,7 @@ export type Order =
   | { do: 'cpu' }
   | { do: 'end' }
 
-export type Answer = { address?: string; ms?: number; cpuS?: number; error?: string }
+export type Answer = { address?: string; ms?: number; cpuS?: number }
 
 const PROTOCOL = '/warren/bench-pour/1.0.0'
 const CHUNK = new Uint8Array(65_536).fill(7)
@@ -118,9 +119,4 @@ async function obey(order: Order): Promise<Answer> {
   }
 }
 
-process.on('message', (order: Order) => {
-  obey(order).then(
-    answer => process.send!(answer),
-    error => process.send!({ error: String((error as Error).stack ?? error) })
-  )
-})
+obeyOrders(obey)

@@ -2,11 +2,11 @@
  * Throughput and processor time of one stream between two processes on loopback, over the packages' own transports
  * and over ours: plain and punched. All in turns in one run; ours is judged against the package's own.
  */
-import { type ChildProcess, fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { access } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { Bench } from './main.ts'
-import { boundToUs } from './processes.ts'
+import { ask as askPeer, startPeer } from './peers.ts'
 import { median, type Row, row } from './report.ts'
 import type { Answer, Kind, Order } from './transports-peer.ts'
 
@@ -14,7 +14,6 @@ const ROUNDS = 7
 const BYTES = 48 * 1024 * 1024
 const MB = 1e6
 const GB = 1e9
-const PEER = fileURLToPath(new URL('transports-peer.ts', import.meta.url))
 const TCP = fileURLToPath(new URL('../node/net/punching/tcp.ts', import.meta.url))
 
 /** Plain connections at the package's own speed, less what a shared machine blurs. */
@@ -32,20 +31,10 @@ interface Pair {
   measured: Measured[]
 }
 
-const ask = async (child: ChildProcess, order: Order): Promise<Answer> => {
-  const answered = new Promise<Answer>((resolve, reject) => {
-    child.once('message', answer => resolve(answer as Answer))
-    child.once('exit', code => reject(new Error(`a peer ended with ${code}`)))
-  })
-  child.send(order)
-  const answer = await answered
-  child.removeAllListeners('exit')
-  if (answer.error !== undefined) throw new Error(answer.error)
-  return answer
-}
+const ask = (child: ChildProcess, order: Order): Promise<Answer> => askPeer(child, order)
 
 async function connect(kind: Kind): Promise<Pair> {
-  const [client, server] = [fork(PEER), fork(PEER)].map(boundToUs) as [ChildProcess, ChildProcess]
+  const [client, server] = [startPeer('transports-peer.ts'), startPeer('transports-peer.ts')]
   const [own, far] = await Promise.all([
     ask(client, { do: 'start', kind, listens: false }),
     ask(server, { do: 'start', kind, listens: true })
