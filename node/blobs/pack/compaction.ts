@@ -68,7 +68,7 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
     )
     const facts = factsOf(pack)
     // Somebody lives in it that its index does not name: not to be thrown away.
-    if (!facts || facts.liveBytes > 0) {
+    if (!facts || facts.stays || facts.liveBytes > 0) {
       log.error({ pack, liveBytes: facts?.liveBytes }, 'pack not removed: not all that lives in it could be moved')
       return
     }
@@ -108,6 +108,8 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
       if (!packed || !livesThere(packed)) return 0
       const bytes = bytesAt(packed)
       const draft = await readDraft(pack, offset, record, bytes)
+      // It stays, and its pack with it: the next pass may read it.
+      if (draft === null) return 0
       if ('why' in draft) {
         await moveAside(cid, packed, draft.why)
         return bytes
@@ -119,13 +121,13 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
     })
   }
 
-  /** The record as it is to be written again; or why it is damaged. */
+  /** The record as it is to be written again; or why it is damaged; null where the disk does not give it. */
   async function readDraft(
     pack: number,
     offset: number,
     { sequence }: RecordHeader,
     bytes: number
-  ): Promise<RecordDraft | { why: string }> {
+  ): Promise<RecordDraft | { why: string } | null> {
     try {
       const { raw, record } = await readRecord(folder, { pack, offset, bytes })
       const body = record?.sequence === sequence ? bodyOf(raw, record) : null
@@ -135,7 +137,8 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
     } catch (error) {
       const code = errnoOf(error)
       if (code !== 'ENOENT' && code !== 'EIO') throw error
-      return { why: `the disk answered ${code}` }
+      log.warn({ pack, offset, code }, 'record not read, left where it is')
+      return null
     }
   }
 

@@ -58,6 +58,8 @@ export interface PackedBlobs {
   /** Out of the index, and into it again. */
   forget: (cid: string, packed: Packed) => void
   remember: (cid: string, packed: Packed) => void
+  /** Keep a pack until the next start, whatever lives in it: it has a record that could be neither read nor copied. */
+  retain: (pack: number) => void
   /** Write its deletion down; durable when it resolves. It is to be forgotten before. */
   bury: (cid: string) => Promise<void>
   stats: () => PackStats
@@ -101,6 +103,7 @@ export async function openPackedBlobs(options: {
   const liveBytesOf = new Map<number, number>()
   const live = (pack: number, bytes: number) => liveBytesOf.set(pack, (liveBytesOf.get(pack) ?? 0) + bytes)
   const grew = (pack: number, bytes: number) => bytesOf.set(pack, (bytesOf.get(pack) ?? 0) + bytes)
+  const retained = new Set<number>()
   const damage: Damage = { cids: [], places: 0 }
   let sequence = 0
 
@@ -248,6 +251,7 @@ export async function openPackedBlobs(options: {
       index.set(digestIn(cid)!, place)
       live(place.pack, bytesAt(place))
     },
+    retain: pack => void retained.add(pack),
     bury: async cid => {
       sequence += 1
       await packLog.append(deletionOf(digestIn(cid)!, sequence, Date.now()))
@@ -271,7 +275,12 @@ export async function openPackedBlobs(options: {
       index,
       facts: function* () {
         for (const [pack, bytes] of bytesOf) {
-          yield { pack, bytes, liveBytes: liveBytesOf.get(pack) ?? 0, isOpen: packLog.isOpen(pack) }
+          yield {
+            pack,
+            bytes,
+            liveBytes: liveBytesOf.get(pack) ?? 0,
+            stays: packLog.isOpen(pack) || retained.has(pack)
+          }
         }
       },
       entries: async pack => {

@@ -1,7 +1,21 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { copyFile, cp, mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import {
+  copyFile,
+  cp,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
@@ -298,6 +312,54 @@ describe('store with packs', () => {
     await assertHas(store, new Map([[cid, bytes]]))
   })
 
+  it('takes no refusal of the disk for damage: the put is refused, the blob stays', async () => {
+    const blobs = await putAll(await reopen(), 2)
+    const [[cid, bytes]] = blobs as unknown as [[string, Buffer]]
+    const store = stores[0]!
+    await rename(pack(1), join(dataDir, 'aside'))
+    // Reading a folder is answered EISDIR; too many open files or a full disk are met in the same place.
+    await mkdir(pack(1))
+    await assert.rejects(put(store, bytes), { code: 'STORE_FAILED' })
+    assert.ok(store.has(cid))
+    await rm(pack(1), { recursive: true })
+    await rename(join(dataDir, 'aside'), pack(1))
+    assert.equal((await put(store, bytes)).existed, true)
+    assert.equal(store.stats().quarantinedBlobs, 0)
+    await assertHas(await reopen(), blobs)
+  })
+
+  it('deletes nothing for good of what it could not read: the next start has it again', async () => {
+    const store = await reopen({ packLimits: SHORT_PACKS })
+    const blobs = await putAll(store, 14)
+    const cids = [...blobs.keys()]
+    await rename(pack(1), join(dataDir, 'aside'))
+    await assert.rejects(collect(store.read(cids[0]!), MIB), BlobCorruptError)
+    assert.equal(store.has(cids[0]!), false)
+    await rename(join(dataDir, 'aside'), pack(1))
+    for (const cid of cids.slice(1, 12)) {
+      await store.delete(cid)
+      blobs.delete(cid)
+    }
+    await store.compact({ signal: never })
+    await assertHas(await reopen(), blobs)
+  })
+
+  it('replaces a damaged record by the new one, and deletes nothing before that is durable', async () => {
+    const store = await reopen()
+    const bytes = randomBytes(500)
+    const { cid } = await put(store, bytes)
+    await flip(pack(1), 10)
+    assert.equal((await put(store, bytes)).existed, false)
+    await assertHas(await reopen(), new Map([[cid, bytes]]))
+    const kinds: string[] = []
+    await using file = await open(pack(1), 'r')
+    for (const { record } of (await scanPack(file, 1)).rows.entries(1)) kinds.push(record.kind)
+    assert.deepEqual(kinds, ['blob'])
+    await flip(pack(1), (await offsets(1))[0]! + 30)
+    assert.equal((await put(await reopen({ packSmall: false }), bytes)).existed, false)
+    await assertHas(await reopen(), new Map([[cid, bytes]]))
+  })
+
   it('cannot be read under another node secret', async () => {
     const { cid } = await put(await reopen(), randomBytes(500))
     const other = await reopen({ secret: Buffer.alloc(32, 2) })
@@ -476,6 +538,26 @@ describe('store with packs', () => {
       assert.deepEqual(noticed, [cids[0]])
       blobs.delete(cids[0]!)
       await assertHas(store, blobs)
+      await assertHas(await reopen(), blobs)
+    })
+
+    it('leaves a record where it is that the disk does not give', async function () {
+      // Reading it at a place where no memory is answers EIO.
+      const unreadable = '/proc/self/mem'
+      if (!(await stat(unreadable).catch(() => null))) this.skip()
+      const store = await reopen({ packLimits: SHORT_PACKS })
+      const blobs = await putAll(store, 14)
+      for (const cid of [...blobs.keys()].slice(1, 12)) {
+        await store.delete(cid)
+        blobs.delete(cid)
+      }
+      await rename(pack(1), join(dataDir, 'aside'))
+      await symlink(unreadable, pack(1))
+      assert.equal((await store.compact({ signal: never }))!.packs, 0)
+      await rm(pack(1))
+      await rename(join(dataDir, 'aside'), pack(1))
+      await assertHas(store, blobs)
+      assert.ok((await store.compact({ signal: never }))!.packs > 0)
       await assertHas(await reopen(), blobs)
     })
 
