@@ -49,7 +49,7 @@ export interface PackedBlobs {
   /** Durable when it resolves. */
   add: (cid: string, blob: SealedBlob, sizeBytes: number) => Promise<void>
   /**
-   * The record of a blob as it is on disk, its tags unchecked.
+   * The record of a blob as it is on disk: its checksum holds, its tags are unchecked.
    * @throws SealBrokenError, or the disk's error
    */
   read: (cid: string) => Promise<SealedBlob>
@@ -226,7 +226,8 @@ export async function openPackedBlobs(options: {
           const { raw, record } = await readRecord(folder, { ...place, bytes: bytesAt(place) })
           const isIt = record?.sequence === place.sequence && Buffer.compare(record.digest, digest) === 0
           if (!record || !isIt) throw new SealBrokenError('its place in the pack holds something else')
-          const { meta, data } = bodyOf(raw, record)
+          const { meta, data, holds } = bodyOf(raw, record)
+          if (!holds) throw new SealBrokenError('its record in the pack is damaged')
           return { meta, data }
         } catch (error) {
           const now = index.get(digest)

@@ -312,6 +312,17 @@ describe('store with packs', () => {
     await assertHas(store, new Map([[cid, bytes]]))
   })
 
+  it('does not call a rotten record stored already: the put replaces it', async () => {
+    const store = await reopen()
+    const bytes = randomBytes(500)
+    const { cid } = await put(store, bytes)
+    await flip(pack(1), (await stat(pack(1))).size - 100)
+    assert.equal((await put(store, bytes)).existed, false)
+    await assertHas(store, new Map([[cid, bytes]]))
+    assert.equal(store.stats().quarantinedBlobs, 1)
+    await assertHas(await reopen(), new Map([[cid, bytes]]))
+  })
+
   it('takes no refusal of the disk for damage: the put is refused, the blob stays', async () => {
     const blobs = await putAll(await reopen(), 2)
     const [[cid, bytes]] = blobs as unknown as [[string, Buffer]]
