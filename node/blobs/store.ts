@@ -121,7 +121,8 @@ class DiskStore implements BlobStore {
     })
     this.#packs = packed
     this.#quarantined += damage.cids.length
-    if (damage.places > 0 || damage.cids.length > 0) this.#log.warn(damage, 'damaged records in packs, not served')
+    if (damage.places > 0 || damage.cids.length > 0 || damage.packs.length > 0)
+      this.#log.warn(damage, 'damaged records in packs, not served')
     for (const [cid, held] of [...packed.list()]) {
       if (!this.#index.has(cid)) {
         this.#quota.found(held.sizeBytes)
@@ -129,7 +130,7 @@ class DiskStore implements BlobStore {
       }
       // A copy was set aside while the disk did not take the note of it, and a good one came in a folder.
       packed.forget(cid, held)
-      await packed.bury(cid)
+      await packed.bury(cid).catch(error => this.#log.warn({ cid, err: error }, 'second copy not deleted'))
     }
   }
 

@@ -25,6 +25,8 @@ export interface CompactReport {
   movedBlobs: number
   movedBytes: number
   freedBytes: number
+  /** Packs that stay because the disk refused something; why is in the log. */
+  failedPacks: number
 }
 
 export interface CompactOptions {
@@ -37,16 +39,22 @@ export interface CompactOptions {
   signal: AbortSignal
 }
 
-/** One pass over the packs that are worth it. Ends early when the signal does. @throws what the disk answers */
+/** One pass over the packs that are worth it. Ends early when the signal does. A pack that fails does not keep the others. */
 export async function compactPacks(options: CompactOptions): Promise<CompactReport> {
   const { parts, inTurn, moveAside, log, signal } = options
   const { folder, limits, packLog, index } = parts
-  const report: CompactReport = { packs: 0, movedBlobs: 0, movedBytes: 0, freedBytes: 0 }
+  const report: CompactReport = { packs: 0, movedBlobs: 0, movedBytes: 0, freedBytes: 0, failedPacks: 0 }
   const slowly = limiter(limits.compactBytesPerSecond, signal)
 
   for (const pack of planCompaction(parts.facts(), limits)) {
     if (signal.aborted || report.movedBytes >= limits.compactBytes) break
-    await compact(pack)
+    try {
+      await compact(pack)
+    } catch (error) {
+      if (signal.aborted) break
+      report.failedPacks += 1
+      log.error({ pack, err: error }, 'pack not compacted')
+    }
   }
   return report
 
@@ -73,7 +81,7 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
       return
     }
     await rm(packPath(folder, pack), { force: true })
-    await rm(indexPath(folder, pack), { force: true })
+    await rm(indexPath(folder, pack), { recursive: true, force: true })
     await syncFolder(folder)
     parts.removed(pack)
     report.packs += 1
@@ -151,11 +159,16 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
       if (record.kind === 'deletion' && isNewest) deletions.set(key, { record, needed: false })
     }
     if (deletions.size === 0) return []
-    for (const { pack: other, bytes, liveBytes } of [...parts.facts()]) {
+    for (const { pack: other, bytes, liveBytes, stays } of [...parts.facts()]) {
       // Where nothing is dead there is nothing that a deletion deletes.
-      if (other === pack || bytes === liveBytes || signal.aborted) continue
+      if (other === pack || (bytes === liveBytes && !stays) || signal.aborted) continue
       let headers = 0
-      for (const { record } of await parts.entries(other)) {
+      const others = await parts.entries(other).catch((error: unknown) => {
+        log.warn({ pack: other, err: error }, 'pack not read: the deletions that it may need are kept')
+        for (const deletion of deletions.values()) deletion.needed = true
+        return []
+      })
+      for (const { record } of others) {
         headers += 1
         if (record.kind !== 'blob') continue
         const deletion = deletions.get(keyOf(record.digest))

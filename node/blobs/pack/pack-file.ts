@@ -9,7 +9,7 @@
 import { type FileHandle, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { errnoOf, writeSynced } from '../durable.ts'
+import { writeSynced } from '../durable.ts'
 import {
   bodyHolds,
   RECORD_BODY_MAX,
@@ -89,15 +89,12 @@ export async function writeIndex(folder: string, pack: number, rows: PackRows, c
   await rename(temporary, path)
 }
 
-/** The index of a pack; null when there is none, or none that is whole. */
+/** The index of a pack; null when there is none, or none that is whole or can be read: the pack itself says the same. */
 export async function readIndex(
   folder: string,
   pack: number
 ): Promise<{ coveredBytes: number; entries: () => Generator<PackEntry> } | null> {
-  const bytes = await readFile(indexPath(folder, pack)).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return null
-    throw error
-  })
+  const bytes = await readFile(indexPath(folder, pack)).catch(() => null)
   if (bytes === null || bytes.length < INDEX_HEAD_BYTES + CRC_BYTES) return null
   const end = bytes.length - CRC_BYTES
   const isWhole =

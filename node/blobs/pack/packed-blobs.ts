@@ -89,7 +89,12 @@ export interface Damage {
   cids: string[]
   /** Places that held something else. */
   places: number
+  /** Packs that could not be gone through. They stay as they are for the next start. */
+  packs: number[]
 }
+
+/** More records than packs that could not be read can have; a sequence has 48 bits. */
+const UNREAD_SEQUENCES = 2 ** 30
 
 export async function openPackedBlobs(options: {
   folder: string
@@ -104,7 +109,7 @@ export async function openPackedBlobs(options: {
   const live = (pack: number, bytes: number) => liveBytesOf.set(pack, (liveBytesOf.get(pack) ?? 0) + bytes)
   const grew = (pack: number, bytes: number) => bytesOf.set(pack, (bytesOf.get(pack) ?? 0) + bytes)
   const retained = new Set<number>()
-  const damage: Damage = { cids: [], places: 0 }
+  const damage: Damage = { cids: [], places: 0, packs: [] }
   let sequence = 0
 
   const { openPack, nextPack } = await start()
@@ -114,6 +119,7 @@ export async function openPackedBlobs(options: {
     nextPack,
     open: openPack,
     onWritten: grew,
+    onRemoved: pack => bytesOf.delete(pack),
     log
   })
 
@@ -121,11 +127,26 @@ export async function openPackedBlobs(options: {
   async function start(): Promise<{ openPack: OpenPack | null; nextPack: number }> {
     const { packs, indexes } = await listPacks(folder)
     // The pack goes before its index: one alone is what a crash left of a compaction.
-    for (const orphan of indexes) if (!packs.includes(orphan)) await rm(indexPath(folder, orphan), { force: true })
+    for (const orphan of indexes) {
+      if (packs.includes(orphan)) continue
+      await rm(indexPath(folder, orphan), { force: true }).catch(error =>
+        log.warn({ pack: orphan, err: error }, 'index without a pack not removed')
+      )
+    }
     const deletions = new Map<string, number>()
     let openPack: OpenPack | null = null
     for (const pack of packs) {
-      const found = await startPack(pack, pack === packs.at(-1))
+      const found = await startPack(pack, pack === packs.at(-1)).catch(async (error: unknown) => {
+        log.error({ pack, err: error }, 'pack not read: what is in it is not served until a start that can')
+        damage.packs.push(pack)
+        retained.add(pack)
+        const size = await stat(packPath(folder, pack)).then(
+          file => file.size,
+          () => 0
+        )
+        bytesOf.set(pack, size)
+        return { entries: [], openPack: null }
+      })
       openPack = found.openPack ?? openPack
       for (const { offset, record } of found.entries) {
         sequence = Math.max(sequence, record.sequence)
@@ -142,6 +163,8 @@ export async function openPackedBlobs(options: {
         index.set(record.digest, { pack, offset, metaBytes, sizeBytes, sequence: record.sequence, storedAtMs })
       }
     }
+    // What is written from here on is newer than whatever is in a pack that was not read.
+    if (damage.packs.length > 0) sequence += UNREAD_SEQUENCES
     for (const [key, deletedAt] of deletions) {
       const digest = Buffer.from(key, 'latin1')
       const packed = index.get(digest)

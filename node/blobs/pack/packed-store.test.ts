@@ -393,6 +393,60 @@ describe('store with packs', () => {
     await assertHas(await reopen(), blobs)
   })
 
+  it('starts and compacts beside an index and a pack that cannot be read, and has all when they can again', async () => {
+    const first = await reopen({ packLimits: SHORT_PACKS })
+    const blobs = await putAll(first, 60)
+    const cids = [...blobs.keys()]
+    // Its record is in pack 1, its deletion elsewhere.
+    await first.delete(cids[0]!)
+    blobs.delete(cids[0]!)
+    await first.close()
+    const folder = join(dataDir, 'packs')
+    const lost = (await offsets(1)).length
+    await rename(pack(1), join(dataDir, 'aside'))
+    await mkdir(pack(1))
+    await rm(indexPath(folder, 1))
+    await rm(indexPath(folder, 2))
+    await mkdir(indexPath(folder, 2))
+    await mkdir(indexPath(folder, 99))
+    const store = await reopen({ packLimits: SHORT_PACKS })
+    assert.equal(store.stats().storedBlobs, 60 - lost)
+    for (const cid of cids.slice(lost, 58)) {
+      assert.equal(await store.delete(cid), true)
+      blobs.delete(cid)
+    }
+    for (let i = 0; i < 3; i += 1) assert.equal((await store.compact({ signal: never }))!.failedPacks, 0)
+    assert.equal((await readdir(folder)).includes('00000002.pack'), false)
+    const more = await putAll(store, 3)
+    for (const [cid, bytes] of more) blobs.set(cid, bytes)
+    await store.close()
+    await rm(pack(1), { recursive: true })
+    await rename(join(dataDir, 'aside'), pack(1))
+    await assertHas(await reopen({ packLimits: SHORT_PACKS }), blobs)
+  })
+
+  it('counts a pack that cannot be read as damage, and writes nothing older than what may be in it', async () => {
+    const bytes = randomBytes(300)
+    const { cid } = await put(await reopen({ packLimits: { packRecords: 2 } }), bytes)
+    await stores[0]!.delete(cid)
+    await stores[0]!.close()
+    await rename(pack(1), join(dataDir, 'aside'))
+    await rm(indexPath(join(dataDir, 'packs'), 1))
+    await mkdir(pack(1))
+    const { packed, damage } = await openPackedBlobs({
+      folder: join(dataDir, 'packs'),
+      limits: PACK_LIMITS,
+      log: silentLog()
+    })
+    assert.deepEqual(damage, { cids: [], places: 0, packs: [1] })
+    await packed.close()
+    await put(await reopen(), bytes)
+    await stores[0]!.close()
+    await rm(pack(1), { recursive: true })
+    await rename(join(dataDir, 'aside'), pack(1))
+    await assertHas(await reopen(), new Map([[cid, bytes]]))
+  })
+
   it('counts records behind the end of a cut pack as damaged', async () => {
     const blobs = await putAll(await reopen({ packLimits: SHORT_PACKS }), 40)
     await (await reopen()).close()
@@ -570,6 +624,21 @@ describe('store with packs', () => {
       await assertHas(store, blobs)
       assert.ok((await store.compact({ signal: never }))!.packs > 0)
       await assertHas(await reopen(), blobs)
+    })
+
+    it('goes on with the other packs when one fails, and says so', async () => {
+      const store = await reopen({ packLimits: SHORT_PACKS })
+      const blobs = await putAll(store, 60)
+      for (const cid of blobs.keys()) await store.delete(cid)
+      await rm(indexPath(join(dataDir, 'packs'), 1))
+      await rename(pack(1), join(dataDir, 'aside'))
+      await mkdir(pack(1))
+      const report = await store.compact({ signal: never })
+      assert.equal(report!.failedPacks, 1)
+      assert.ok(report!.packs > 3, JSON.stringify(report))
+      await rm(pack(1), { recursive: true })
+      await rename(join(dataDir, 'aside'), pack(1))
+      await assertHas(await reopen({ packLimits: SHORT_PACKS }), new Map())
     })
 
     it('waits for a deletion under way: one that the disk refuses leaves the blob where it was', async () => {
