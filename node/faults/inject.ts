@@ -145,8 +145,9 @@ async function injectOnce(
   return own.length > 0
 
   function isPartOfPut(one: Injected): boolean {
-    // An index is written after the answer, and a start does without it.
-    return !CLEANS_UP.includes(call) && one.fault !== 'kill' && !one.path?.includes('.idx')
+    // An index is written after the answer, and a start does without it; the reserve is only for deletions.
+    const isAside = one.path?.includes('.idx') || one.path?.endsWith('/reserve')
+    return !CLEANS_UP.includes(call) && one.fault !== 'kill' && !isAside
   }
 }
 

@@ -16,7 +16,7 @@ export interface PackFacts {
 const SHORT_PART = 1 / 8
 
 /**
- * Packs to move out of, oldest first: those with enough dead in them, and short ones once there are many. Packs that
+ * Packs to move out of, those first that nothing lives in (they need no room to go), then oldest first: those with enough dead in them, and short ones once there are many. Packs that
  * stay are never among them.
  */
 export function planCompaction(packs: Iterable<PackFacts>, limits: PackLimits): number[] {
@@ -25,6 +25,6 @@ export function planCompaction(packs: Iterable<PackFacts>, limits: PackLimits): 
   const together = short.length >= limits.shortPacks ? short : []
   return closed
     .filter(facts => facts.bytes - facts.liveBytes >= facts.bytes * limits.deadShare || together.includes(facts))
+    .sort((a, b) => Number(a.liveBytes > 0) - Number(b.liveBytes > 0) || a.pack - b.pack)
     .map(({ pack }) => pack)
-    .sort((a, b) => a - b)
 }

@@ -42,7 +42,7 @@ export interface CompactOptions {
 /** One pass over the packs that are worth it. Ends early when the signal does. A pack that fails does not keep the others. */
 export async function compactPacks(options: CompactOptions): Promise<CompactReport> {
   const { parts, inTurn, moveAside, log, signal } = options
-  const { folder, limits, packLog, index } = parts
+  const { folder, limits, index } = parts
   const report: CompactReport = { packs: 0, movedBlobs: 0, movedBytes: 0, freedBytes: 0, failedPacks: 0 }
   const slowly = limiter(limits.compactBytesPerSecond, signal)
 
@@ -56,6 +56,7 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
       log.error({ pack, err: error }, 'pack not compacted')
     }
   }
+  if (report.packs > 0) await parts.restock()
   return report
 
   async function compact(pack: number): Promise<void> {
@@ -64,14 +65,16 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
     const deletions = await stillNeeded(pack, entries)
     // A look that was broken off says nothing about what is needed.
     if (signal.aborted || !isWorthIt(pack, deletions.length)) return
+    // With half of the reserve all of it is moved and the pack goes; more of it would be spent for nothing.
+    const frees = (factsOf(pack)?.liveBytes ?? 0) <= limits.reserveBytes / 2
     for (let at = 0; at < blobs.length; at += MOVES_AT_ONCE) {
       if (signal.aborted) return
-      const moved = await Promise.all(blobs.slice(at, at + MOVES_AT_ONCE).map(entry => move(pack, entry)))
+      const moved = await Promise.all(blobs.slice(at, at + MOVES_AT_ONCE).map(entry => move(pack, entry, frees)))
       await slowly(moved.reduce((sum, bytes) => sum + bytes, 0))
     }
     await Promise.all(
       deletions.map(({ digest, sequence, storedAtMs }) => {
-        return packLog.append(deletionOf(Uint8Array.from(digest), sequence, storedAtMs))
+        return parts.moveDeletion(deletionOf(Uint8Array.from(digest), sequence, storedAtMs))
       })
     )
     const facts = factsOf(pack)
@@ -105,7 +108,7 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
   }
 
   /** Move one blob if it still lives at that place; answers the bytes read. */
-  async function move(pack: number, { offset, record }: PackEntry): Promise<number> {
+  async function move(pack: number, { offset, record }: PackEntry, frees: boolean): Promise<number> {
     const livesThere = (packed: Packed | null) => packed?.pack === pack && packed.offset === offset
     const now = index.get(record.digest)
     // One that is nowhere may be about to be deleted, which the disk may refuse: known in its turn.
@@ -122,7 +125,7 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
         await moveAside(cid, packed, draft.why)
         return bytes
       }
-      await parts.move(draft, packed)
+      await parts.move(draft, packed, { frees })
       report.movedBlobs += 1
       report.movedBytes += bytes
       return bytes

@@ -4,7 +4,7 @@
  */
 import { mkdir, open, rm, stat } from 'node:fs/promises'
 import type { Log } from '../../log.ts'
-import { errnoOf, FOLDER_MODE, syncFolder } from '../durable.ts'
+import { errnoOf, FOLDER_MODE, isDiskFull, syncFolder } from '../durable.ts'
 import { SEAL_TAG_BYTES, SealBrokenError } from '../seal.ts'
 import { cidWith, digestIn, keyOf } from './cid-key.ts'
 import type { PackFacts } from './compact-plan.ts'
@@ -21,8 +21,9 @@ import {
 } from './pack-file.ts'
 import { type Packed, PackIndex } from './pack-index.ts'
 import type { PackLimits } from './pack-limits.ts'
-import { createPackLog, type OpenPack, type PackLog } from './pack-log.ts'
+import { createPackLog, type OpenPack, type PackLog, type Written } from './pack-log.ts'
 import { deletionOf, RECORD_HEADER_BYTES, type RecordDraft, recordBytes } from './record.ts'
+import { createReserve } from './reserve.ts'
 
 /** A small blob, sealed, as it goes into a pack. */
 export interface SealedBlob {
@@ -77,8 +78,12 @@ export interface PackParts {
   facts: () => Generator<PackFacts>
   /** Records of a pack, from its index if it has one. */
   entries: (pack: number) => Promise<Iterable<PackEntry>>
-  /** Write a record again at the end of the log; the blob is then there. */
-  move: (draft: RecordDraft, from: Packed) => Promise<void>
+  /** Write a record again at the end of the log; the blob is then there. `frees`: room follows, so it may have the reserve. */
+  move: (draft: RecordDraft, from: Packed, options: { frees: boolean }) => Promise<void>
+  /** Write a deletion again. */
+  moveDeletion: (draft: RecordDraft) => Promise<void>
+  /** Keep room for deletions again, where there is some. */
+  restock: () => Promise<void>
   /** A pack's file is gone. */
   removed: (pack: number) => void
 }
@@ -111,6 +116,7 @@ export async function openPackedBlobs(options: {
   const retained = new Set<number>()
   const damage: Damage = { cids: [], places: 0, packs: [] }
   let sequence = 0
+  const reserve = createReserve({ folder, bytes: limits.reserveBytes, log })
 
   const { openPack, nextPack } = await start()
   const packLog: PackLog = createPackLog({
@@ -220,8 +226,22 @@ export async function openPackedBlobs(options: {
     }
   }
 
-  async function put(draft: RecordDraft, sizeBytes: number): Promise<void> {
-    const { pack, offset } = await packLog.append(draft)
+  /** Append what makes room on the disk: it may have the reserve. Anything else keeps that filled. */
+  async function append(draft: RecordDraft, { frees }: { frees: boolean }): Promise<Written> {
+    if (!frees) await reserve.make()
+    try {
+      return await packLog.append(draft)
+    } catch (error) {
+      if (!frees || !isDiskFull(error)) throw error
+      await reserve.drop()
+      return await packLog.append(draft)
+    }
+  }
+
+  const restock = () => reserve.make().catch(error => log.warn({ err: error }, 'disk full: no room kept for deletions'))
+
+  async function put(draft: RecordDraft, sizeBytes: number, { frees }: { frees: boolean }): Promise<void> {
+    const { pack, offset } = await append(draft, { frees })
     const { digest, meta, sequence: own, storedAtMs } = draft
     const packed = { pack, offset, metaBytes: meta.length, sizeBytes, sequence: own, storedAtMs }
     index.set(digest, packed)
@@ -239,7 +259,7 @@ export async function openPackedBlobs(options: {
     add: async (cid, { meta, data }, sizeBytes) => {
       sequence += 1
       const digest = digestIn(cid)!
-      await put({ kind: 'blob', digest, sequence, storedAtMs: Date.now(), meta, data }, sizeBytes)
+      await put({ kind: 'blob', digest, sequence, storedAtMs: Date.now(), meta, data }, sizeBytes, { frees: false })
     },
     read: async cid => {
       const digest = digestIn(cid)!
@@ -278,7 +298,7 @@ export async function openPackedBlobs(options: {
     retain: pack => void retained.add(pack),
     bury: async cid => {
       sequence += 1
-      await packLog.append(deletionOf(digestIn(cid)!, sequence, Date.now()))
+      await append(deletionOf(digestIn(cid)!, sequence, Date.now()), { frees: true })
     },
     stats: () => {
       const sum = (values: Iterable<number>) => [...values].reduce((all, one) => all + one, 0)
@@ -319,8 +339,10 @@ export async function openPackedBlobs(options: {
           await file.close()
         }
       },
-      move: async (draft, from) => {
-        await put(draft, from.sizeBytes)
+      restock,
+      moveDeletion: async draft => void (await append(draft, { frees: true })),
+      move: async (draft, from, options) => {
+        await put(draft, from.sizeBytes, options)
         live(from.pack, -bytesAt(from))
       },
       removed: pack => {
@@ -329,6 +351,7 @@ export async function openPackedBlobs(options: {
       }
     }
   }
+  if (bytesOf.size > 0) await restock()
   return { packed, damage }
 }
 
