@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import PQueue from 'p-queue'
 import { BlobCorruptError, BlobNotFoundError, StoreFailedError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { isCid } from './cid.ts'
+import { cidOf, isCid } from './cid.ts'
 import { onDisk } from './disk-errors.ts'
 import { errnoOf, FILE_MODE, FOLDER_MODE, sharedFolderSync, syncFolder } from './durable.ts'
 import { openBlob } from './open-blob.ts'
@@ -123,15 +123,40 @@ class DiskStore implements BlobStore {
     this.#quarantined += damage.cids.length
     if (damage.places > 0 || damage.cids.length > 0 || damage.packs.length > 0)
       this.#log.warn(damage, 'damaged records in packs, not served')
-    for (const [cid, held] of [...packed.list()]) {
-      if (!this.#index.has(cid)) {
-        this.#quota.found(held.sizeBytes)
-        continue
-      }
-      // A copy was set aside while the disk did not take the note of it, and a good one came in a folder.
-      packed.forget(cid, held)
-      await packed.bury(cid).catch(error => this.#log.warn({ cid, err: error }, 'second copy not deleted'))
+    const twice: string[] = []
+    for (const [cid, held] of packed.list()) {
+      this.#quota.found(held.sizeBytes)
+      if (this.#index.has(cid)) twice.push(cid)
     }
+    for (const cid of twice) await this.#keepOne(cid, packed)
+  }
+
+  /**
+   * Of a copy in a folder and one in a pack, which a crash or a full disk left both, keep the one that is right. Both are
+   * small. Where neither can be shown to be, nothing is thrown away: a read finds out.
+   */
+  async #keepOne(cid: string, packed: PackedBlobs): Promise<void> {
+    const [inPack, inFolder] = [packed.get(cid)!, this.#index.get(cid)!]
+    const isRight = async (held: Held): Promise<boolean> => {
+      const blob = await openBlob({ ...this.#placeOf(cid, held), guard: work => work() })
+      return (await cidOf(blob.read())) === cid
+    }
+    if (await isRight(inFolder).catch(() => false)) {
+      this.#forget(cid, inPack)
+      await packed.bury(cid).catch(error => this.#log.warn({ cid, err: error }, 'second copy not deleted'))
+      return
+    }
+    const packIsRight = await isRight(inPack).catch(() => false)
+    this.#forget(cid, packIsRight ? inFolder : inPack)
+    if (!packIsRight) {
+      packed.retain(inPack.pack)
+      return
+    }
+    this.#quarantined += 1
+    this.#log.warn({ cid }, 'copy in a folder damaged, set aside for the one in a pack')
+    await quarantineFolder(join(this.#blobs, cid), this.#quarantine, cid).catch(error =>
+      this.#log.error({ cid, err: error }, 'damaged blob could not be moved')
+    )
   }
 
   stage(source: AsyncIterable<Uint8Array>, options: StageOptions): Promise<StagedBlob> {
@@ -158,15 +183,18 @@ class DiskStore implements BlobStore {
   async open(cid: string): Promise<OpenBlob | null> {
     const held = this.#held(cid)
     if (!held) return null
-    return await openBlob({
+    return await openBlob({ ...this.#placeOf(cid, held), guard: work => this.#guard(cid, held, work) })
+  }
+
+  #placeOf(cid: string, held: Held) {
+    return {
       cid,
       sizeBytes: held.sizeBytes,
       folder: join(this.#blobs, cid),
       packed: isPacked(held) ? () => this.#packs!.read(cid) : null,
       secrets: this.#secrets,
-      rebuilds: this.#rebuilds,
-      guard: work => this.#guard(cid, held, work)
-    })
+      rebuilds: this.#rebuilds
+    }
   }
 
   async *read(cid: string, range: ReadRange = {}): AsyncGenerator<Uint8Array> {

@@ -471,6 +471,22 @@ describe('store with packs', () => {
     await assertHas(await reopen(), new Map())
   })
 
+  it('keeps the copy in the pack where the one in the folder is damaged, over every start', async () => {
+    const bytes = randomBytes(3000)
+    const { cid } = await put(await reopen({ packSmall: false }), bytes)
+    await flip(join(dataDir, 'blobs', cid, 'data'), 100)
+    const store = await reopen()
+    // The damaged copy cannot be moved away, and a good one comes in a pack.
+    await writeFile(join(dataDir, 'quarantine'), '')
+    await assert.rejects(collect(store.read(cid), MIB), BlobCorruptError)
+    assert.equal((await put(store, bytes)).existed, false)
+    await assertHas(store, new Map([[cid, bytes]]))
+    for (let start = 0; start < 2; start += 1) await assertHas(await reopen(), new Map([[cid, bytes]]))
+    await rm(join(dataDir, 'quarantine'))
+    for (let start = 0; start < 2; start += 1) await assertHas(await reopen(), new Map([[cid, bytes]]))
+    assert.deepEqual(await readdir(join(dataDir, 'blobs')), [])
+  })
+
   describe('compaction', () => {
     it('frees what was deleted, keeps what was not, and what was deleted stays so', async () => {
       const store = await reopen({ packLimits: SHORT_PACKS })
