@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import PQueue from 'p-queue'
 import { BlobCorruptError, BlobNotFoundError, StoreFailedError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { isCid } from './cid.ts'
+import { cidOf, isCid } from './cid.ts'
 import { onDisk } from './disk-errors.ts'
 import { errnoOf, FILE_MODE, FOLDER_MODE, sharedFolderSync, syncFolder } from './durable.ts'
 import { openBlob } from './open-blob.ts'
@@ -48,6 +48,11 @@ type Held = Entry | Packed
 const isPacked = (held: Held): held is Packed => 'sequence' in held
 
 const SCAN_AT_ONCE = 64
+
+/** Whether an error says that a copy is damaged or gone; what else a disk answers (no room, no handles) does not. */
+function isDamage(error: unknown): boolean {
+  return error instanceof SealBrokenError || ['ENOENT', 'EIO', 'ENOTDIR'].includes(errnoOf(error) ?? '')
+}
 
 /** Open the store below `dataDir`: sweep what a crash left, count what is there, set broken copies aside. */
 export async function openStore(options: StoreOptions): Promise<BlobStore> {
@@ -116,16 +121,42 @@ class DiskStore implements BlobStore {
     })
     this.#packs = packed
     this.#quarantined += damage.cids.length
-    if (damage.places > 0 || damage.cids.length > 0) this.#log.warn(damage, 'damaged records in packs, not served')
-    for (const [cid, held] of [...packed.list()]) {
-      if (!this.#index.has(cid)) {
-        this.#quota.found(held.sizeBytes)
-        continue
-      }
-      // A copy was set aside while the disk did not take the note of it, and a good one came in a folder.
-      packed.forget(cid, held)
-      await packed.bury(cid)
+    if (damage.places > 0 || damage.cids.length > 0 || damage.packs.length > 0)
+      this.#log.warn(damage, 'damaged records in packs, not served')
+    const twice: string[] = []
+    for (const [cid, held] of packed.list()) {
+      this.#quota.found(held.sizeBytes)
+      if (this.#index.has(cid)) twice.push(cid)
     }
+    for (const cid of twice) await this.#keepOne(cid, packed)
+  }
+
+  /**
+   * Of a copy in a folder and one in a pack, which a crash or a full disk left both, keep the one that is right. Both are
+   * small. Where neither can be shown to be, nothing is thrown away: a read finds out.
+   */
+  async #keepOne(cid: string, packed: PackedBlobs): Promise<void> {
+    const [inPack, inFolder] = [packed.get(cid)!, this.#index.get(cid)!]
+    const isRight = async (held: Held): Promise<boolean> => {
+      const blob = await openBlob({ ...this.#placeOf(cid, held), guard: work => work() })
+      return (await cidOf(blob.read())) === cid
+    }
+    if (await isRight(inFolder).catch(() => false)) {
+      this.#forget(cid, inPack)
+      await packed.bury(cid).catch(error => this.#log.warn({ cid, err: error }, 'second copy not deleted'))
+      return
+    }
+    const packIsRight = await isRight(inPack).catch(() => false)
+    this.#forget(cid, packIsRight ? inFolder : inPack)
+    if (!packIsRight) {
+      packed.retain(inPack.pack)
+      return
+    }
+    this.#quarantined += 1
+    this.#log.warn({ cid }, 'copy in a folder damaged, set aside for the one in a pack')
+    await quarantineFolder(join(this.#blobs, cid), this.#quarantine, cid).catch(error =>
+      this.#log.error({ cid, err: error }, 'damaged blob could not be moved')
+    )
   }
 
   stage(source: AsyncIterable<Uint8Array>, options: StageOptions): Promise<StagedBlob> {
@@ -152,15 +183,18 @@ class DiskStore implements BlobStore {
   async open(cid: string): Promise<OpenBlob | null> {
     const held = this.#held(cid)
     if (!held) return null
-    return await openBlob({
+    return await openBlob({ ...this.#placeOf(cid, held), guard: work => this.#guard(cid, held, work) })
+  }
+
+  #placeOf(cid: string, held: Held) {
+    return {
       cid,
       sizeBytes: held.sizeBytes,
       folder: join(this.#blobs, cid),
       packed: isPacked(held) ? () => this.#packs!.read(cid) : null,
       secrets: this.#secrets,
-      rebuilds: this.#rebuilds,
-      guard: work => this.#guard(cid, held, work)
-    })
+      rebuilds: this.#rebuilds
+    }
   }
 
   async *read(cid: string, range: ReadRange = {}): AsyncGenerator<Uint8Array> {
@@ -260,6 +294,7 @@ class DiskStore implements BlobStore {
 
   /** Move a complete, synced folder in. False: the blob is here already, and the folder stays where it is. */
   async #adopt(cid: string, sizeBytes: number, folder: string): Promise<boolean> {
+    const before = this.#held(cid)
     if (await this.#isWhole(cid)) return false
     const target = join(this.#blobs, cid)
     await rename(folder, target).catch(async (error: unknown) => {
@@ -277,6 +312,10 @@ class DiskStore implements BlobStore {
       throw error
     }
     this.#index.set(cid, { sizeBytes, storedAtMs: Date.now() })
+    if (before && isPacked(before)) {
+      // The next start finds both and keeps the right one.
+      await this.#packs!.bury(cid).catch(error => this.#log.warn({ cid, err: error }, 'damaged record not deleted'))
+    }
     return true
   }
 
@@ -294,8 +333,14 @@ class DiskStore implements BlobStore {
     const size = isPacked(held)
       ? this.#packs!.read(cid).then(({ data }) => data.length - SEAL_TAG_BYTES)
       : stat(join(this.#blobs, cid, 'data')).then(file => plainSize(file.size))
-    if ((await size.catch(() => null)) === held.sizeBytes) return true
-    await this.#moveAside(cid, held, 'its data is gone or has a wrong size')
+    const found = await size.catch((error: unknown) => {
+      // Whatever else the disk answers says nothing of the copy: whoever asked is refused, and it stays.
+      if (!isDamage(error)) throw error
+      return null
+    })
+    if (found === held.sizeBytes) return true
+    // No deletion for a packed one: what takes its place has a higher sequence.
+    await this.#moveAside(cid, held, 'its data is gone or has a wrong size', { bury: false })
     return false
   }
 
@@ -343,8 +388,7 @@ class DiskStore implements BlobStore {
       return await work()
     } catch (error) {
       const code = errnoOf(error)
-      const damaged = error instanceof SealBrokenError || code === 'ENOENT' || code === 'EIO' || code === 'ENOTDIR'
-      if (!damaged) throw code?.startsWith('E') ? new StoreFailedError(error) : error
+      if (!isDamage(error)) throw code?.startsWith('E') ? new StoreFailedError(error) : error
       // Deleted while it was read is not damaged.
       if (code === 'ENOENT' && !this.#held(cid)) throw new BlobNotFoundError(cid)
       const why = error instanceof SealBrokenError ? error.message : `the disk answered ${code}`
@@ -362,16 +406,19 @@ class DiskStore implements BlobStore {
     })
   }
 
-  async #moveAside(cid: string, held: Held, why: string): Promise<void> {
+  async #moveAside(cid: string, held: Held, why: string, { bury = true } = {}): Promise<void> {
     this.#forget(cid, held)
     this.#quarantined += 1
     this.#log.warn({ cid, why }, 'blob damaged, set aside')
     try {
       if (isPacked(held)) {
-        await this.#quarantineRecord(cid, held).catch(error =>
+        const isKept = await this.#quarantineRecord(cid, held).catch(error => {
           this.#log.warn({ cid, err: error }, 'no copy of it kept')
-        )
-        await this.#packs!.bury(cid)
+          return false
+        })
+        // A disk that gives nothing now may give it after a restart: without a copy nothing is thrown away.
+        if (!isKept) this.#packs!.retain(held.pack)
+        else if (bury) await this.#packs!.bury(cid)
       } else {
         await quarantineFolder(join(this.#blobs, cid), this.#quarantine, cid)
         await syncFolder(this.#blobs)
@@ -384,13 +431,14 @@ class DiskStore implements BlobStore {
   }
 
   /** Keep the bytes of a damaged record for whoever wants to look; what the disk does not give is not there to be kept. */
-  async #quarantineRecord(cid: string, packed: Packed): Promise<void> {
+  async #quarantineRecord(cid: string, packed: Packed): Promise<boolean> {
     const bytes = await this.#packs!.rawBytes(packed)
-    if (!bytes) return
+    if (!bytes) return false
     const folder = join(this.#temp, `${TEMP_PREFIX}damaged-${cid}-${Date.now()}`)
     await mkdir(folder, { mode: FOLDER_MODE })
     await writeFile(join(folder, 'record'), bytes, { mode: FILE_MODE })
     await quarantineFolder(folder, this.#quarantine, cid)
+    return true
   }
 
   #held(cid: string): Held | null {

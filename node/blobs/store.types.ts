@@ -80,7 +80,7 @@ export interface BlobStore {
   /**
    * Move what lives out of packs with much that is deleted, and remove those; a rate and an amount bound it. One at a time:
    * whoever asks meanwhile waits for that one. null: there are no packs.
-   * @throws StorageFullError, StoreFailedError; nothing is lost
+   * Nothing is lost by what the disk refuses: the report counts packs that stay because of it.
    */
   compact: (options: { signal: AbortSignal }) => Promise<CompactReport | null>
   stats: () => StoreStats

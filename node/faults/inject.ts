@@ -1,7 +1,7 @@
 /**
  * `node node/faults/inject.ts`: system calls of a store fail, one at a time, by strace: each of `CALLS` × EIO, ENOSPC and
  * a kill -9 at the call × the nth one. A put during which a call failed is never acknowledged; afterwards the store is
- * opened again and everything acknowledged is there. Counts go to `reports/faults/inject.json`. With `--packed` the blobs are
+ * opened again: everything acknowledged is there, and nothing whose deletion was answered. Counts go to `reports/faults/inject.json`. With `--packed` the blobs are
  * in packs (`reports/faults/inject-packed.json`).
  */
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -102,6 +102,7 @@ async function injectOnce(
   report: InjectReport
 ): Promise<boolean> {
   const acknowledged = new Map<string, { beganMs: number; endedMs: number }>()
+  const deleted: string[] = []
   const live: string[] = []
   const problem = (text: string) => report.problems.push(`${call} ${fault} ${nth}: ${text}`)
   await writer.ask(`open ${dataDir}`)
@@ -121,7 +122,7 @@ async function injectOnce(
     const cid = live.shift()!
     // From here on it may be there or not.
     acknowledged.delete(cid)
-    await writer.ask(`delete ${cid}`)
+    if ((await writer.ask(`delete ${cid}`))?.ok) deleted.push(cid)
     if (packed && round % COMPACT_EVERY === 0 && !writer.ended()) await writer.ask('compact')
   }
   await tracer.detach()
@@ -140,13 +141,15 @@ async function injectOnce(
   const found = await restart(dataDir, acknowledged.keys(), { packed })
   report.sweptFolders += found.sweptFolders
   for (const cid of found.lost) problem(`acknowledged and lost: ${cid}`)
+  for (const cid of deleted) if (found.stored.includes(cid)) problem(`deleted and there again: ${cid}`)
   for (const cid of found.wrong) problem(`served wrong: ${cid}`)
   if (found.leftFolders > 0) problem(`${found.leftFolders} folders left in tmp/`)
   return own.length > 0
 
   function isPartOfPut(one: Injected): boolean {
-    // An index is written after the answer, and a start does without it.
-    return !CLEANS_UP.includes(call) && one.fault !== 'kill' && !one.path?.includes('.idx')
+    // An index is written after the answer, and a start does without it; the reserve is only for deletions.
+    const isAside = one.path?.includes('.idx') || one.path?.endsWith('/reserve')
+    return !CLEANS_UP.includes(call) && one.fault !== 'kill' && !isAside
   }
 }
 

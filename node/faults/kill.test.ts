@@ -9,7 +9,7 @@ describe('kill -9 at random moments', function () {
 
   for (const packed of [false, true]) {
     const where = packed ? ', with small blobs in packs' : ''
-    it(`loses no acknowledged blob and no pin, serves nothing torn, leaves nothing in tmp/${where}`, async () => {
+    it(`loses no acknowledged blob and no pin, keeps deletions, serves nothing torn, leaves nothing in tmp/${where}`, async () => {
       const report = await killWriters({ kills: KILLS, packed })
       assert.equal(report.kills, KILLS)
       assert.ok(report.acknowledged > 0)

@@ -1,7 +1,7 @@
 /**
  * `node node/faults/kill.ts --kills 1000`: kill -9 at random moments of writes, deletions, pins and starts. After each,
- * the store is opened again and read: every acknowledged blob is there with its bytes, every pin holds, nothing torn is
- * served, nothing stays in `tmp/`. Counts go to `reports/faults/kill.json`; exit 1 when anything was lost. With `--packed`
+ * the store is opened again and read: every acknowledged blob is there with its bytes, what was deleted stays so, every pin
+ * holds, nothing torn is served, nothing stays in `tmp/`. Counts go to `reports/faults/kill.json`; exit 1 when anything was lost. With `--packed`
  * small blobs are in packs, which are compacted meanwhile (`reports/faults/kill-packed.json`).
  */
 import { spawn } from 'node:child_process'
@@ -32,6 +32,8 @@ export interface KillReport {
   lost: number
   /** Pins that a restart did not have. */
   lostPins: number
+  /** Blobs whose deletion was acknowledged and that a restart had again. */
+  cameBack: number
   wrong: number
   torn: number
   sweptFolders: number
@@ -52,6 +54,7 @@ export async function killWriters(options: { kills: number; atOnce?: number; pac
     pinned: 0,
     lost: 0,
     lostPins: 0,
+    cameBack: 0,
     wrong: 0,
     torn: 0,
     sweptFolders: 0,
@@ -66,6 +69,7 @@ export async function killWriters(options: { kills: number; atOnce?: number; pac
       acknowledged: new Set(),
       pinned: new Set(),
       everAcknowledged: new Set(),
+      deleted: new Set(),
       others: new Set()
     }
     try {
@@ -88,6 +92,8 @@ interface Ledger {
   /** And not said that they begin to delete it. */
   acknowledged: Set<string>
   everAcknowledged: Set<string>
+  /** Said to be deleted, and not stored again. */
+  deleted: Set<string>
   pinned: Set<string>
   /** On disk without ever being acknowledged. */
   others: Set<string>
@@ -95,7 +101,7 @@ interface Ledger {
 
 async function killOnce(init: { dataDir: string; packed: boolean; ledger: Ledger; report: KillReport }): Promise<void> {
   const { dataDir, packed, ledger, report } = init
-  const { acknowledged, everAcknowledged, pinned, others } = ledger
+  const { acknowledged, everAcknowledged, deleted, pinned, others } = ledger
   const program = fileURLToPath(new URL('./writer.ts', import.meta.url))
   const child = spawn(process.execPath, [program, dataDir, ...(packed ? ['--packed'] : [])], {
     stdio: ['ignore', 'pipe', 'inherit']
@@ -110,11 +116,15 @@ async function killOnce(init: { dataDir: string; packed: boolean; ledger: Ledger
         report.acknowledged += 1
         acknowledged.add(cid)
         everAcknowledged.add(cid)
+        deleted.delete(cid)
       }
       if (what === 'p') pinned.add(cid)
       // From here on it may be there or not; what is there must be right all the same.
       if (what === '?') acknowledged.delete(cid)
-      if (what === '-') report.deleted += 1
+      if (what === '-') {
+        report.deleted += 1
+        deleted.add(cid)
+      }
     }
   })()
   if (randomInt(START_KILLS_ONE_IN) === 0) {
@@ -138,6 +148,7 @@ async function killOnce(init: { dataDir: string; packed: boolean; ledger: Ledger
   report.pinned = Math.max(report.pinned, pinned.size)
   report.lost += found.lost.length
   report.lostPins += [...pinned].filter(cid => !pins.has(cid)).length
+  report.cameBack += found.stored.filter(cid => deleted.has(cid)).length
   report.wrong += found.wrong.length
   report.torn += found.torn
   report.sweptFolders += found.sweptFolders
@@ -146,8 +157,8 @@ async function killOnce(init: { dataDir: string; packed: boolean; ledger: Ledger
 }
 
 /** Whether a report shows what is promised. */
-export function keptAll({ lost, lostPins, wrong, torn, leftFolders }: KillReport): boolean {
-  return [lost, lostPins, wrong, torn, leftFolders].every(count => count === 0)
+export function keptAll({ lost, lostPins, cameBack, wrong, torn, leftFolders }: KillReport): boolean {
+  return [lost, lostPins, cameBack, wrong, torn, leftFolders].every(count => count === 0)
 }
 
 if (import.meta.main) {

@@ -14,7 +14,13 @@ export const WRITER_SECRET = Buffer.alloc(32, 7)
 export const WRITER_CAPACITY_BYTES = 1024 * 1024 * 1024
 
 /** Packs so small that a run fills many and has something to compact. */
-export const WRITER_PACKS = { packBytes: 16 * 1024, batchBytes: 16 * 1024, shortPacks: 4, compactBytesPerSecond: 0 }
+export const WRITER_PACKS = {
+  packBytes: 16 * 1024,
+  batchBytes: 16 * 1024,
+  shortPacks: 4,
+  compactBytesPerSecond: 0,
+  reserveBytes: 16 * 1024
+}
 
 const PIECE_BYTES = 64 * 1024
 const MIB = 1024 * 1024

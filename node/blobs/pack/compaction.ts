@@ -25,6 +25,8 @@ export interface CompactReport {
   movedBlobs: number
   movedBytes: number
   freedBytes: number
+  /** Packs that stay because the disk refused something; why is in the log. */
+  failedPacks: number
 }
 
 export interface CompactOptions {
@@ -37,17 +39,24 @@ export interface CompactOptions {
   signal: AbortSignal
 }
 
-/** One pass over the packs that are worth it. Ends early when the signal does. @throws what the disk answers */
+/** One pass over the packs that are worth it. Ends early when the signal does. A pack that fails does not keep the others. */
 export async function compactPacks(options: CompactOptions): Promise<CompactReport> {
   const { parts, inTurn, moveAside, log, signal } = options
-  const { folder, limits, packLog, index } = parts
-  const report: CompactReport = { packs: 0, movedBlobs: 0, movedBytes: 0, freedBytes: 0 }
+  const { folder, limits, index } = parts
+  const report: CompactReport = { packs: 0, movedBlobs: 0, movedBytes: 0, freedBytes: 0, failedPacks: 0 }
   const slowly = limiter(limits.compactBytesPerSecond, signal)
 
   for (const pack of planCompaction(parts.facts(), limits)) {
     if (signal.aborted || report.movedBytes >= limits.compactBytes) break
-    await compact(pack)
+    try {
+      await compact(pack)
+    } catch (error) {
+      if (signal.aborted) break
+      report.failedPacks += 1
+      log.error({ pack, err: error }, 'pack not compacted')
+    }
   }
+  if (report.packs > 0) await parts.restock()
   return report
 
   async function compact(pack: number): Promise<void> {
@@ -56,24 +65,26 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
     const deletions = await stillNeeded(pack, entries)
     // A look that was broken off says nothing about what is needed.
     if (signal.aborted || !isWorthIt(pack, deletions.length)) return
+    // With half of the reserve all of it is moved and the pack goes; more of it would be spent for nothing.
+    const frees = (factsOf(pack)?.liveBytes ?? 0) <= limits.reserveBytes / 2
     for (let at = 0; at < blobs.length; at += MOVES_AT_ONCE) {
       if (signal.aborted) return
-      const moved = await Promise.all(blobs.slice(at, at + MOVES_AT_ONCE).map(entry => move(pack, entry)))
+      const moved = await Promise.all(blobs.slice(at, at + MOVES_AT_ONCE).map(entry => move(pack, entry, frees)))
       await slowly(moved.reduce((sum, bytes) => sum + bytes, 0))
     }
     await Promise.all(
       deletions.map(({ digest, sequence, storedAtMs }) => {
-        return packLog.append(deletionOf(Uint8Array.from(digest), sequence, storedAtMs))
+        return parts.moveDeletion(deletionOf(Uint8Array.from(digest), sequence, storedAtMs))
       })
     )
     const facts = factsOf(pack)
     // Somebody lives in it that its index does not name: not to be thrown away.
-    if (!facts || facts.liveBytes > 0) {
+    if (!facts || facts.stays || facts.liveBytes > 0) {
       log.error({ pack, liveBytes: facts?.liveBytes }, 'pack not removed: not all that lives in it could be moved')
       return
     }
     await rm(packPath(folder, pack), { force: true })
-    await rm(indexPath(folder, pack), { force: true })
+    await rm(indexPath(folder, pack), { recursive: true, force: true })
     await syncFolder(folder)
     parts.removed(pack)
     report.packs += 1
@@ -97,7 +108,7 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
   }
 
   /** Move one blob if it still lives at that place; answers the bytes read. */
-  async function move(pack: number, { offset, record }: PackEntry): Promise<number> {
+  async function move(pack: number, { offset, record }: PackEntry, frees: boolean): Promise<number> {
     const livesThere = (packed: Packed | null) => packed?.pack === pack && packed.offset === offset
     const now = index.get(record.digest)
     // One that is nowhere may be about to be deleted, which the disk may refuse: known in its turn.
@@ -108,24 +119,26 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
       if (!packed || !livesThere(packed)) return 0
       const bytes = bytesAt(packed)
       const draft = await readDraft(pack, offset, record, bytes)
+      // It stays, and its pack with it: the next pass may read it.
+      if (draft === null) return 0
       if ('why' in draft) {
         await moveAside(cid, packed, draft.why)
         return bytes
       }
-      await parts.move(draft, packed)
+      await parts.move(draft, packed, { frees })
       report.movedBlobs += 1
       report.movedBytes += bytes
       return bytes
     })
   }
 
-  /** The record as it is to be written again; or why it is damaged. */
+  /** The record as it is to be written again; or why it is damaged; null where the disk does not give it. */
   async function readDraft(
     pack: number,
     offset: number,
     { sequence }: RecordHeader,
     bytes: number
-  ): Promise<RecordDraft | { why: string }> {
+  ): Promise<RecordDraft | { why: string } | null> {
     try {
       const { raw, record } = await readRecord(folder, { pack, offset, bytes })
       const body = record?.sequence === sequence ? bodyOf(raw, record) : null
@@ -135,7 +148,8 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
     } catch (error) {
       const code = errnoOf(error)
       if (code !== 'ENOENT' && code !== 'EIO') throw error
-      return { why: `the disk answered ${code}` }
+      log.warn({ pack, offset, code }, 'record not read, left where it is')
+      return null
     }
   }
 
@@ -148,11 +162,16 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
       if (record.kind === 'deletion' && isNewest) deletions.set(key, { record, needed: false })
     }
     if (deletions.size === 0) return []
-    for (const { pack: other, bytes, liveBytes } of [...parts.facts()]) {
+    for (const { pack: other, bytes, liveBytes, stays } of [...parts.facts()]) {
       // Where nothing is dead there is nothing that a deletion deletes.
-      if (other === pack || bytes === liveBytes || signal.aborted) continue
+      if (other === pack || (bytes === liveBytes && !stays) || signal.aborted) continue
       let headers = 0
-      for (const { record } of await parts.entries(other)) {
+      const others = await parts.entries(other).catch((error: unknown) => {
+        log.warn({ pack: other, err: error }, 'pack not read: the deletions that it may need are kept')
+        for (const deletion of deletions.values()) deletion.needed = true
+        return []
+      })
+      for (const { record } of others) {
         headers += 1
         if (record.kind !== 'blob') continue
         const deletion = deletions.get(keyOf(record.digest))

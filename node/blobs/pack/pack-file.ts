@@ -9,7 +9,7 @@
 import { type FileHandle, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { errnoOf, writeSynced } from '../durable.ts'
+import { writeSynced } from '../durable.ts'
 import {
   bodyHolds,
   RECORD_BODY_MAX,
@@ -89,15 +89,12 @@ export async function writeIndex(folder: string, pack: number, rows: PackRows, c
   await rename(temporary, path)
 }
 
-/** The index of a pack; null when there is none, or none that is whole. */
+/** The index of a pack; null when there is none, or none that is whole or can be read: the pack itself says the same. */
 export async function readIndex(
   folder: string,
   pack: number
 ): Promise<{ coveredBytes: number; entries: () => Generator<PackEntry> } | null> {
-  const bytes = await readFile(indexPath(folder, pack)).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return null
-    throw error
-  })
+  const bytes = await readFile(indexPath(folder, pack)).catch(() => null)
   if (bytes === null || bytes.length < INDEX_HEAD_BYTES + CRC_BYTES) return null
   const end = bytes.length - CRC_BYTES
   const isWhole =
@@ -119,7 +116,7 @@ function* entriesOf(rows: Buffer, pack: number): Generator<PackEntry> {
 /** What going through a pack found. */
 export interface PackScan {
   rows: PackRows
-  /** Where the last whole record ends; what follows is a torn tail. */
+  /** Where the last record ends whose bytes are all there; what follows is a torn tail. */
   endBytes: number
   fileBytes: number
   /** Places between whole records that hold none; `records` of them have a header that still tells the CID. */
@@ -140,6 +137,9 @@ export async function scanPack(file: FileHandle, pack: number): Promise<PackScan
   let at = 0
   /** Headers met since the last whole record. */
   let doubtful: RecordHeader[] = []
+  /** Of them, those that have all their bytes, and where the last of those ends. */
+  let rotten: RecordHeader[] = []
+  let rottenEnd = 0
 
   /** Read on until `bytes` are there behind `at`, or the file ends. */
   const fill = async (bytes: number): Promise<void> => {
@@ -163,16 +163,30 @@ export async function scanPack(file: FileHandle, pack: number): Promise<PackScan
         scan.damaged.push(...doubtful)
       }
       doubtful = []
+      rotten = []
       scan.rows.add(offset, window.subarray(at, at + RECORD_HEADER_BYTES))
       at += found.bytes
       scan.endBytes = offset + found.bytes
       continue
     }
     const header = readHeader(window, at, pack)
-    if (header) doubtful.push({ ...header, digest: Uint8Array.from(header.digest) })
+    if (header) {
+      doubtful.push({ ...header, digest: Uint8Array.from(header.digest) })
+      // With all its bytes there it was not torn off: one of them is wrong.
+      const end = base + at + recordBytes(header)
+      if (end <= size) {
+        rotten.push(doubtful.at(-1)!)
+        rottenEnd = Math.max(rottenEnd, end)
+      }
+    }
     const next = window.indexOf(RECORD_MAGIC, at + 1)
     // The magic may lie across the window's end.
     at = next >= 0 ? next : Math.max(at + 1, window.length - RECORD_MAGIC.length + 1)
+  }
+  if (rottenEnd > scan.endBytes) {
+    scan.damagedPlaces += 1
+    scan.damaged.push(...rotten)
+    scan.endBytes = rottenEnd
   }
   return scan
 }

@@ -9,6 +9,8 @@ export interface PackLimits {
   packRecords: number
   /** Most bytes written before one sync. */
   batchBytes: number
+  /** Bytes of the disk kept for deletions that meet a full one. */
+  reserveBytes: number
   /** Memory of small uploads under way, bytes; those beyond it are staged on disk and get a folder of their own. */
   stagedBytes: number
   /** Share of a pack that must be dead before what lives in it is moved and the pack removed. */
@@ -29,6 +31,7 @@ export const PACK_LIMITS: Readonly<PackLimits> = {
   packBytes: 64 * MIB,
   packRecords: 65_536,
   batchBytes: 4 * MIB,
+  reserveBytes: MIB,
   stagedBytes: 32 * MIB,
   deadShare: 0.5,
   shortPacks: 8,

@@ -23,6 +23,7 @@ describe('pack log', () => {
   let file: FileHandle
   let log: PackLog
   let syncs: number
+  let removed: number[]
   /** What stands in the way of a sync. */
   let beforeSync: () => Promise<void>
 
@@ -30,6 +31,7 @@ describe('pack log', () => {
     folder = await mkdtemp(join(tmpdir(), 'warren-pack-log-'))
     file = await open(packPath(folder, 1), 'wx+')
     syncs = 0
+    removed = []
     beforeSync = async () => {}
     const sync = file.datasync.bind(file)
     file.datasync = async () => {
@@ -43,6 +45,7 @@ describe('pack log', () => {
       nextPack: 2,
       open: { number: 1, file, syncedBytes: 0, rows: new PackRows() },
       onWritten: () => {},
+      onRemoved: pack => removed.push(pack),
       log: silentLog()
     })
   })
@@ -106,6 +109,7 @@ describe('pack log', () => {
     beforeSync = failing('EIO')
     await assert.rejects(log.append(draft()), { code: 'EIO' })
     assert.deepEqual(await readdir(folder), [])
+    assert.deepEqual(removed, [1])
     assert.equal((await log.append(draft())).pack, 2)
   })
 

@@ -39,6 +39,8 @@ export interface PackLogOptions {
   open: OpenPack | null
   /** Told of bytes that are durable, before their callers are. */
   onWritten: (pack: number, bytes: number) => void
+  /** Told of a pack that ended without a record and was removed. */
+  onRemoved: (pack: number) => void
   log: Log
 }
 
@@ -59,7 +61,7 @@ interface Waiting {
 }
 
 export function createPackLog(options: PackLogOptions): PackLog {
-  const { folder, limits, onWritten, log } = options
+  const { folder, limits, onWritten, onRemoved, log } = options
   let nextPack = options.nextPack
   let current: OpenPack | null = options.open
   let waiting: Waiting[] = []
@@ -160,8 +162,10 @@ export function createPackLog(options: PackLogOptions): PackLog {
   async function seal(pack: OpenPack): Promise<void> {
     if (current === pack) current = null
     try {
-      if (pack.rows.count === 0) await rm(packPath(folder, pack.number), { force: true })
-      else await writeIndex(folder, pack.number, pack.rows, pack.syncedBytes)
+      if (pack.rows.count === 0) {
+        await rm(packPath(folder, pack.number), { force: true })
+        onRemoved(pack.number)
+      } else await writeIndex(folder, pack.number, pack.rows, pack.syncedBytes)
     } catch (error) {
       // The next start reads the pack itself.
       log.warn({ pack: pack.number, code: errnoOf(error) }, 'index of a pack not written')

@@ -4,7 +4,7 @@
  */
 import { mkdir, open, rm, stat } from 'node:fs/promises'
 import type { Log } from '../../log.ts'
-import { errnoOf, FOLDER_MODE, syncFolder } from '../durable.ts'
+import { errnoOf, FOLDER_MODE, isDiskFull, syncFolder } from '../durable.ts'
 import { SEAL_TAG_BYTES, SealBrokenError } from '../seal.ts'
 import { cidWith, digestIn, keyOf } from './cid-key.ts'
 import type { PackFacts } from './compact-plan.ts'
@@ -21,8 +21,9 @@ import {
 } from './pack-file.ts'
 import { type Packed, PackIndex } from './pack-index.ts'
 import type { PackLimits } from './pack-limits.ts'
-import { createPackLog, type OpenPack, type PackLog } from './pack-log.ts'
+import { createPackLog, type OpenPack, type PackLog, type Written } from './pack-log.ts'
 import { deletionOf, RECORD_HEADER_BYTES, type RecordDraft, recordBytes } from './record.ts'
+import { createReserve } from './reserve.ts'
 
 /** A small blob, sealed, as it goes into a pack. */
 export interface SealedBlob {
@@ -49,7 +50,7 @@ export interface PackedBlobs {
   /** Durable when it resolves. */
   add: (cid: string, blob: SealedBlob, sizeBytes: number) => Promise<void>
   /**
-   * The record of a blob as it is on disk, its tags unchecked.
+   * The record of a blob as it is on disk: its checksum holds, its tags are unchecked.
    * @throws SealBrokenError, or the disk's error
    */
   read: (cid: string) => Promise<SealedBlob>
@@ -58,6 +59,8 @@ export interface PackedBlobs {
   /** Out of the index, and into it again. */
   forget: (cid: string, packed: Packed) => void
   remember: (cid: string, packed: Packed) => void
+  /** Keep a pack until the next start, whatever lives in it: it has a record that could be neither read nor copied. */
+  retain: (pack: number) => void
   /** Write its deletion down; durable when it resolves. It is to be forgotten before. */
   bury: (cid: string) => Promise<void>
   stats: () => PackStats
@@ -75,8 +78,12 @@ export interface PackParts {
   facts: () => Generator<PackFacts>
   /** Records of a pack, from its index if it has one. */
   entries: (pack: number) => Promise<Iterable<PackEntry>>
-  /** Write a record again at the end of the log; the blob is then there. */
-  move: (draft: RecordDraft, from: Packed) => Promise<void>
+  /** Write a record again at the end of the log; the blob is then there. `frees`: room follows, so it may have the reserve. */
+  move: (draft: RecordDraft, from: Packed, options: { frees: boolean }) => Promise<void>
+  /** Write a deletion again. */
+  moveDeletion: (draft: RecordDraft) => Promise<void>
+  /** Keep room for deletions again, where there is some. */
+  restock: () => Promise<void>
   /** A pack's file is gone. */
   removed: (pack: number) => void
 }
@@ -87,7 +94,12 @@ export interface Damage {
   cids: string[]
   /** Places that held something else. */
   places: number
+  /** Packs that could not be gone through. They stay as they are for the next start. */
+  packs: number[]
 }
+
+/** More records than packs that could not be read can have; a sequence has 48 bits. */
+const UNREAD_SEQUENCES = 2 ** 30
 
 export async function openPackedBlobs(options: {
   folder: string
@@ -101,8 +113,10 @@ export async function openPackedBlobs(options: {
   const liveBytesOf = new Map<number, number>()
   const live = (pack: number, bytes: number) => liveBytesOf.set(pack, (liveBytesOf.get(pack) ?? 0) + bytes)
   const grew = (pack: number, bytes: number) => bytesOf.set(pack, (bytesOf.get(pack) ?? 0) + bytes)
-  const damage: Damage = { cids: [], places: 0 }
+  const retained = new Set<number>()
+  const damage: Damage = { cids: [], places: 0, packs: [] }
   let sequence = 0
+  const reserve = createReserve({ folder, bytes: limits.reserveBytes, log })
 
   const { openPack, nextPack } = await start()
   const packLog: PackLog = createPackLog({
@@ -111,6 +125,7 @@ export async function openPackedBlobs(options: {
     nextPack,
     open: openPack,
     onWritten: grew,
+    onRemoved: pack => bytesOf.delete(pack),
     log
   })
 
@@ -118,11 +133,26 @@ export async function openPackedBlobs(options: {
   async function start(): Promise<{ openPack: OpenPack | null; nextPack: number }> {
     const { packs, indexes } = await listPacks(folder)
     // The pack goes before its index: one alone is what a crash left of a compaction.
-    for (const orphan of indexes) if (!packs.includes(orphan)) await rm(indexPath(folder, orphan), { force: true })
+    for (const orphan of indexes) {
+      if (packs.includes(orphan)) continue
+      await rm(indexPath(folder, orphan), { force: true }).catch(error =>
+        log.warn({ pack: orphan, err: error }, 'index without a pack not removed')
+      )
+    }
     const deletions = new Map<string, number>()
     let openPack: OpenPack | null = null
     for (const pack of packs) {
-      const found = await startPack(pack, pack === packs.at(-1))
+      const found = await startPack(pack, pack === packs.at(-1)).catch(async (error: unknown) => {
+        log.error({ pack, err: error }, 'pack not read: what is in it is not served until a start that can')
+        damage.packs.push(pack)
+        retained.add(pack)
+        const size = await stat(packPath(folder, pack)).then(
+          file => file.size,
+          () => 0
+        )
+        bytesOf.set(pack, size)
+        return { entries: [], openPack: null }
+      })
       openPack = found.openPack ?? openPack
       for (const { offset, record } of found.entries) {
         sequence = Math.max(sequence, record.sequence)
@@ -139,6 +169,8 @@ export async function openPackedBlobs(options: {
         index.set(record.digest, { pack, offset, metaBytes, sizeBytes, sequence: record.sequence, storedAtMs })
       }
     }
+    // What is written from here on is newer than whatever is in a pack that was not read.
+    if (damage.packs.length > 0) sequence += UNREAD_SEQUENCES
     for (const [key, deletedAt] of deletions) {
       const digest = Buffer.from(key, 'latin1')
       const packed = index.get(digest)
@@ -194,8 +226,22 @@ export async function openPackedBlobs(options: {
     }
   }
 
-  async function put(draft: RecordDraft, sizeBytes: number): Promise<void> {
-    const { pack, offset } = await packLog.append(draft)
+  /** Append what makes room on the disk: it may have the reserve. Anything else keeps that filled. */
+  async function append(draft: RecordDraft, { frees }: { frees: boolean }): Promise<Written> {
+    if (!frees) await reserve.make()
+    try {
+      return await packLog.append(draft)
+    } catch (error) {
+      if (!frees || !isDiskFull(error)) throw error
+      await reserve.drop()
+      return await packLog.append(draft)
+    }
+  }
+
+  const restock = () => reserve.make().catch(error => log.warn({ err: error }, 'disk full: no room kept for deletions'))
+
+  async function put(draft: RecordDraft, sizeBytes: number, { frees }: { frees: boolean }): Promise<void> {
+    const { pack, offset } = await append(draft, { frees })
     const { digest, meta, sequence: own, storedAtMs } = draft
     const packed = { pack, offset, metaBytes: meta.length, sizeBytes, sequence: own, storedAtMs }
     index.set(digest, packed)
@@ -213,7 +259,7 @@ export async function openPackedBlobs(options: {
     add: async (cid, { meta, data }, sizeBytes) => {
       sequence += 1
       const digest = digestIn(cid)!
-      await put({ kind: 'blob', digest, sequence, storedAtMs: Date.now(), meta, data }, sizeBytes)
+      await put({ kind: 'blob', digest, sequence, storedAtMs: Date.now(), meta, data }, sizeBytes, { frees: false })
     },
     read: async cid => {
       const digest = digestIn(cid)!
@@ -223,7 +269,8 @@ export async function openPackedBlobs(options: {
           const { raw, record } = await readRecord(folder, { ...place, bytes: bytesAt(place) })
           const isIt = record?.sequence === place.sequence && Buffer.compare(record.digest, digest) === 0
           if (!record || !isIt) throw new SealBrokenError('its place in the pack holds something else')
-          const { meta, data } = bodyOf(raw, record)
+          const { meta, data, holds } = bodyOf(raw, record)
+          if (!holds) throw new SealBrokenError('its record in the pack is damaged')
           return { meta, data }
         } catch (error) {
           const now = index.get(digest)
@@ -248,9 +295,10 @@ export async function openPackedBlobs(options: {
       index.set(digestIn(cid)!, place)
       live(place.pack, bytesAt(place))
     },
+    retain: pack => void retained.add(pack),
     bury: async cid => {
       sequence += 1
-      await packLog.append(deletionOf(digestIn(cid)!, sequence, Date.now()))
+      await append(deletionOf(digestIn(cid)!, sequence, Date.now()), { frees: true })
     },
     stats: () => {
       const sum = (values: Iterable<number>) => [...values].reduce((all, one) => all + one, 0)
@@ -271,7 +319,12 @@ export async function openPackedBlobs(options: {
       index,
       facts: function* () {
         for (const [pack, bytes] of bytesOf) {
-          yield { pack, bytes, liveBytes: liveBytesOf.get(pack) ?? 0, isOpen: packLog.isOpen(pack) }
+          yield {
+            pack,
+            bytes,
+            liveBytes: liveBytesOf.get(pack) ?? 0,
+            stays: packLog.isOpen(pack) || retained.has(pack)
+          }
         }
       },
       entries: async pack => {
@@ -286,8 +339,10 @@ export async function openPackedBlobs(options: {
           await file.close()
         }
       },
-      move: async (draft, from) => {
-        await put(draft, from.sizeBytes)
+      restock,
+      moveDeletion: async draft => void (await append(draft, { frees: true })),
+      move: async (draft, from, options) => {
+        await put(draft, from.sizeBytes, options)
         live(from.pack, -bytesAt(from))
       },
       removed: pack => {
@@ -296,6 +351,7 @@ export async function openPackedBlobs(options: {
       }
     }
   }
+  if (bytesOf.size > 0) await restock()
   return { packed, damage }
 }
 
