@@ -1,5 +1,5 @@
 /** An end to clients that ask for a blob and do not take it: each holds an open file, pieces in memory, a place. */
-import type { ServerResponse } from 'node:http'
+import { type Answer, onceOver } from './request.ts'
 
 const MIB = 1024 * 1024
 /** Looks at one answer in the time that a client may take nothing. */
@@ -9,7 +9,8 @@ const LOOKS = 4
  * End the connection of an answer whose client takes no piece for `stallTimeoutMs` and the time of `bodyMsPerMib` for what
  * waits for it. Waits for the blob itself do not count.
  */
-export function endStalled(res: ServerResponse, limits: { stallTimeoutMs: number; bodyMsPerMib: number }): void {
+export function endStalled(answer: Answer, limits: { stallTimeoutMs: number; bodyMsPerMib: number }): void {
+  const { res } = answer
   const { stallTimeoutMs, bodyMsPerMib } = limits
   let takenBytes = -1
   let deadlineMs = Number.POSITIVE_INFINITY
@@ -23,5 +24,5 @@ export function endStalled(res: ServerResponse, limits: { stallTimeoutMs: number
     } else if (performance.now() > deadlineMs) res.destroy()
   }, stallTimeoutMs / LOOKS)
   timer.unref()
-  res.once('close', () => clearInterval(timer))
+  onceOver(answer, () => clearInterval(timer))
 }
