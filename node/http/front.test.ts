@@ -110,7 +110,7 @@ describe('what stands before the routes', function () {
       HTTP_MAX_UPLOADS_PER_ADDRESS: '2',
       HTTP_MAX_DOWNLOADS_PER_ADDRESS: '1',
       HTTP_STALL_TIMEOUT_MS: '500',
-      HTTP_BODY_MS_PER_MIB: '1000'
+      HTTP_BODY_MS_PER_MIB: '250'
     })
     const refusal = async (answer: Response) => {
       const { error, details, retryAfter } = (await answer.json()) as Record<string, unknown>
