@@ -14,7 +14,7 @@ import type { Accounting } from './accounting.ts'
 import { encodeStatus, type HopStatus } from './hop-status.ts'
 import { createPlaces, type Place } from './places.ts'
 import type { Rates } from './rates.ts'
-import { CIRCUIT_ENDS, type CircuitEnd, splice } from './splice.ts'
+import { CIRCUIT_ENDS, type CircuitEnd, type Splice, splice } from './splice.ts'
 
 /** Why a reservation or a circuit was refused. */
 export const CIRCUIT_REFUSALS = [
@@ -118,10 +118,15 @@ export function createCircuits(options: {
     const connection = usable(connections(target))
     if (connection === undefined) return await refuse('no-reservation', 'NO_RESERVATION')
     const building = new AbortController()
-    let end = () => building.abort(new Error('its place went to another'))
-    const place = places.take(from, hostOf(hop.connection.remoteAddr), () => end())
+    let carried: Splice | undefined
+    const place = places.take(from, hostOf(hop.connection.remoteAddr), {
+      reclaim() {
+        if (carried === undefined) building.abort(new Error('its place went to another'))
+        else carried.cut('reclaimed')
+      },
+      hasWaiting: () => carried?.hasWaiting() ?? false
+    })
     if (typeof place === 'string') return await refuse(place, 'RESOURCE_LIMIT_EXCEEDED')
-    let isOpen = false
     try {
       const far = await reach(server, connection, hop, AbortSignal.any([signal, building.signal]))
       if (far === null) return await refuse('target-unreachable', 'CONNECTION_FAILED')
@@ -133,11 +138,9 @@ export function createCircuits(options: {
         far.abort(error as Error)
         throw error
       }
-      const cut = carry([hop.stream.unwrap(), far], from, target.toString(), place, server.shutdownController.signal)
-      end = () => cut('reclaimed')
-      isOpen = true
+      carried = carry([hop.stream.unwrap(), far], from, target.toString(), place, server.shutdownController.signal)
     } finally {
-      if (!isOpen) place.leave()
+      if (carried === undefined) place.leave()
     }
   }
 
@@ -164,14 +167,13 @@ export function createCircuits(options: {
     }
   }
 
-  /** Gives what cuts the circuit. */
   function carry(
     streams: readonly [Stream, Stream],
     from: string,
     to: string,
     place: Place,
     signal: AbortSignal
-  ): (why: CircuitEnd) => void {
+  ): Splice {
     const session = accounting.open(from, to)
     open++
     return splice({

@@ -18,7 +18,8 @@ function placesAt(limits: Partial<Parameters<typeof createPlaces>[0]> = {}) {
     clock,
     reclaimed,
     taken: places.taken,
-    take: (peerId: string, host = peerId) => places.take(peerId, host, () => reclaimed.push(peerId))
+    take: (peerId: string, host = peerId, hasWaiting = () => false) =>
+      places.take(peerId, host, { reclaim: () => reclaimed.push(peerId), hasWaiting })
   }
 }
 
@@ -29,9 +30,9 @@ describe('places for circuits', () => {
     assert.equal(take('a', 'another'), 'peer-circuits-full')
     assert.equal(typeof take('b', 'one'), 'object')
     assert.equal(take('c', 'one'), 'host-circuits-full')
-    assert.equal(typeof take('d'), 'object')
-    assert.equal(typeof take('e'), 'object')
-    assert.equal(take('f'), 'circuits-full')
+    assert.equal(typeof take('d', 'two'), 'object')
+    assert.equal(typeof take('e', 'two'), 'object')
+    assert.equal(take('f', 'two'), 'circuits-full')
     assert.equal(taken(), 6)
   })
 
@@ -46,25 +47,25 @@ describe('places for circuits', () => {
     assert.equal(take('a'), 'peer-circuits-full')
   })
 
-  it('go to a newcomer when they run out, the one silent for longest first, and never one in use', () => {
+  it('go to a newcomer of the same host when they run out, the one silent for longest first, and never one in use', () => {
     const { clock, reclaimed, take, taken } = placesAt({ total: 3 })
-    const first = take('first') as Place
+    const first = take('first', 'one') as Place
     clock.nowMs += 1
-    const second = take('second') as Place
+    const second = take('second', 'one') as Place
     clock.nowMs += 1
-    take('third')
+    take('third', 'one')
     clock.nowMs += IDLE_MS - 3
-    assert.equal(take('too early'), 'circuits-full')
+    assert.equal(take('too early', 'one'), 'circuits-full')
     clock.nowMs += 3
     first.touch()
-    assert.equal(typeof take('newcomer'), 'object')
+    assert.equal(typeof take('newcomer', 'one'), 'object')
     assert.deepEqual(reclaimed, ['second'])
     // Its circuit ends later by itself: the place is another's by then.
     second.leave()
     assert.equal(taken(), 3)
-    assert.equal(typeof take('another'), 'object')
+    assert.equal(typeof take('another', 'one'), 'object')
     assert.deepEqual(reclaimed, ['second', 'third'])
-    assert.equal(take('too many'), 'circuits-full')
+    assert.equal(take('too many', 'one'), 'circuits-full')
   })
 
   it('are taken from the host that has most of them, so that a crowd pays for itself', () => {
@@ -77,5 +78,47 @@ describe('places for circuits', () => {
     clock.nowMs += IDLE_MS
     assert.equal(typeof take('newcomer'), 'object')
     assert.deepEqual(reclaimed, ['x'])
+  })
+
+  it('are never taken from a host that has no more of them than the newcomer’s', () => {
+    const { clock, reclaimed, take } = placesAt()
+    for (const peer of ['a', 'b', 'c']) take(peer)
+    const crowd = ['x', 'y', 'z'].map(peer => take(peer, 'crowd') as Place)
+    clock.nowMs += IDLE_MS
+    for (const place of crowd) place.touch()
+    assert.equal(take('more', 'crowd'), 'circuits-full')
+    // Its own idle one makes room.
+    assert.equal(typeof take('second of a', 'a'), 'object')
+    assert.deepEqual(reclaimed, ['a'])
+  })
+
+  it('are not kept by a crowd that says something now and then', () => {
+    const { clock, reclaimed, take } = placesAt()
+    for (const peer of ['a', 'b']) take(peer)
+    const crowd = ['w', 'x', 'y', 'z'].map(peer => take(peer, 'crowd') as Place)
+    clock.nowMs += IDLE_MS
+    for (const place of crowd) {
+      clock.nowMs += 1
+      place.touch()
+    }
+    const taken = ['c', 'd', 'e'].map(peer => typeof take(peer))
+    // Then it has no longer twice as many as a newcomer.
+    assert.deepEqual(taken, ['object', 'object', 'object'])
+    assert.deepEqual(reclaimed, ['w', 'x', 'y'])
+    assert.equal(take('f'), 'circuits-full')
+  })
+
+  it('are not idle while bytes wait in the circuit', () => {
+    const { clock, reclaimed, take } = placesAt({ total: 2 })
+    let hasWaiting = true
+    take('held back', 'one', () => hasWaiting)
+    take('other', 'one')
+    clock.nowMs += IDLE_MS
+    assert.equal(typeof take('newcomer', 'one'), 'object')
+    assert.equal(take('too many', 'one'), 'circuits-full')
+    hasWaiting = false
+    clock.nowMs += IDLE_MS
+    assert.equal(typeof take('later', 'one'), 'object')
+    assert.deepEqual(reclaimed, ['other', 'held back'])
   })
 })

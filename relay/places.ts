@@ -1,6 +1,6 @@
 /**
- * Places for circuits: so many in all, of one peer and of one host, because identities are free. When all are taken, a
- * circuit on which nothing happens makes room: of the host that has most of them the one silent for longest.
+ * Places for circuits: so many in all, of one peer and of one host, because identities are free. When all are taken,
+ * one of a host that has more of them makes room, so that whoever takes most pays and nobody is pushed out by a crowd.
  */
 
 /** Why there is no place. */
@@ -13,22 +13,29 @@ export interface Place {
   leave: () => void
 }
 
+/** Of a circuit that has a place. */
+export interface Tenant {
+  /** Ends the circuit; called when its place went to another. */
+  reclaim: () => void
+  /** Whether bytes wait in it: silent or not, it is in use. */
+  hasWaiting: () => boolean
+}
+
 export interface Places {
-  /**
-   * A place for a circuit of this peer, or why there is none.
-   * @param reclaim ends the circuit; called when its place went to another, never while it is in use
-   */
-  take: (peerId: string, host: string, reclaim: () => void) => Place | PlaceRefusal
+  /** A place for a circuit of this peer, or why there is none. */
+  take: (peerId: string, host: string, tenant: Tenant) => Place | PlaceRefusal
   /** Places that are taken. */
   taken: () => number
 }
 
-interface Held {
+/** A circuit in use is cut when its host has so many times the circuits of the newcomer's: bytes now and then keep none. */
+const CROWD_FACTOR = 2
+
+interface Held extends Tenant {
   peerId: string
   host: string
   /** When something happened last. */
   atMs: number
-  reclaim: () => void
 }
 
 /**
@@ -53,28 +60,50 @@ export function createPlaces(options: {
     add(ofHost, place.host, -1)
   }
 
-  function reclaim(): void {
-    const latestMs = nowMs() - idleMs
-    let goes: Held | undefined
-    let most = 0
-    for (const place of held) {
-      const crowd = ofHost.get(place.host) ?? 0
-      if (place.atMs > latestMs || crowd < most) continue
-      if (goes === undefined || crowd > most || place.atMs < goes.atMs) goes = place
-      most = crowd
-    }
+  /** Make room for one more of this host. */
+  function reclaim(host: string): void {
+    const goes = whoGoes(host)
     if (goes === undefined) return
     release(goes)
     goes.reclaim()
   }
 
+  /** The longest silent: an idle one of the biggest host, an idle one of the same host, one of a crowd. */
+  function whoGoes(host: string): Held | undefined {
+    const now = nowMs()
+    /** With the one that is to be taken. */
+    const own = crowdOf(host) + 1
+    let idle: Held | undefined
+    let idleOwn: Held | undefined
+    let crowding: Held | undefined
+    for (const place of held) {
+      if (place.hasWaiting()) place.atMs = now
+      const crowd = crowdOf(place.host)
+      if (crowd >= CROWD_FACTOR * own) crowding = rather(crowding, place)
+      if (place.atMs > now - idleMs) continue
+      if (crowd > own) idle = rather(idle, place)
+      // The host has as many after as before: no other pays.
+      else if (place.host === host) idleOwn = rather(idleOwn, place)
+    }
+    return idle ?? idleOwn ?? crowding
+  }
+
+  const crowdOf = (host: string) => ofHost.get(host) ?? 0
+
+  /** Which of two makes room: of the bigger host, else the one silent for longer. */
+  function rather(one: Held | undefined, other: Held): Held {
+    if (one === undefined) return other
+    const more = crowdOf(other.host) - crowdOf(one.host)
+    return more > 0 || (more === 0 && other.atMs < one.atMs) ? other : one
+  }
+
   return {
-    take(peerId, host, end) {
+    take(peerId, host, tenant) {
       if ((ofPeer.get(peerId) ?? 0) >= perPeer) return 'peer-circuits-full'
       if ((ofHost.get(host) ?? 0) >= perHost) return 'host-circuits-full'
-      if (held.size >= total) reclaim()
+      if (held.size >= total) reclaim(host)
       if (held.size >= total) return 'circuits-full'
-      const place: Held = { peerId, host, atMs: nowMs(), reclaim: end }
+      const place: Held = { peerId, host, atMs: nowMs(), ...tenant }
       held.add(place)
       add(ofPeer, peerId, 1)
       add(ofHost, host, 1)

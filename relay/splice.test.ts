@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import type { Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createNetworkNode, ephemeralIdentity, GENEROUS_LIMITS, type NetworkNode, silentLog } from '../node/index.ts'
-import { type CircuitEnd, type SpliceOptions, splice } from './splice.ts'
+import { type CircuitEnd, type Splice, type SpliceOptions, splice } from './splice.ts'
 import { eventually } from './testing.ts'
 
 const MIB = 1024 * 1024
@@ -40,13 +40,14 @@ describe('a splice', function () {
     const carried: [number, number] = [0, 0]
     const inner: Stream[] = []
     let farEnd: Stream | undefined
+    let spliced: Splice | undefined
     await far.libp2p.handle(PROTOCOL, stream => {
       farEnd = stream
     })
     const onward = await middle.libp2p.dial(far.libp2p.getMultiaddrs().map(String).map(multiaddr))
     await middle.libp2p.handle(PROTOCOL, async stream => {
       inner.push(stream, await onward.newStream(PROTOCOL))
-      splice({
+      spliced = splice({
         ends: [inner[0]!, inner[1]!],
         maxBytes: 64 * MIB,
         durationMs: 60_000,
@@ -62,8 +63,8 @@ describe('a splice', function () {
     })
     const connection = await near.libp2p.dial(middle.libp2p.getMultiaddrs().map(String).map(multiaddr))
     const nearEnd = await connection.newStream(PROTOCOL)
-    await eventually(() => farEnd, 'both ends are there')
-    return { near: nearEnd, far: farEnd!, inner, ended, carried }
+    await eventually(() => farEnd && spliced, 'both ends are joined')
+    return { near: nearEnd, far: farEnd!, inner, ended, carried, spliced: spliced! }
   }
 
   /** Hash of all that comes until the end. */
@@ -113,6 +114,17 @@ describe('a splice', function () {
     await eventually(() => ended.length > 0, 'it ended')
   })
 
+  it('says that bytes wait as long as its sender is held to a rate, and no longer', async () => {
+    const held = await joined({ onBytes: () => 60_000 })
+    held.near.send(new Uint8Array(1000))
+    await eventually(() => held.spliced.hasWaiting(), 'it is held back')
+    const free = await joined({ onBytes: () => 1 })
+    const came = once(free.far, 'message')
+    free.near.send(new Uint8Array(1000))
+    await came
+    await eventually(() => !free.spliced.hasWaiting(), 'all went')
+  })
+
   it('brings all that was sent before a goodbye, however slowly it may go on', async () => {
     const { near, far, ended } = await joined({ goodbyeMs: 20, onBytes: () => 40 })
     await near.close()
@@ -123,7 +135,8 @@ describe('a splice', function () {
   })
 
   it('takes no more than its windows from a sender whose far end does not read', async () => {
-    const { near, far, inner, carried, ended } = await joined()
+    const { near, far, inner, carried, ended, spliced } = await joined()
+    assert.equal(spliced.hasWaiting(), false)
     far.pause()
     far.addEventListener('message', () => undefined)
     const block = new Uint8Array(64 * 1024)
@@ -138,6 +151,7 @@ describe('a splice', function () {
     const held = inner[0]!.readBufferLength + inner[1]!.writeBufferLength
     assert.ok(held <= 2 * GENEROUS_LIMITS.maxWindowBytes, `${held} bytes are held`)
     assert.ok(carried[0] <= 8 * MIB)
+    assert.equal(spliced.hasWaiting(), true)
     assert.deepEqual(ended, [])
   })
 

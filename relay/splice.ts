@@ -33,11 +33,15 @@ export interface SpliceOptions {
   onEnd: (why: CircuitEnd) => void
 }
 
-/**
- * Attach it in the tick in which both streams were got: what came before waits in them.
- * @returns what cuts both ends; once it is over that does nothing
- */
-export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
+export interface Splice {
+  /** Cuts both ends; once it is over that does nothing. */
+  cut: (why: CircuitEnd) => void
+  /** Whether bytes wait, or their sender is held back, because of a rate or an end that takes none. */
+  hasWaiting: () => boolean
+}
+
+/** Attach it in the tick in which both streams were got: what came before waits in them. */
+export function splice(options: SpliceOptions): Splice {
   const { ends, goodbyeMs = GOODBYE_MS, signal, onBytes, onEnd } = options
   let left = options.maxBytes
   let isOver = false
@@ -46,9 +50,9 @@ export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
   duration.unref()
   const onStop = () => cut('stopped')
   signal.addEventListener('abort', onStop, { once: true })
-  const releases = [pump(0), pump(1)]
+  const pumps = [pump(0), pump(1)]
   if (signal.aborted) onStop()
-  return cut
+  return { cut, hasWaiting: () => !isOver && pumps.some(({ hasWaiting }) => hasWaiting()) }
 
   function finish(why: CircuitEnd): void {
     if (isOver) return
@@ -56,7 +60,7 @@ export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
     clearTimeout(duration)
     clearTimeout(goodbye)
     signal.removeEventListener('abort', onStop)
-    for (const release of releases) release()
+    for (const { release } of pumps) release()
     onEnd(why)
   }
 
@@ -66,8 +70,8 @@ export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
     for (const stream of ends) stream.abort(new Error(`the circuit was cut: ${why}`))
   }
 
-  /** Bytes of one end to the other. Gives the function that lets go of both. */
-  function pump(from: 0 | 1): () => void {
+  /** Bytes of one end to the other. `release` lets go of both. */
+  function pump(from: 0 | 1): { release: () => void; hasWaiting: () => boolean } {
     const source = ends[from]
     const target = ends[from === 0 ? 1 : 0]
     /** What came and may not go on yet; the source is paused meanwhile, so that it is one window at most. */
@@ -146,7 +150,7 @@ export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
     // An end that was told before the handshake put back what it had read too much: that comes first.
     if (source.readableEnded) queueMicrotask(onEnded)
     if (source.status !== 'open') setImmediate(() => cut('lost'))
-    return () => {
+    const release = () => {
       clearTimeout(rateTimer)
       clearTimeout(stallTimer)
       waiting.clear()
@@ -156,5 +160,6 @@ export function splice(options: SpliceOptions): (why: CircuitEnd) => void {
       target.removeEventListener('drain', onRoom)
       target.removeEventListener('idle', onRoom)
     }
+    return { release, hasWaiting: () => rateTimer !== undefined || isUnsent() }
   }
 }

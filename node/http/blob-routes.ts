@@ -11,7 +11,7 @@ import type { RequireAdmin } from './admin-token.ts'
 import { type BlobJsonRoutesOptions, storeJson } from './blob-json-routes.ts'
 import { parseRange } from './range.ts'
 import { wantsVerify } from './rate-limit.ts'
-import { goneSignal, pageNumber, requireContentType } from './request.ts'
+import { goneSignal, onceOver, pageNumber, requireClient, requireContentType } from './request.ts'
 import type { Shares } from './shares.ts'
 import { endStalled } from './stalled.ts'
 import { announcedBytes, type BodyPatience, bodyOf } from './upload.ts'
@@ -146,9 +146,13 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
   })
 }
 
-/** Take a place for a blob on its way to a client, until its answer is over or the client takes nothing. */
+/**
+ * Take a place for a blob on its way to a client, until its answer is over or the client takes nothing.
+ * @throws RequestInvalidError when the client left
+ */
 export function beginDownload(ctx: Context, options: BlobRoutesOptions): void {
   const { downloads, addressOf, stallTimeoutMs, patience } = options
-  ctx.res.once('close', downloads.take(addressOf(ctx)))
-  endStalled(ctx.res, { stallTimeoutMs, bodyMsPerMib: patience.bodyMsPerMib })
+  requireClient(ctx)
+  onceOver(ctx, downloads.take(addressOf(ctx)))
+  endStalled(ctx, { stallTimeoutMs, bodyMsPerMib: patience.bodyMsPerMib })
 }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { CID } from 'multiformats/cid'
@@ -109,7 +110,7 @@ describe('what stands before the routes', function () {
       HTTP_MAX_UPLOADS_PER_ADDRESS: '2',
       HTTP_MAX_DOWNLOADS_PER_ADDRESS: '1',
       HTTP_STALL_TIMEOUT_MS: '500',
-      HTTP_BODY_MS_PER_MIB: '1000'
+      HTTP_BODY_MS_PER_MIB: '250'
     })
     const refusal = async (answer: Response) => {
       const { error, details, retryAfter } = (await answer.json()) as Record<string, unknown>
@@ -142,6 +143,15 @@ describe('what stands before the routes', function () {
     assert.equal((await again!.arrayBuffer()).byteLength, 10)
     slow.resume()
     await ended
+  })
+
+  it('takes no place for a download whose client left while the blob was looked for', async () => {
+    await using node = await startNode({ HTTP_MAX_DOWNLOADS_PER_ADDRESS: '1' })
+    const { cid, read, looks } = await slowToFind(node)
+    await leave(node, `GET /retrieve/${cid} HTTP/1.1\r\nhost: x\r\nrange: bytes=0-0\r\n\r\n`, looks.begun)
+    looks.go()
+    await looks.over
+    assert.equal(await read(), 206)
   })
 
   it('tells browsers which pages may use it, and refuses the others what they would do unasked', async () => {
@@ -360,3 +370,43 @@ describe('blobs in other forms', function () {
     }
   })
 })
+
+/** A blob whose size the store tells only after `looks.go()`. */
+async function slowToFind({ node: { store }, url }: TestNode) {
+  const stored = await fetch(`${url}/store`, { method: 'POST', body: randomBytes(1000) })
+  const { cid } = (await stored.json()) as { cid: string }
+  const begun = Promise.withResolvers<void>()
+  const may = Promise.withResolvers<void>()
+  const over = Promise.withResolvers<void>()
+  const { stat } = store
+  store.stat = async of => {
+    begun.resolve()
+    await may.promise
+    // Whoever asked goes on before this is told.
+    setImmediate(over.resolve)
+    return await stat(of)
+  }
+  const read = async () => {
+    const answer = await fetch(`${url}/retrieve/${cid}`, { headers: { range: 'bytes=0-9' } })
+    await answer.arrayBuffer()
+    return answer.status
+  }
+  return { cid, read, looks: { begun: begun.promise, go: may.resolve, over: over.promise } }
+}
+
+/** Ask, end the connection when `when` comes, and wait until the server knows. */
+async function leave({ url }: TestNode, asking: string, when: Promise<void>): Promise<void> {
+  const { promise: server, resolve } = Promise.withResolvers<Socket>()
+  const onRequest = (message: unknown) => resolve((message as { socket: Socket }).socket)
+  subscribe('http.server.request.start', onRequest)
+  try {
+    const client = connect(Number(new URL(url).port), '127.0.0.1')
+    client.write(asking)
+    await when
+    const gone = once(await server, 'close')
+    client.destroy()
+    await gone
+  } finally {
+    unsubscribe('http.server.request.start', onRequest)
+  }
+}
