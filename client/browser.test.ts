@@ -22,6 +22,12 @@ async function* streamed(source: ReadableStream<Uint8Array>): AsyncGenerator<Uin
   yield* source as unknown as AsyncIterable<Uint8Array>
 }
 
+async function drained(source: ReadableStream<Uint8Array>): Promise<number> {
+  let got = 0
+  for await (const piece of streamed(source)) got += piece.byteLength
+  return got
+}
+
 describe('the browser client', function () {
   this.timeout(60_000)
   let relay: RelayProcess
@@ -45,11 +51,14 @@ describe('the browser client', function () {
   ) {
     const made = await createBrowserClient({ relays: [relay.webSocket], ...options })
     clients.push(made)
+    await knows(made, those)
+    return made
+  }
+  async function knows(one: BrowserClient, those: ReadonlyArray<{ peerId: string }>): Promise<void> {
     await eventually(async () => {
-      const known = new Set((await made.nodes()).map(({ peerId }) => peerId))
+      const known = new Set((await one.nodes()).map(({ peerId }) => peerId))
       return those.every(({ peerId }) => known.has(peerId))
     }, 'the nodes are known')
-    return made
   }
   /** Nodes that have not met each other yet acknowledge nothing that is to be on two of them. */
   function stored(one: BrowserClient, bytes: Uint8Array, mime?: string): Promise<StoredBlob> {
@@ -126,6 +135,7 @@ describe('the browser client', function () {
     const altered = Buffer.from(bytes)
     altered[MIB] = altered[MIB]! ^ 1
     let given: Uint8Array | null = altered
+    let missingBytes = 0
     let den: RelayProcess
     let liar: Awaited<ReturnType<typeof startLiar>>
     let cid: string
@@ -133,8 +143,18 @@ describe('the browser client', function () {
     before(async () => {
       cid = await cidOf([bytes])
       den = await startRelayProcess()
-      liar = await startLiar(den, { bytes: () => given, stored: 'bafybeialie' })
+      liar = await startLiar(den, { bytes: () => given, missingBytes: () => missingBytes, stored: 'bafybeialie' })
     })
+    /** An honest node that is reached through the relay alone. */
+    const startRelayed = (nodeId: string) =>
+      startStorageNode(nodeId, den, {
+        P2P_LISTEN_ADDRESSES: LOOPBACK_TCP,
+        REPLICATION_FACTOR: '1',
+        REPLICATION_QUORUM: '1'
+      })
+    async function storeAt(node: LoopbackNode): Promise<void> {
+      assert.equal((await fetch(`${node.url}store?local=1`, { method: 'POST', body: bytes })).status, 201)
+    }
     after(async () => {
       await liar[Symbol.asyncDispose]()
       await den[Symbol.asyncDispose]()
@@ -170,12 +190,8 @@ describe('the browser client', function () {
     })
 
     it('reads the right bytes from an honest node, through the relay where that speaks no WebSocket', async () => {
-      await using honest = await startStorageNode('honest', den, {
-        P2P_LISTEN_ADDRESSES: LOOPBACK_TCP,
-        REPLICATION_FACTOR: '1',
-        REPLICATION_QUORUM: '1'
-      })
-      assert.equal((await fetch(`${honest.url}store`, { method: 'POST', body: bytes })).status, 201)
+      await using honest = await startRelayed('honest')
+      await storeAt(honest)
       for (const lie of [altered, Buffer.alloc(2 * MIB), new Uint8Array(0)]) {
         given = lie
         const one = await client([honest, liar], { relays: [den.webSocket] })
@@ -186,6 +202,27 @@ describe('the browser client', function () {
         const path = (await one.nodes()).find(({ peerId }) => peerId === honest.peerId)?.path
         assert.equal(path, 'relayed')
       }
+    })
+
+    it('gives no byte that nobody sent: a node that says more than it has, and cuts there, is passed over', async () => {
+      given = bytes
+      const one = await client([liar], { relays: [den.webSocket] })
+      // Connected directly from here on, it is asked first.
+      assert.ok(bytes.equals((await one.retrieve(cid)).bytes))
+      await using honest = await startRelayed('upright')
+      await storeAt(honest)
+      await knows(one, [honest])
+      for (const extra of [1, 400_000]) {
+        missingBytes = extra
+        const before = liar.asked()
+        const read = await one.retrieve(cid)
+        assert.ok(liar.asked() > before, 'the liar was asked')
+        assert.equal(read.sizeBytes, bytes.byteLength)
+        assert.ok(bytes.equals(read.bytes))
+        const { body } = await one.stream(cid)
+        await assert.rejects(drained(body), { code: 'PROTOCOL_VIOLATION' })
+      }
+      missingBytes = 0
     })
   })
 

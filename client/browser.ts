@@ -3,7 +3,7 @@
  * they cannot be dialled), by the same protocols as nodes do, and takes no bytes for a blob that do not hash to its CID.
  * `browser/bundle.ts` makes one file of it for browsers; on Node it runs as it is, though `client.ts` does more there.
  */
-import { CidHasher, CidMismatchError, parseCid, type Timings } from '../node/portable.ts'
+import { CidHasher, CidMismatchError, ProtocolViolationError, parseCid, type Timings } from '../node/portable.ts'
 import { type BrowserNode, createBrowserNetwork } from './browser/network.ts'
 import { findRelays } from './browser/relays.ts'
 import { type BlobSource, piecesOf, streamOf } from './browser/sources.ts'
@@ -17,7 +17,14 @@ import {
 } from './errors.ts'
 import { createStorage } from './storage.ts'
 
-export { CidInvalidError, PeerRefusedError, PeerTimeoutError, TransferCutError, WarrenError } from '../node/portable.ts'
+export {
+  CidInvalidError,
+  PeerRefusedError,
+  PeerTimeoutError,
+  ProtocolViolationError,
+  TransferCutError,
+  WarrenError
+} from '../node/portable.ts'
 export type { BrowserNode } from './browser/network.ts'
 export type { BlobSource } from './browser/sources.ts'
 export {
@@ -101,12 +108,14 @@ export interface BrowserClient {
   /**
    * A whole blob, verified before it is returned. Of nodes that answer other bytes, the next is asked.
    * @throws BlobAlteredError when every node that answered gave bytes of another CID
+   * @throws ProtocolViolationError when nodes say different sizes, and none has the bytes of its own
    * @throws BlobMissingError, BlobTooLargeError, CidInvalidError, NoNodeError, RelayUnreachableError
    */
   retrieve: (cid: string, options?: RetrieveOptions) => Promise<BlobFacts & { bytes: Uint8Array }>
   /**
    * A blob as it comes. The stream ends well only after all bytes were found to hash to the CID; if they do not, it ends
-   * in a BlobAlteredError instead of the last piece. Throws like `retrieve` before it begins.
+   * in a BlobAlteredError instead of the last piece, or in a ProtocolViolationError where it was to go on from another
+   * node and that says another size. Throws like `retrieve` before it begins.
    */
   stream: (cid: string, options?: RetrieveOptions) => Promise<BlobFacts & { body: ReadableStream<Uint8Array> }>
   close: () => Promise<void>
@@ -201,9 +210,15 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
             const { sizeBytes, mimeType } = got
             return { cid, sizeBytes, mimeType, bytes: await whole(got.bytes, sizeBytes) }
           } catch (error) {
-            if (!(error instanceof CidMismatchError)) throw error
-            for (const peerId of got.from()) liars.add(peerId)
-            altered = alteredBy(cid, [...liars], error)
+            if (error instanceof CidMismatchError) {
+              for (const peerId of got.from()) liars.add(peerId)
+              altered = alteredBy(cid, [...liars], error)
+            } else if (error instanceof ProtocolViolationError) {
+              // Sizes differ: the one that said the first is left out, and the others are asked for the whole.
+              const [first] = got.from()
+              if (first !== undefined) liars.add(first)
+              altered ??= error
+            } else throw error
           }
         }
       }),
@@ -239,13 +254,15 @@ async function* hashed(
   }
 }
 
+/** All bytes. @throws ProtocolViolationError when they are not `sizeBytes` */
 async function whole(source: AsyncIterable<Uint8Array>, sizeBytes: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(sizeBytes)
   let at = 0
   for await (const piece of source) {
-    bytes.set(piece, at)
+    if (piece.byteLength <= sizeBytes - at) bytes.set(piece, at)
     at += piece.byteLength
   }
+  if (at !== sizeBytes) throw new ProtocolViolationError(`${at} bytes came, where ${sizeBytes} are due`)
   return bytes
 }
 
