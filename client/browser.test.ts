@@ -5,6 +5,7 @@ import { cidOf } from '../node/index.ts'
 import { BUNDLE_MAX_BYTES, BUNDLE_MAX_GZIP_BYTES, bundleBrowser } from './browser/bundle.ts'
 import { dialRule, findRelays } from './browser/relays.ts'
 import { type BrowserClient, createBrowserClient, type StoredBlob } from './browser.ts'
+import { MAX_NODES_ASKED } from './storage.ts'
 import {
   eventually,
   LOOPBACK_TCP,
@@ -223,6 +224,45 @@ describe('the browser client', function () {
         await assert.rejects(drained(body), { code: 'PROTOCOL_VIOLATION' })
       }
       missingBytes = 0
+    })
+
+    it('asks an honest node again that had to go on where a liar cut', async () => {
+      given = bytes
+      const one = await client([liar], { relays: [den.webSocket] })
+      assert.ok(bytes.equals((await one.retrieve(cid)).bytes))
+      await using honest = await startRelayed('blameless')
+      await storeAt(honest)
+      await knows(one, [honest])
+      given = altered.subarray(0, MIB + 1)
+      missingBytes = 2
+      const { body } = await one.stream(cid)
+      await assert.rejects(drained(body), ({ code, message }: { code: string; message: string }) => {
+        assert.equal(code, 'CID_MISMATCH')
+        assert.ok(!message.includes(honest.peerId), message)
+        return true
+      })
+      const before = liar.asked()
+      assert.ok(bytes.equals((await one.retrieve(cid)).bytes))
+      assert.ok(liar.asked() > before, 'the liar was asked')
+      missingBytes = 0
+    })
+
+    it('gives up after as many liars as are asked at most', async () => {
+      await using nest = await startRelayProcess()
+      const liars = await Promise.all(
+        Array.from({ length: MAX_NODES_ASKED + 2 }, () => startLiar(nest, { bytes: () => altered.subarray(0, 10) }))
+      )
+      try {
+        const one = await client(liars, { relays: [nest.webSocket] })
+        await assert.rejects(one.retrieve(cid), ({ code, message }: { code: string; message: string }) => {
+          assert.equal(code, 'CID_MISMATCH')
+          assert.equal(liars.filter(({ peerId }) => message.includes(peerId)).length, MAX_NODES_ASKED)
+          return true
+        })
+        await assert.rejects(one.stream(cid, { maxBytes: 9 }), { code: 'BLOB_TOO_LARGE' })
+      } finally {
+        await Promise.all(liars.map(one => one[Symbol.asyncDispose]()))
+      }
     })
   })
 

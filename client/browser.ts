@@ -15,7 +15,7 @@ import {
   NoNodeError,
   TransferTimeoutError
 } from './errors.ts'
-import { createStorage } from './storage.ts'
+import { createStorage, MAX_NODES_ASKED } from './storage.ts'
 
 export {
   CidInvalidError,
@@ -106,7 +106,8 @@ export interface BrowserClient {
    */
   store: (source: BlobSource, options?: StoreOptions) => Promise<StoredBlob>
   /**
-   * A whole blob, verified before it is returned. Of nodes that answer other bytes, the next is asked.
+   * A whole blob, verified before it is returned. Of nodes that answer other bytes, the next is asked; after
+   * `MAX_NODES_ASKED` of them it gives up.
    * @throws BlobAlteredError when every node that answered gave bytes of another CID
    * @throws ProtocolViolationError when nodes say different sizes, and none has the bytes of its own
    * @throws BlobMissingError, BlobTooLargeError, CidInvalidError, NoNodeError, RelayUnreachableError
@@ -157,24 +158,18 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
     return { ...got, bytes: null }
   }
 
-  /** The next node's answer while some lied; when nobody is left to ask, what they did is the error. */
-  async function firstFit(
-    cid: string,
-    maxBytes: number,
-    liars: Set<string>,
-    altered: Error | null,
-    signal: AbortSignal
-  ) {
-    let problem = altered
+  /** The next node's answer, past those left out; when nobody is left to ask, what they did is the error. */
+  async function firstFit(cid: string, maxBytes: number, tried: Tried, signal: AbortSignal) {
     for (;;) {
-      const got = await open(cid, maxBytes, liars, signal).catch((error: Error) => {
+      if (tried.out.size >= MAX_NODES_ASKED && tried.problem !== null) throw tried.problem
+      const got = await open(cid, maxBytes, tried.out, signal).catch((error: Error) => {
         const isOver = error instanceof NoNodeError || error instanceof BlobMissingError
-        throw problem !== null && isOver ? problem : error
+        throw tried.problem !== null && isOver ? tried.problem : error
       })
       if (got.bytes !== null) return got
       // It may be the node that exaggerates.
-      problem ??= new BlobTooLargeError(got.sizeBytes, maxBytes)
-      for (const peerId of got.from()) liars.add(peerId)
+      tried.problem ??= new BlobTooLargeError(got.sizeBytes, maxBytes)
+      leaveOut(tried, got.from())
     }
   }
 
@@ -202,34 +197,32 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
     retrieve: (text, { maxBytes = RETRIEVE_MAX_BYTES, signal } = {}) =>
       under(signal, async limit => {
         const cid = parseCid(text)
-        const liars = new Set<string>()
-        let altered: Error | null = null
+        const tried: Tried = { out: new Set(), liars: [], problem: null }
         for (;;) {
-          const got = await firstFit(cid, maxBytes, liars, altered, limit)
+          const got = await firstFit(cid, maxBytes, tried, limit)
           try {
             const { sizeBytes, mimeType } = got
             return { cid, sizeBytes, mimeType, bytes: await whole(got.bytes, sizeBytes) }
           } catch (error) {
-            if (error instanceof CidMismatchError) {
-              for (const peerId of got.from()) liars.add(peerId)
-              altered = alteredBy(cid, [...liars], error)
-            } else if (error instanceof ProtocolViolationError) {
-              // Sizes differ: the one that said the first is left out, and the others are asked for the whole.
-              const [first] = got.from()
-              if (first !== undefined) liars.add(first)
-              altered ??= error
-            } else throw error
+            if (!(error instanceof CidMismatchError || error instanceof ProtocolViolationError)) throw error
+            const from = got.from()
+            leaveOut(tried, from)
+            if (error instanceof CidMismatchError && from.length === 1) tried.liars.push(...from)
+            if (tried.liars.length > 0) tried.problem = alteredBy(cid, tried.liars, error)
+            else tried.problem = error instanceof CidMismatchError ? alteredTogether(cid, from.length, error) : error
           }
         }
       }),
     stream: (text, { maxBytes = STREAM_MAX_BYTES, signal } = {}) =>
       under(signal, async limit => {
         const cid = parseCid(text)
-        const got = await firstFit(cid, maxBytes, new Set(), null, limit)
+        const got = await firstFit(cid, maxBytes, { out: new Set(), liars: [], problem: null }, limit)
         const { sizeBytes, mimeType, bytes, from } = got
         const body = streamOf(bytes, error => {
           if (limit.aborted) return limit.reason as Error
-          return error instanceof CidMismatchError ? alteredBy(cid, from(), error) : told(error)
+          if (!(error instanceof CidMismatchError)) return told(error)
+          const peerIds = from()
+          return peerIds.length === 1 ? alteredBy(cid, peerIds, error) : alteredTogether(cid, peerIds.length, error)
         })
         return { cid, sizeBytes, mimeType, body }
       }),
@@ -239,6 +232,22 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
       await network.stop()
     }
   }
+}
+
+/** What became of the nodes asked for one blob so far. */
+interface Tried {
+  /** Peer ids that are not asked again; `MAX_NODES_ASKED` of them end it. */
+  out: Set<string>
+  /** Those that gave every byte of an answer that is not the blob. */
+  liars: string[]
+  /** What is thrown when nobody is left. */
+  problem: Error | null
+}
+
+/** Of nodes that went on for each other only the first is left out: the others may be honest, and are asked for the whole. */
+function leaveOut(tried: Tried, from: readonly string[]): void {
+  const [first] = from
+  if (first !== undefined) tried.out.add(first)
 }
 
 /** The source, hashed once as it is first read, and no more of it than allowed. */
@@ -268,6 +277,11 @@ async function whole(source: AsyncIterable<Uint8Array>, sizeBytes: number): Prom
 
 function alteredBy(cid: string, peerIds: readonly string[], cause: Error): BlobAlteredError {
   return new BlobAlteredError(cid, `the bytes from ${peerIds.join(', ')} hash to another CID`, { cause })
+}
+
+/** Any of them may have lied: nobody is named. */
+function alteredTogether(cid: string, nodes: number, cause: Error): BlobAlteredError {
+  return new BlobAlteredError(cid, `the bytes that ${nodes} nodes gave between them hash to another CID`, { cause })
 }
 
 /** A deadline of ours has no code of its own. */

@@ -63,7 +63,7 @@ export interface ClientStorage {
 }
 
 /** A node that does not have a blob has asked the others; some more are asked in case the network was split. */
-const MAX_NODES_ASKED = 8
+export const MAX_NODES_ASKED = 8
 /** Another node is asked when nobody answered for this long: one that died holds its connections open for a while. */
 const ASK_STAGGER_MS = 1500
 const NOT_FOUND = 'BLOB_NOT_FOUND'
