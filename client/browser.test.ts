@@ -5,6 +5,7 @@ import { cidOf } from '../node/index.ts'
 import { BUNDLE_MAX_BYTES, BUNDLE_MAX_GZIP_BYTES, bundleBrowser } from './browser/bundle.ts'
 import { dialRule, findRelays } from './browser/relays.ts'
 import { type BrowserClient, createBrowserClient, type StoredBlob } from './browser.ts'
+import { MAX_NODES_ASKED } from './storage.ts'
 import {
   eventually,
   LOOPBACK_TCP,
@@ -20,6 +21,12 @@ const PEER = '12D3KooWGzxzKZYveHXtpG6AsrUJBcWxHBFS2HsEoGTxrMLvKXtf'
 
 async function* streamed(source: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
   yield* source as unknown as AsyncIterable<Uint8Array>
+}
+
+async function drained(source: ReadableStream<Uint8Array>): Promise<number> {
+  let got = 0
+  for await (const piece of streamed(source)) got += piece.byteLength
+  return got
 }
 
 describe('the browser client', function () {
@@ -45,11 +52,14 @@ describe('the browser client', function () {
   ) {
     const made = await createBrowserClient({ relays: [relay.webSocket], ...options })
     clients.push(made)
+    await knows(made, those)
+    return made
+  }
+  async function knows(one: BrowserClient, those: ReadonlyArray<{ peerId: string }>): Promise<void> {
     await eventually(async () => {
-      const known = new Set((await made.nodes()).map(({ peerId }) => peerId))
+      const known = new Set((await one.nodes()).map(({ peerId }) => peerId))
       return those.every(({ peerId }) => known.has(peerId))
     }, 'the nodes are known')
-    return made
   }
   /** Nodes that have not met each other yet acknowledge nothing that is to be on two of them. */
   function stored(one: BrowserClient, bytes: Uint8Array, mime?: string): Promise<StoredBlob> {
@@ -126,6 +136,7 @@ describe('the browser client', function () {
     const altered = Buffer.from(bytes)
     altered[MIB] = altered[MIB]! ^ 1
     let given: Uint8Array | null = altered
+    let missingBytes = 0
     let den: RelayProcess
     let liar: Awaited<ReturnType<typeof startLiar>>
     let cid: string
@@ -133,8 +144,18 @@ describe('the browser client', function () {
     before(async () => {
       cid = await cidOf([bytes])
       den = await startRelayProcess()
-      liar = await startLiar(den, { bytes: () => given, stored: 'bafybeialie' })
+      liar = await startLiar(den, { bytes: () => given, missingBytes: () => missingBytes, stored: 'bafybeialie' })
     })
+    /** An honest node that is reached through the relay alone. */
+    const startRelayed = (nodeId: string) =>
+      startStorageNode(nodeId, den, {
+        P2P_LISTEN_ADDRESSES: LOOPBACK_TCP,
+        REPLICATION_FACTOR: '1',
+        REPLICATION_QUORUM: '1'
+      })
+    async function storeAt(node: LoopbackNode): Promise<void> {
+      assert.equal((await fetch(`${node.url}store?local=1`, { method: 'POST', body: bytes })).status, 201)
+    }
     after(async () => {
       await liar[Symbol.asyncDispose]()
       await den[Symbol.asyncDispose]()
@@ -170,12 +191,8 @@ describe('the browser client', function () {
     })
 
     it('reads the right bytes from an honest node, through the relay where that speaks no WebSocket', async () => {
-      await using honest = await startStorageNode('honest', den, {
-        P2P_LISTEN_ADDRESSES: LOOPBACK_TCP,
-        REPLICATION_FACTOR: '1',
-        REPLICATION_QUORUM: '1'
-      })
-      assert.equal((await fetch(`${honest.url}store`, { method: 'POST', body: bytes })).status, 201)
+      await using honest = await startRelayed('honest')
+      await storeAt(honest)
       for (const lie of [altered, Buffer.alloc(2 * MIB), new Uint8Array(0)]) {
         given = lie
         const one = await client([honest, liar], { relays: [den.webSocket] })
@@ -185,6 +202,66 @@ describe('the browser client', function () {
         assert.ok(bytes.equals(read.bytes))
         const path = (await one.nodes()).find(({ peerId }) => peerId === honest.peerId)?.path
         assert.equal(path, 'relayed')
+      }
+    })
+
+    it('gives no byte that nobody sent: a node that says more than it has, and cuts there, is passed over', async () => {
+      given = bytes
+      const one = await client([liar], { relays: [den.webSocket] })
+      // Connected directly from here on, it is asked first.
+      assert.ok(bytes.equals((await one.retrieve(cid)).bytes))
+      await using honest = await startRelayed('upright')
+      await storeAt(honest)
+      await knows(one, [honest])
+      for (const extra of [1, 400_000]) {
+        missingBytes = extra
+        const before = liar.asked()
+        const read = await one.retrieve(cid)
+        assert.ok(liar.asked() > before, 'the liar was asked')
+        assert.equal(read.sizeBytes, bytes.byteLength)
+        assert.ok(bytes.equals(read.bytes))
+        const { body } = await one.stream(cid)
+        await assert.rejects(drained(body), { code: 'PROTOCOL_VIOLATION' })
+      }
+      missingBytes = 0
+    })
+
+    it('asks an honest node again that had to go on where a liar cut', async () => {
+      given = bytes
+      const one = await client([liar], { relays: [den.webSocket] })
+      assert.ok(bytes.equals((await one.retrieve(cid)).bytes))
+      await using honest = await startRelayed('blameless')
+      await storeAt(honest)
+      await knows(one, [honest])
+      given = altered.subarray(0, MIB + 1)
+      missingBytes = 2
+      const { body } = await one.stream(cid)
+      await assert.rejects(drained(body), ({ code, message }: { code: string; message: string }) => {
+        assert.equal(code, 'CID_MISMATCH')
+        assert.ok(!message.includes(honest.peerId), message)
+        return true
+      })
+      const before = liar.asked()
+      assert.ok(bytes.equals((await one.retrieve(cid)).bytes))
+      assert.ok(liar.asked() > before, 'the liar was asked')
+      missingBytes = 0
+    })
+
+    it('gives up after as many liars as are asked at most', async () => {
+      await using nest = await startRelayProcess()
+      const liars = await Promise.all(
+        Array.from({ length: MAX_NODES_ASKED + 2 }, () => startLiar(nest, { bytes: () => altered.subarray(0, 10) }))
+      )
+      try {
+        const one = await client(liars, { relays: [nest.webSocket] })
+        await assert.rejects(one.retrieve(cid), ({ code, message }: { code: string; message: string }) => {
+          assert.equal(code, 'CID_MISMATCH')
+          assert.equal(liars.filter(({ peerId }) => message.includes(peerId)).length, MAX_NODES_ASKED)
+          return true
+        })
+        await assert.rejects(one.stream(cid, { maxBytes: 9 }), { code: 'BLOB_TOO_LARGE' })
+      } finally {
+        await Promise.all(liars.map(one => one[Symbol.asyncDispose]()))
       }
     })
   })

@@ -3,7 +3,7 @@
  * they cannot be dialled), by the same protocols as nodes do, and takes no bytes for a blob that do not hash to its CID.
  * `browser/bundle.ts` makes one file of it for browsers; on Node it runs as it is, though `client.ts` does more there.
  */
-import { CidHasher, CidMismatchError, parseCid, type Timings } from '../node/portable.ts'
+import { CidHasher, CidMismatchError, ProtocolViolationError, parseCid, type Timings } from '../node/portable.ts'
 import { type BrowserNode, createBrowserNetwork } from './browser/network.ts'
 import { findRelays } from './browser/relays.ts'
 import { type BlobSource, piecesOf, streamOf } from './browser/sources.ts'
@@ -15,9 +15,16 @@ import {
   NoNodeError,
   TransferTimeoutError
 } from './errors.ts'
-import { createStorage } from './storage.ts'
+import { createStorage, MAX_NODES_ASKED } from './storage.ts'
 
-export { CidInvalidError, PeerRefusedError, PeerTimeoutError, TransferCutError, WarrenError } from '../node/portable.ts'
+export {
+  CidInvalidError,
+  PeerRefusedError,
+  PeerTimeoutError,
+  ProtocolViolationError,
+  TransferCutError,
+  WarrenError
+} from '../node/portable.ts'
 export type { BrowserNode } from './browser/network.ts'
 export type { BlobSource } from './browser/sources.ts'
 export {
@@ -99,14 +106,17 @@ export interface BrowserClient {
    */
   store: (source: BlobSource, options?: StoreOptions) => Promise<StoredBlob>
   /**
-   * A whole blob, verified before it is returned. Of nodes that answer other bytes, the next is asked.
+   * A whole blob, verified before it is returned. Of nodes that answer other bytes, the next is asked; after
+   * `MAX_NODES_ASKED` of them it gives up.
    * @throws BlobAlteredError when every node that answered gave bytes of another CID
+   * @throws ProtocolViolationError when nodes say different sizes, and none has the bytes of its own
    * @throws BlobMissingError, BlobTooLargeError, CidInvalidError, NoNodeError, RelayUnreachableError
    */
   retrieve: (cid: string, options?: RetrieveOptions) => Promise<BlobFacts & { bytes: Uint8Array }>
   /**
    * A blob as it comes. The stream ends well only after all bytes were found to hash to the CID; if they do not, it ends
-   * in a BlobAlteredError instead of the last piece. Throws like `retrieve` before it begins.
+   * in a BlobAlteredError instead of the last piece, or in a ProtocolViolationError where it was to go on from another
+   * node and that says another size. Throws like `retrieve` before it begins.
    */
   stream: (cid: string, options?: RetrieveOptions) => Promise<BlobFacts & { body: ReadableStream<Uint8Array> }>
   close: () => Promise<void>
@@ -148,24 +158,18 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
     return { ...got, bytes: null }
   }
 
-  /** The next node's answer while some lied; when nobody is left to ask, what they did is the error. */
-  async function firstFit(
-    cid: string,
-    maxBytes: number,
-    liars: Set<string>,
-    altered: Error | null,
-    signal: AbortSignal
-  ) {
-    let problem = altered
+  /** The next node's answer, past those left out; when nobody is left to ask, what they did is the error. */
+  async function firstFit(cid: string, maxBytes: number, tried: Tried, signal: AbortSignal) {
     for (;;) {
-      const got = await open(cid, maxBytes, liars, signal).catch((error: Error) => {
+      if (tried.out.size >= MAX_NODES_ASKED && tried.problem !== null) throw tried.problem
+      const got = await open(cid, maxBytes, tried.out, signal).catch((error: Error) => {
         const isOver = error instanceof NoNodeError || error instanceof BlobMissingError
-        throw problem !== null && isOver ? problem : error
+        throw tried.problem !== null && isOver ? tried.problem : error
       })
       if (got.bytes !== null) return got
       // It may be the node that exaggerates.
-      problem ??= new BlobTooLargeError(got.sizeBytes, maxBytes)
-      for (const peerId of got.from()) liars.add(peerId)
+      tried.problem ??= new BlobTooLargeError(got.sizeBytes, maxBytes)
+      leaveOut(tried, got.from())
     }
   }
 
@@ -193,28 +197,32 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
     retrieve: (text, { maxBytes = RETRIEVE_MAX_BYTES, signal } = {}) =>
       under(signal, async limit => {
         const cid = parseCid(text)
-        const liars = new Set<string>()
-        let altered: Error | null = null
+        const tried: Tried = { out: new Set(), liars: [], problem: null }
         for (;;) {
-          const got = await firstFit(cid, maxBytes, liars, altered, limit)
+          const got = await firstFit(cid, maxBytes, tried, limit)
           try {
             const { sizeBytes, mimeType } = got
             return { cid, sizeBytes, mimeType, bytes: await whole(got.bytes, sizeBytes) }
           } catch (error) {
-            if (!(error instanceof CidMismatchError)) throw error
-            for (const peerId of got.from()) liars.add(peerId)
-            altered = alteredBy(cid, [...liars], error)
+            if (!(error instanceof CidMismatchError || error instanceof ProtocolViolationError)) throw error
+            const from = got.from()
+            leaveOut(tried, from)
+            if (error instanceof CidMismatchError && from.length === 1) tried.liars.push(...from)
+            if (tried.liars.length > 0) tried.problem = alteredBy(cid, tried.liars, error)
+            else tried.problem = error instanceof CidMismatchError ? alteredTogether(cid, from.length, error) : error
           }
         }
       }),
     stream: (text, { maxBytes = STREAM_MAX_BYTES, signal } = {}) =>
       under(signal, async limit => {
         const cid = parseCid(text)
-        const got = await firstFit(cid, maxBytes, new Set(), null, limit)
+        const got = await firstFit(cid, maxBytes, { out: new Set(), liars: [], problem: null }, limit)
         const { sizeBytes, mimeType, bytes, from } = got
         const body = streamOf(bytes, error => {
           if (limit.aborted) return limit.reason as Error
-          return error instanceof CidMismatchError ? alteredBy(cid, from(), error) : told(error)
+          if (!(error instanceof CidMismatchError)) return told(error)
+          const peerIds = from()
+          return peerIds.length === 1 ? alteredBy(cid, peerIds, error) : alteredTogether(cid, peerIds.length, error)
         })
         return { cid, sizeBytes, mimeType, body }
       }),
@@ -224,6 +232,22 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
       await network.stop()
     }
   }
+}
+
+/** What became of the nodes asked for one blob so far. */
+interface Tried {
+  /** Peer ids that are not asked again; `MAX_NODES_ASKED` of them end it. */
+  out: Set<string>
+  /** Those that gave every byte of an answer that is not the blob. */
+  liars: string[]
+  /** What is thrown when nobody is left. */
+  problem: Error | null
+}
+
+/** Of nodes that went on for each other only the first is left out: the others may be honest, and are asked for the whole. */
+function leaveOut(tried: Tried, from: readonly string[]): void {
+  const [first] = from
+  if (first !== undefined) tried.out.add(first)
 }
 
 /** The source, hashed once as it is first read, and no more of it than allowed. */
@@ -239,18 +263,25 @@ async function* hashed(
   }
 }
 
+/** All bytes. @throws ProtocolViolationError when they are not `sizeBytes` */
 async function whole(source: AsyncIterable<Uint8Array>, sizeBytes: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(sizeBytes)
   let at = 0
   for await (const piece of source) {
-    bytes.set(piece, at)
+    if (piece.byteLength <= sizeBytes - at) bytes.set(piece, at)
     at += piece.byteLength
   }
+  if (at !== sizeBytes) throw new ProtocolViolationError(`${at} bytes came, where ${sizeBytes} are due`)
   return bytes
 }
 
 function alteredBy(cid: string, peerIds: readonly string[], cause: Error): BlobAlteredError {
   return new BlobAlteredError(cid, `the bytes from ${peerIds.join(', ')} hash to another CID`, { cause })
+}
+
+/** Any of them may have lied: nobody is named. */
+function alteredTogether(cid: string, nodes: number, cause: Error): BlobAlteredError {
+  return new BlobAlteredError(cid, `the bytes that ${nodes} nodes gave between them hash to another CID`, { cause })
 }
 
 /** A deadline of ours has no code of its own. */

@@ -51,7 +51,8 @@ export interface ClientStorage {
   /**
    * A blob or a range of it. If the node fails in the middle, another one goes on from there. A whole blob is checked
    * against its CID: wrong bytes end in a CidMismatchError instead of their last piece. A range cannot be checked.
-   * `from`: peer ids of the nodes whose bytes these are, so far.
+   * `from`: peer ids of the nodes whose bytes these are, so far. Reading ends in a ProtocolViolationError when two of them
+   * say different sizes, or fewer bytes come than were said.
    * @throws BlobMissingError when no node has it
    * @throws NoNodeError when no node could be asked
    */
@@ -62,13 +63,14 @@ export interface ClientStorage {
 }
 
 /** A node that does not have a blob has asked the others; some more are asked in case the network was split. */
-const MAX_NODES_ASKED = 8
+export const MAX_NODES_ASKED = 8
 /** Another node is asked when nobody answered for this long: one that died holds its connections open for a while. */
 const ASK_STAGGER_MS = 1500
 const NOT_FOUND = 'BLOB_NOT_FOUND'
 /** What is wrong with one node, not with what was asked. */
 const MAY_BE_BETTER_ELSEWHERE = [PeerUnreachableError, TransferCutError, PeerTimeoutError, ProtocolViolationError]
 const SERVER_FAULT = 500
+const RANGE_NOT_SATISFIABLE = 416
 
 /** An answer that has begun. */
 type Opened = Awaited<ReturnType<Network['retrieve']>>
@@ -110,7 +112,7 @@ export function createStorage(options: {
     cid: string,
     first: AsyncIterable<Uint8Array>,
     rest: StorageMember[],
-    range: { offset: number; length: number; signal?: AbortSignal | undefined },
+    range: { offset: number; length: number; sizeBytes: number; signal?: AbortSignal | undefined },
     from: string[]
   ): AsyncGenerator<Uint8Array, void, undefined> {
     let source = first
@@ -121,17 +123,38 @@ export function createStorage(options: {
           got += chunk.byteLength
           yield chunk
         }
+        if (got !== range.length) throw new ProtocolViolationError(`${got} bytes came, where ${range.length} are due`)
         return
       } catch (error) {
         range.signal?.throwIfAborted()
-        const next = mayAskAnother(error)
-          ? await opened(cid, rest, { ...range, offset: range.offset + got, length: range.length - got })
-          : null
+        const next = mayAskAnother(error) && got <= range.length ? await goingOn(cid, rest, range, got, from) : null
         if (next === null) throw error
         from.push(next.peerId)
         source = next.bytes
       }
     }
+  }
+
+  /** The next node, from where the last one ended. Whoever says another size has not the same blob. */
+  async function goingOn(
+    cid: string,
+    rest: StorageMember[],
+    {
+      offset,
+      length,
+      sizeBytes,
+      signal
+    }: { offset: number; length: number; sizeBytes: number; signal?: AbortSignal | undefined },
+    got: number,
+    from: readonly string[]
+  ) {
+    const said = `${from[0]} says that ${cid} has ${sizeBytes} bytes`
+    const next = await opened(cid, rest, { offset: offset + got, length: length - got, signal }).catch(error => {
+      throw isOutside(error) ? new ProtocolViolationError(`${said}, and others have fewer`) : error
+    })
+    if (next === null || next.sizeBytes === sizeBytes) return next
+    await next.bytes[Symbol.asyncIterator]().return?.()
+    throw new ProtocolViolationError(`${said}, and ${next.peerId} that it has ${next.sizeBytes}`)
   }
 
   /** Who of `candidates` answers first; those that were asked are taken off the list. Null when nobody was there to ask. */
@@ -212,7 +235,7 @@ export function createStorage(options: {
       const { sizeBytes, mimeType, bytes } = found
       const wanted = Math.max(0, Math.min(length ?? Number.POSITIVE_INFINITY, sizeBytes - offset))
       const from = [found.peerId]
-      const read = ranged(cid, bytes, candidates, { offset, length: wanted, signal }, from)
+      const read = ranged(cid, bytes, candidates, { offset, length: wanted, sizeBytes, signal }, from)
       const whole = offset === 0 && wanted === sizeBytes
       return { sizeBytes, mimeType, bytes: whole ? verifyCid(parseCid(cid), read) : read, from: () => from }
     }
@@ -221,6 +244,11 @@ export function createStorage(options: {
 
 function isNotFound(error: unknown): boolean {
   return error instanceof PeerRefusedError && error.code === NOT_FOUND
+}
+
+/** Whether a node says that its copy ends before what was asked. */
+function isOutside(error: unknown): boolean {
+  return error instanceof PeerRefusedError && error.status === RANGE_NOT_SATISFIABLE
 }
 
 /** Whether another node might do what this one could not. */

@@ -157,12 +157,20 @@ export async function startStorageNode(
 export interface Lies {
   /** The bytes it gives for any CID; null: it never answers. */
   bytes?: () => Uint8Array | null
+  /** Bytes that it says it has beyond those it gives. Where these end it cuts the transfer, and refuses to go on. */
+  missingBytes?: () => number
   /** The CID it says it stored, of whatever came. */
   stored?: string
 }
 
+export interface Liar extends AsyncDisposable {
+  peerId: string
+  /** Reads it was asked for so far. */
+  asked: () => number
+}
+
 /** A node that announces itself like any other, and answers what it likes. */
-export async function startLiar(relay: RelayProcess, lies: Lies): Promise<{ peerId: string } & AsyncDisposable> {
+export async function startLiar(relay: RelayProcess, lies: Lies): Promise<Liar> {
   const identity = await ephemeralIdentity()
   const log = silentLog()
   const node = await createNetworkNode({
@@ -176,6 +184,7 @@ export async function startLiar(relay: RelayProcess, lies: Lies): Promise<{ peer
   const shards = [{ start: 0, end: 1023 }]
   const own = { nodeId: 'liar', owner: '', shards, shardCount: 1024, failureGroup: '' }
   const network = createNetwork({ node, identity, own, members: null, limits: GENEROUS_LIMITS, log })
+  let asked = 0
   const handlers: NetworkHandlers = {
     async put(source) {
       let sizeBytes = 0
@@ -185,18 +194,22 @@ export async function startLiar(relay: RelayProcess, lies: Lies): Promise<{ peer
     },
     putReplica: () => Promise.reject(new Error('a refusal')),
     async get(_cid, { offset = 0, signal }) {
+      asked += 1
       const bytes = lies.bytes?.()
-      if (bytes === undefined) throw new Error('a refusal')
+      const missingBytes = lies.missingBytes?.() ?? 0
+      if (bytes === undefined || (bytes !== null && missingBytes > 0 && offset >= bytes.byteLength))
+        throw new Error('a refusal')
       if (bytes === null) {
         return await new Promise<never>((_, reject) =>
           signal?.addEventListener('abort', () => reject(new Error('too late')))
         )
       }
       return {
-        sizeBytes: bytes.byteLength,
+        sizeBytes: bytes.byteLength + missingBytes,
         mimeType: 'text/plain',
         bytes: (async function* () {
           for (let at = offset; at < bytes.byteLength; at += CHUNK_BYTES) yield bytes.subarray(at, at + CHUNK_BYTES)
+          if (missingBytes > 0) throw new Error('a cut')
         })()
       }
     },
@@ -204,5 +217,5 @@ export async function startLiar(relay: RelayProcess, lies: Lies): Promise<{ peer
   }
   await network.serve(handlers)
   await network.start()
-  return { peerId: identity.peerId, [Symbol.asyncDispose]: () => network.stop() }
+  return { peerId: identity.peerId, asked: () => asked, [Symbol.asyncDispose]: () => network.stop() }
 }
