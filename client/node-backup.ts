@@ -23,8 +23,8 @@ const RESTORING = 'restore.unfinished'
 const DATA = ['blobs', 'packs', 'pins.txt', 'blocked.txt']
 /** Its files may move blobs from one to another while they are copied. */
 const PACKS = 'packs'
-/** Made anew at a start without it; it may already tell of more than the copy of its pack has. */
-const PACK_INDEX = /\.idx(\.tmp)?$/
+/** Made anew where they are missing: room kept free, and an index, which may tell of more than the copy of its pack has. */
+const PACK_MADE_AGAIN = /(\.idx(\.tmp)?|\/reserve)$/
 /** Times that packs are copied again because some went meanwhile: a compaction has its end. */
 const PACK_ROUNDS_MAX = 20
 
@@ -149,7 +149,7 @@ async function copyBelow(
 async function copyPacks(dataDir: string, to: string): Promise<Files> {
   for (let round = 0; round < PACK_ROUNDS_MAX; round += 1) {
     await rm(join(to, PACKS), { recursive: true, force: true })
-    const { files, gone } = await copyBelow(join(dataDir, PACKS), dataDir, to, name => PACK_INDEX.test(name))
+    const { files, gone } = await copyBelow(join(dataDir, PACKS), dataDir, to, name => PACK_MADE_AGAIN.test(name))
     if (gone === 0) return files
   }
   throw new BackupError(`${join(dataDir, PACKS)} kept changing. Try again when the node has less to delete.`)
