@@ -247,6 +247,19 @@ describe('the browser client', function () {
       missingBytes = 0
     })
 
+    it('stores on an honest node what another one acknowledged under a CID of its own', async () => {
+      given = bytes
+      const one = await client([liar], { relays: [den.webSocket] })
+      assert.ok(bytes.equals((await one.retrieve(cid)).bytes))
+      await using honest = await startRelayed('faithful')
+      await knows(one, [honest])
+      const before = liar.asked()
+      const stored = await one.store(new Blob([bytes]).stream() as ReadableStream<Uint8Array>)
+      assert.ok(liar.asked() > before, 'the liar was asked')
+      assert.equal(stored.cid, cid)
+      assert.equal(stored.peerId, honest.peerId)
+    })
+
     it('gives up after as many liars as are asked at most', async () => {
       await using nest = await startRelayProcess()
       const liars = await Promise.all(
