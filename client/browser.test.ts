@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { multiaddr } from '@multiformats/multiaddr'
 import { cidOf } from '../node/index.ts'
 import { BUNDLE_MAX_BYTES, BUNDLE_MAX_GZIP_BYTES, bundleBrowser } from './browser/bundle.ts'
@@ -247,6 +250,19 @@ describe('the browser client', function () {
       missingBytes = 0
     })
 
+    it('stores on an honest node what another one acknowledged under a CID of its own', async () => {
+      given = bytes
+      const one = await client([liar], { relays: [den.webSocket] })
+      assert.ok(bytes.equals((await one.retrieve(cid)).bytes))
+      await using honest = await startRelayed('faithful')
+      await knows(one, [honest])
+      const before = liar.asked()
+      const stored = await one.store(new Blob([bytes]).stream() as ReadableStream<Uint8Array>)
+      assert.ok(liar.asked() > before, 'the liar was asked')
+      assert.equal(stored.cid, cid)
+      assert.equal(stored.peerId, honest.peerId)
+    })
+
     it('gives up after as many liars as are asked at most', async () => {
       await using nest = await startRelayProcess()
       const liars = await Promise.all(
@@ -286,6 +302,30 @@ describe('the browser client', function () {
     for (const host of ['ip4/127.0.0.1', 'ip6/::1', 'ip4/192.168.1.1', 'ip4/169.254.169.254', 'dns4/localhost']) {
       assert.equal(onInternet(`/${host}/tcp/80/ws`), true, host)
     }
+    const disguised = [
+      '192.168.1.1',
+      '127.0.0.1',
+      'localhost.',
+      'LOCALHOST',
+      '0x7f000001',
+      '2130706433',
+      '0300.0250.1.1'
+    ]
+    for (const name of disguised) {
+      assert.equal(onInternet(`/dns4/${name}/tcp/80/ws`), true, name)
+      assert.equal(onInternet(`/dns4/${name}/tcp/443/tls/ws`), true, `${name} with TLS`)
+    }
+    for (const name of ['router.lan', '127.0.0.1.nip.io', 'node.example']) {
+      for (const kind of ['dns', 'dns4', 'dns6']) assert.equal(onInternet(`/${kind}/${name}/tcp/80/ws`), true, name)
+      assert.equal(onInternet(`/dns4/${name}/tcp/443/tls/ws`), false, `${name} with TLS`)
+    }
+    for (const host of ['ip4/0.0.0.0', 'ip6/::', 'ip6/::ffff:127.0.0.1', 'ip6/fd00::1', 'ip6/fe80::1']) {
+      assert.equal(onInternet(`/${host}/tcp/80/ws`), true, host)
+    }
+    const byName = await rule([`/dns4/relay.example/tcp/4002/ws/p2p/${PEER}`])
+    assert.equal(byName(`/dns4/relay.example/tcp/4002/ws/p2p/${PEER}`), false)
+    const onBoth = await rule([`/ip4/127.0.0.1/tcp/4002/ws/p2p/${PEER}`, `/ip4/11.0.0.9/tcp/4002/ws/p2p/${PEER}`])
+    assert.equal(onBoth('/ip4/192.168.1.1/tcp/80/ws'), true)
     assert.equal(onInternet('/ip4/11.0.0.7/tcp/5012/ws'), false)
     assert.equal(onInternet('/ip4/11.0.0.7/tcp/5011'), true)
     assert.equal(onInternet(`/ip4/11.0.0.7/tcp/4001/p2p/${PEER}/p2p-circuit`), false)
@@ -296,6 +336,45 @@ describe('the browser client', function () {
     assert.equal(secure('/ip4/11.0.0.7/tcp/5012/ws'), true)
     assert.equal(secure('/ip4/11.0.0.7/tcp/5012/tls/ws'), false)
     assert.equal(secure('/ip4/127.0.0.1/tcp/5012/ws'), false)
+  })
+
+  it('takes the place of a relay found by URL from the URL: what it tells does not bring it nearer', async () => {
+    const told = (...hosts: string[]) => hosts.map(host => `/${host}/tcp/4002/ws/p2p/${PEER}`)
+    let multiaddrs: string[] = []
+    const server = createServer((_, response) => response.end(JSON.stringify({ multiaddrs }))).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    try {
+      const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+      const isDeniedAt = async () => dialRule({ relays: await findRelays(url), isSecurePage: false })
+      multiaddrs = told('ip4/11.0.0.9')
+      assert.equal((await isDeniedAt())(multiaddr('/ip4/127.0.0.1/tcp/5012/ws')), false)
+
+      // A public host, by the same server: only what is asked of differs.
+      const asked = globalThis.fetch
+      globalThis.fetch = (_, init) => asked(url, init)
+      try {
+        const found = async (text: string) => {
+          const relays = await findRelays(new URL(text))
+          return { relays, isDenied: dialRule({ relays, isSecurePage: false }) }
+        }
+        multiaddrs = told('ip4/127.0.0.1', 'ip4/192.168.1.9', 'ip4/11.0.0.9', 'dns4/router.lan')
+        for (const text of ['http://11.0.0.9/', 'http://relay.example/']) {
+          const { relays, isDenied } = await found(text)
+          assert.deepEqual(relays[0]?.addresses.map(String), told('ip4/11.0.0.9'))
+          assert.equal(isDenied(multiaddr('/ip4/192.168.1.1/tcp/5012/ws')), true)
+        }
+        multiaddrs = told('ip4/127.0.0.1')
+        await assert.rejects(found('http://11.0.0.9/'), { code: 'RELAY_INVALID' })
+        multiaddrs = told('ip4/127.0.0.1', 'ip4/192.168.1.9')
+        const { isDenied } = await found('http://relay.lan/')
+        assert.equal(isDenied(multiaddr('/ip4/192.168.1.1/tcp/5012/ws')), false)
+        assert.equal(isDenied(multiaddr('/ip4/127.0.0.1/tcp/5012/ws')), true)
+      } finally {
+        globalThis.fetch = asked
+      }
+    } finally {
+      server.close()
+    }
   })
 
   it('is one file without anything of Node, under its named size', async () => {

@@ -3,10 +3,10 @@
  * they cannot be dialled), by the same protocols as nodes do, and takes no bytes for a blob that do not hash to its CID.
  * `browser/bundle.ts` makes one file of it for browsers; on Node it runs as it is, though `client.ts` does more there.
  */
-import { CidHasher, CidMismatchError, ProtocolViolationError, parseCid, type Timings } from '../node/portable.ts'
+import { CidMismatchError, PeerRefusedError, ProtocolViolationError, parseCid, type Timings } from '../node/portable.ts'
 import { type BrowserNode, createBrowserNetwork } from './browser/network.ts'
 import { findRelays } from './browser/relays.ts'
-import { type BlobSource, piecesOf, streamOf } from './browser/sources.ts'
+import { type BlobSource, hashed, piecesOf, streamOf } from './browser/sources.ts'
 import {
   BlobAlteredError,
   BlobMissingError,
@@ -44,6 +44,8 @@ export {
 export const RETRIEVE_MAX_BYTES = 256 * 1024 * 1024
 /** Largest blob that `stream` and `store` take when the caller does not say, bytes: what a node may allow at most. */
 export const STREAM_MAX_BYTES = 10 * 1024 * 1024 * 1024
+/** Nobody is left to ask. */
+const OVER = [NoNodeError, BlobMissingError, PeerRefusedError]
 const DEFAULT_FIRST_NODE_TIMEOUT_MS = 15_000
 
 export interface BrowserClientOptions {
@@ -99,9 +101,9 @@ export interface BrowserClient {
   nodes: (options?: { signal?: AbortSignal }) => Promise<BrowserNode[]>
   /**
    * Stores bytes; resolves when the node says that enough replicas are on disk and named the right CID. A source is read
-   * once and never held whole.
+   * once and never held whole: past its first 8 MiB no other node can take it when one fails.
    * @throws NoNodeError when no node could be asked or all failed
-   * @throws BlobAlteredError when the node acknowledged other bytes than these
+   * @throws BlobAlteredError when a node acknowledged other bytes than these, and no other node took them after that
    * @throws BlobTooLargeError, PeerRefusedError, RelayUnreachableError
    */
   store: (source: BlobSource, options?: StoreOptions) => Promise<StoredBlob>
@@ -163,7 +165,7 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
     for (;;) {
       if (tried.out.size >= MAX_NODES_ASKED && tried.problem !== null) throw tried.problem
       const got = await open(cid, maxBytes, tried.out, signal).catch((error: Error) => {
-        const isOver = error instanceof NoNodeError || error instanceof BlobMissingError
+        const isOver = OVER.some(kind => error instanceof kind)
         throw tried.problem !== null && isOver ? tried.problem : error
       })
       if (got.bytes !== null) return got
@@ -180,19 +182,16 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
       under(signal, async limit => {
         const { pieces, sizeBytes: sizeHint, type } = piecesOf(source)
         if (sizeHint !== null && sizeHint > maxBytes) throw new BlobTooLargeError(sizeHint, maxBytes)
-        const hasher = new CidHasher()
+        const sent = hashed(pieces, sizeHint, maxBytes)
         const mimeType = mime ?? type
-        const stored = await storage.put(hashed(pieces, hasher, maxBytes), {
+        const stored = await storage.put(sent.pieces, {
           signal: limit,
+          check: sent.check,
           ...(sizeHint === null ? {} : { sizeHint }),
           ...(mimeType === '' ? {} : { mimeType })
         })
-        const { sizeBytes } = hasher
-        const cid = hasher.digest()
-        if (stored.cid !== cid || stored.sizeBytes !== sizeBytes) {
-          throw new BlobAlteredError(cid, `node ${stored.peerId} says it stored ${stored.cid} instead`)
-        }
-        return { cid, sizeBytes, peerId: stored.peerId, replicas: stored.replicas ?? [] }
+        const { cid, sizeBytes, peerId } = stored
+        return { cid, sizeBytes, peerId, replicas: stored.replicas ?? [] }
       }),
     retrieve: (text, { maxBytes = RETRIEVE_MAX_BYTES, signal } = {}) =>
       under(signal, async limit => {
@@ -248,19 +247,6 @@ interface Tried {
 function leaveOut(tried: Tried, from: readonly string[]): void {
   const [first] = from
   if (first !== undefined) tried.out.add(first)
-}
-
-/** The source, hashed once as it is first read, and no more of it than allowed. */
-async function* hashed(
-  source: AsyncIterable<Uint8Array>,
-  hasher: CidHasher,
-  maxBytes: number
-): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const piece of source) {
-    hasher.update(piece)
-    if (hasher.sizeBytes > maxBytes) throw new BlobTooLargeError(hasher.sizeBytes, maxBytes)
-    yield piece
-  }
 }
 
 /** All bytes. @throws ProtocolViolationError when they are not `sizeBytes` */

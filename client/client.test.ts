@@ -2,13 +2,16 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import {
   BlobNotFoundError,
+  CidInvalidError,
   cidOf,
   createNetwork,
   createNetworkNode,
   ephemeralIdentity,
   GENEROUS_LIMITS,
   type Network,
-  silentLog
+  PeerRefusedError,
+  silentLog,
+  WarrenError
 } from '../node/index.ts'
 import { BlobMissingError, type Client, createClient, NoNodeError, SizeMismatchError } from './index.ts'
 
@@ -26,7 +29,7 @@ interface Host {
 
 async function host(
   role: 'node' | 'relay',
-  options: { relays?: string[]; listen?: string[]; failAfterBytes?: number; silent?: boolean } = {}
+  options: { relays?: string[]; listen?: string[]; failAfterBytes?: number; silent?: boolean; refusal?: Error } = {}
 ): Promise<Host> {
   const identity = await ephemeralIdentity()
   const log = silentLog()
@@ -59,6 +62,7 @@ async function host(
         if (options.silent) {
           return await new Promise<never>((_, reject) => signal?.addEventListener('abort', () => reject(new Missing())))
         }
+        if (options.refusal !== undefined) throw options.refusal
         const bytes = blobs.get(cid)
         if (bytes === undefined) throw new BlobNotFoundError(cid)
         const range = bytes.subarray(offset, length === undefined ? undefined : offset + length)
@@ -159,6 +163,29 @@ describe('the client', function () {
     // Nodes are asked in a random order: eight reads meet a silent one first, all but surely.
     const reads = Array.from({ length: 8 }, async () => await collect((await storage.get(cid)).bytes))
     for (const read of await Promise.all(reads)) assert.ok(bytes.equals(read))
+  })
+
+  it('reads past nodes that refuse, and says why when all do', async () => {
+    const cid = await cidOf([randomBytes(MIB)])
+    const refusals = [
+      new WarrenError('CONTENT_BLOCKED', 403, 'not here'),
+      new WarrenError('RANGE_NOT_SATISFIABLE', 416, 'the whole of it is outside'),
+      new CidInvalidError(cid, 'it is not, whatever others say')
+    ]
+    const refusing = await Promise.all(refusals.map(async refusal => await start('node', { refusal })))
+    const addresses = refusing.map(node => node.addresses())
+    const hopeless = await client(addresses.flat())
+    await known(hopeless.network, 3)
+    await assert.rejects(hopeless.storage.get(cid), PeerRefusedError)
+    await assert.rejects(hopeless.storage.get('nonsense'), PeerRefusedError)
+    const good = await start('node')
+    const bytes = randomBytes(MIB)
+    const kept = await cidOf([bytes])
+    good.blobs.set(kept, bytes)
+    const { storage, network } = await client([...addresses.flat(), ...good.addresses()])
+    await known(network, 4)
+    // Nodes are asked in a random order: each refuses first in some of these reads, all but surely.
+    for (let i = 0; i < 16; i++) assert.ok(bytes.equals(await collect((await storage.get(kept)).bytes)))
   })
 
   it('takes no whole blob of other bytes than its CID names', async () => {

@@ -1,22 +1,15 @@
 /** Blobs to and from whichever node can: fail-over between nodes, resumption within one. */
 import type { ConnectionPath, Member, Network } from '../node/index.ts'
-import {
-  PeerRefusedError,
-  PeerTimeoutError,
-  PeerUnreachableError,
-  ProtocolViolationError,
-  parseCid,
-  race,
-  replayable,
-  TransferCutError,
-  verifyCid
-} from '../node/portable.ts'
-import { BlobMissingError, NoNodeError, SizeMismatchError } from './errors.ts'
+import { ProtocolViolationError, parseCid, race, replayable, verifyCid } from '../node/portable.ts'
+import { BlobAlteredError, BlobMissingError, NoNodeError, SizeMismatchError } from './errors.ts'
+import { isNotFound, isOutside, isRefused, isRefusedForAll, mayAskAnother, mayReadElsewhere } from './failures.ts'
 
 export interface PutOptions {
   mimeType?: string
   /** Exact number of bytes, when it is known: nodes then reserve the room before they read. */
   sizeHint?: number
+  /** Throws BlobAlteredError when what a node acknowledged is not what it was sent: that node has failed then. */
+  check?: (stored: { cid: string; sizeBytes: number; peerId: string }) => void
   signal?: AbortSignal
 }
 
@@ -36,6 +29,7 @@ export interface ClientStorage {
    * first 8 MiB left for a node, that node must take the rest (over cut connections too).
    * @throws NoNodeError when no node could be asked or all failed
    * @throws PeerRefusedError when a node refuses what no other would take
+   * @throws BlobAlteredError when no other node made up for one that failed `check`
    */
   put: (
     source: AsyncIterable<Uint8Array> | Uint8Array,
@@ -55,6 +49,7 @@ export interface ClientStorage {
    * say different sizes, or fewer bytes come than were said.
    * @throws BlobMissingError when no node has it
    * @throws NoNodeError when no node could be asked
+   * @throws PeerRefusedError when the question is refused, or every node had a reason of its own to refuse
    */
   get: (
     cid: string,
@@ -66,11 +61,6 @@ export interface ClientStorage {
 export const MAX_NODES_ASKED = 8
 /** Another node is asked when nobody answered for this long: one that died holds its connections open for a while. */
 const ASK_STAGGER_MS = 1500
-const NOT_FOUND = 'BLOB_NOT_FOUND'
-/** What is wrong with one node, not with what was asked. */
-const MAY_BE_BETTER_ELSEWHERE = [PeerUnreachableError, TransferCutError, PeerTimeoutError, ProtocolViolationError]
-const SERVER_FAULT = 500
-const RANGE_NOT_SATISFIABLE = 416
 
 /** An answer that has begun. */
 type Opened = Awaited<ReturnType<Network['retrieve']>>
@@ -127,7 +117,7 @@ export function createStorage(options: {
         return
       } catch (error) {
         range.signal?.throwIfAborted()
-        const next = mayAskAnother(error) && got <= range.length ? await goingOn(cid, rest, range, got, from) : null
+        const next = mayReadElsewhere(error) && got <= range.length ? await goingOn(cid, rest, range, got, from) : null
         if (next === null) throw error
         from.push(next.peerId)
         source = next.bytes
@@ -175,7 +165,7 @@ export function createStorage(options: {
           const part = length === undefined ? {} : { length }
           return await network.retrieve(member.peerId, cid, { offset, signal: askSignal, ...part })
         } catch (error) {
-          if (mayAskAnother(error)) throw error
+          if (mayReadElsewhere(error) && !isRefusedForAll(error, cid, offset)) throw error
           // What no other node would do either ends the race like an answer.
           return { refusal: error }
         }
@@ -200,15 +190,17 @@ export function createStorage(options: {
     }
     if (last === undefined) return null
     if (isNotFound(last)) throw new BlobMissingError(cid, { cause: last })
+    if (isRefused(last)) throw last
     throw new NoNodeError((last as Error).message, { cause: last })
   }
 
   return {
-    async put(given, { mimeType, sizeHint, signal } = {}) {
+    async put(given, { mimeType, sizeHint, check, signal } = {}) {
       const source = given instanceof Uint8Array ? once(given) : given
       const size = given instanceof Uint8Array ? given.byteLength : (sizeHint ?? null)
       const replay = replayable(size === null ? source : exactly(source, size))
       let last: unknown
+      let altered: BlobAlteredError | null = null
       for (const { peerId } of await nodes(signal)) {
         try {
           const blob = { sizeBytes: size, open: () => replay.openAt(0), openAt: replay.openAt }
@@ -217,15 +209,19 @@ export function createStorage(options: {
             { ...blob, ...(mimeType === undefined ? {} : { mimeType }) },
             signal === undefined ? {} : { signal }
           )
+          check?.({ ...stored, peerId })
           return { ...stored, peerId }
         } catch (error) {
           signal?.throwIfAborted()
-          if (!mayAskAnother(error)) throw error
+          if (error instanceof BlobAlteredError) altered ??= error
+          else if (!mayAskAnother(error)) throw error
           last = error
+          if (!replay.whole() && altered !== null) throw altered
           if (!replay.whole())
             throw new NoNodeError(`${(error as Error).message} The source cannot be read again`, { cause: error })
         }
       }
+      if (altered !== null) throw altered
       throw new NoNodeError(last === undefined ? 'none is known' : (last as Error).message, { cause: last })
     },
     async get(cid, { offset = 0, length, except, signal } = {}) {
@@ -240,21 +236,6 @@ export function createStorage(options: {
       return { sizeBytes, mimeType, bytes: whole ? verifyCid(parseCid(cid), read) : read, from: () => from }
     }
   }
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof PeerRefusedError && error.code === NOT_FOUND
-}
-
-/** Whether a node says that its copy ends before what was asked. */
-function isOutside(error: unknown): boolean {
-  return error instanceof PeerRefusedError && error.status === RANGE_NOT_SATISFIABLE
-}
-
-/** Whether another node might do what this one could not. */
-function mayAskAnother(error: unknown): boolean {
-  if (error instanceof PeerRefusedError) return error.status >= SERVER_FAULT || isNotFound(error)
-  return MAY_BE_BETTER_ELSEWHERE.some(kind => error instanceof kind)
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

@@ -165,7 +165,7 @@ export interface Lies {
 
 export interface Liar extends AsyncDisposable {
   peerId: string
-  /** Reads it was asked for so far. */
+  /** Requests for blobs it had so far. */
   asked: () => number
 }
 
@@ -187,6 +187,7 @@ export async function startLiar(relay: RelayProcess, lies: Lies): Promise<Liar> 
   let asked = 0
   const handlers: NetworkHandlers = {
     async put(source) {
+      asked += 1
       let sizeBytes = 0
       for await (const chunk of source) sizeBytes += chunk.byteLength
       if (lies.stored === undefined) throw new Error('a refusal')

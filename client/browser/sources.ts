@@ -1,4 +1,6 @@
 /** What can be stored from a page, and what is read there, as streams of bytes. */
+import { CidHasher } from '../../node/portable.ts'
+import { BlobAlteredError, BlobTooLargeError } from '../errors.ts'
 
 /** Bytes; a file of a person is a Blob. */
 export type BlobSource = Uint8Array | Blob | ReadableStream<Uint8Array>
@@ -61,4 +63,28 @@ export function streamOf(
     },
     { highWaterMark: 0 }
   )
+}
+
+/** The source, hashed once as it is first read, and no more of it than allowed. `check` is that of `PutOptions`. */
+export function hashed(source: AsyncIterable<Uint8Array>, sizeHint: number | null, maxBytes: number) {
+  const hasher = new CidHasher()
+  let hasEnded = false
+  let digest: string | undefined
+  async function* pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const piece of source) {
+      hasher.update(piece)
+      if (hasher.sizeBytes > maxBytes) throw new BlobTooLargeError(hasher.sizeBytes, maxBytes)
+      yield piece
+    }
+    hasEnded = true
+  }
+  function check(stored: { cid: string; sizeBytes: number; peerId: string }): void {
+    if (!hasEnded && hasher.sizeBytes !== sizeHint) {
+      throw new BlobAlteredError(stored.cid, `node ${stored.peerId} says it stored this before all bytes were sent`)
+    }
+    digest ??= hasher.digest()
+    if (stored.cid === digest && stored.sizeBytes === hasher.sizeBytes) return
+    throw new BlobAlteredError(digest, `node ${stored.peerId} says it stored ${stored.cid} instead`)
+  }
+  return { pieces: pieces(), check }
 }
