@@ -1,3 +1,4 @@
+/** The page SDK against real nodes and liars, in one file: a relay and nodes are dear to start, and its parts share them. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
