@@ -17,7 +17,8 @@ import {
   type NetworkNodeOptions,
   type RegistryState,
   silentLog,
-  type Timings
+  type Timings,
+  untilAborted
 } from '../node/index.ts'
 import { NoNodeError } from './errors.ts'
 import { type ClientStorage, createStorage } from './storage.ts'
@@ -173,12 +174,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
           shared = { views: views(), atMs: performance.now() }
         }
         const { signal } = given
-        if (signal === undefined) return shared.views
-        const aborted = new Promise<never>((_, reject) => {
-          if (signal.aborted) reject(signal.reason)
-          signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-        })
-        return Promise.race([shared.views, aborted])
+        return untilAborted(shared.views, signal)
       }
     },
     async close() {

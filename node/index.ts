@@ -145,3 +145,4 @@ export async function createNode(options: NodeOptions): Promise<StorageNode> {
   const node = await import('./node.ts')
   return await node.createNode(options)
 }
+export { untilAborted } from './until-aborted.ts'

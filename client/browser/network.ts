@@ -18,6 +18,7 @@ import {
   skip,
   steadyYamux,
   type Timings,
+  untilAborted,
   wait
 } from '../../node/portable.ts'
 import { NoNodeError, RelayUnreachableError } from '../errors.ts'
@@ -154,7 +155,7 @@ export async function createBrowserNetwork(options: {
         asked = undefined
       })
     }
-    await orAborted(asked.answer, signal)
+    await untilAborted(asked.answer, signal)
   }
 
   const network: BrowserNetwork = {
@@ -201,7 +202,7 @@ export async function createBrowserNetwork(options: {
     const limit = AbortSignal.timeout(timings.connectTimeoutMs)
     const signal = options.signal === undefined ? limit : AbortSignal.any([limit, options.signal])
     await libp2p.start()
-    await orAborted(
+    await untilAborted(
       Promise.any(relays.map(relay => connect(relay, signal))).catch((error: AggregateError) => {
         options.signal?.throwIfAborted()
         throw unreachable(error.errors as Error[])
@@ -265,17 +266,4 @@ async function remember(libp2p: Libp2p, { peerId, multiaddrs }: DirectoryPeer): 
 function unreachable(failures: readonly Error[]): RelayUnreachableError {
   const cause = new AggregateError(failures)
   return new RelayUnreachableError(failures.map(({ message }) => message).join('; '), { cause })
-}
-
-/** The promise, or the signal's reason if that aborts first. */
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await promise
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }

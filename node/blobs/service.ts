@@ -15,6 +15,7 @@ import {
   ShardOwnerUnavailableError,
   StoppedError
 } from '../errors.ts'
+import { untilAborted } from '../until-aborted.ts'
 import { CidHasher, parseCid } from './cid.ts'
 import { createHandOver } from './hand-over.ts'
 import { createHealer } from './heal.ts'
@@ -34,7 +35,7 @@ import type {
 import { ownsShard, shardOf } from './shards.ts'
 import { createRemoteBlobs, endEarly } from './sources.ts'
 import type { StagedBlob } from './store.types.ts'
-import { abandonable, chain, pulled } from './streams.ts'
+import { chain, pulled } from './streams.ts'
 
 /** Most owners asked for the state of one blob. */
 export const STATUS_OWNERS_MAX = 16
@@ -332,7 +333,7 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
     requireNotBlocked(cid)
     if (store.has(cid)) return
     requireOwnShard(cid)
-    await abandonable(heal(cid), signal)
+    await untilAborted(heal(cid), signal)
     announce(cid)
     repair.enqueue(cid)
   }

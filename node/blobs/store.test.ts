@@ -293,11 +293,13 @@ describe('store', () => {
         peak = Math.max(peak, memory())
       }
     }
+    // As every upload and download has one, and as long as they last.
+    const { signal } = new AbortController()
     const roundTrip = async (wanted: number) => {
-      const staged = await store.stage(large(wanted), { maxBytes: wanted })
+      const staged = await store.stage(large(wanted), { maxBytes: wanted, signal })
       await staged.commit()
       let sizeBytes = 0
-      for await (const piece of store.read(staged.cid)) {
+      for await (const piece of store.read(staged.cid, { signal })) {
         sizeBytes += piece.length
         peak = Math.max(peak, memory())
       }

@@ -6,16 +6,19 @@ export async function* abortable<T>(source: AsyncIterable<T>, signal?: AbortSign
     yield* source
     return
   }
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  aborted.catch(() => {})
-  const onAbort = () => reject(signal.reason)
+  let giveUp: (reason: unknown) => void = () => {}
+  const onAbort = () => giveUp(signal.reason)
   signal.addEventListener('abort', onAbort, { once: true })
-  if (signal.aborted) onAbort()
   const iterator = source[Symbol.asyncIterator]()
   let done = false
   try {
     for (;;) {
-      const next = await Promise.race([iterator.next(), aborted])
+      // A promise of its own for every piece: one for all would keep every piece that came before it for as long.
+      const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
+        giveUp = reject
+        if (signal.aborted) reject(signal.reason)
+        iterator.next().then(resolve, reject)
+      })
       if (next.done) {
         done = true
         return
@@ -26,21 +29,6 @@ export async function* abortable<T>(source: AsyncIterable<T>, signal?: AbortSign
     signal.removeEventListener('abort', onAbort)
     // Not awaited: a source that is silent now may never settle.
     if (!done) iterator.return?.()?.catch(() => {})
-  }
-}
-
-/** Wait for work that others share: the signal ends the wait and not the work. */
-export async function abandonable<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
-  if (!signal) return await work
-  work.catch(() => {})
-  signal.throwIfAborted()
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }
 

@@ -3,12 +3,12 @@ import type { Connection, Libp2p, PeerId, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import { PathMovedError, PeerUnreachableError, RequestInvalidError, TransferCutError } from '../errors.ts'
+import { untilAborted } from '../until-aborted.ts'
 import { relayOf } from './addresses.ts'
 import type { Anchors } from './anchors.ts'
 import { firstOf, type Runner } from './first-of.ts'
 import type { NetworkParts } from './libp2p.ts'
 import type { ConnectionPath } from './protocols.ts'
-import { untilAborted } from './punching/until-aborted.ts'
 import { deadline } from './timings.ts'
 
 /** A peer whose dial failed is asked last for so long. */

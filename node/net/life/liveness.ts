@@ -6,8 +6,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import type { Log } from '../../log.ts'
+import { untilAborted } from '../../until-aborted.ts'
 import { PROTOCOLS } from '../protocols.ts'
-import { untilAborted } from '../punching/until-aborted.ts'
 import { endConnection } from './end-connection.ts'
 
 export interface LivenessLimits {

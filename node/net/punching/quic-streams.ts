@@ -16,7 +16,7 @@ import type {
 } from '@libp2p/interface'
 import { type StreamMuxerEvents, type StreamMuxerStatus, TypedEventEmitter } from '@libp2p/interface'
 import { AbstractStream, type AbstractStreamInit } from '@libp2p/utils'
-import { untilAborted } from './until-aborted.ts'
+import { untilAborted } from '../../until-aborted.ts'
 
 /** Bytes of one read: each costs a call and its buffer lives as long as what was read into it. */
 const READ_BYTES = { min: 4096, max: 65_536 } as const

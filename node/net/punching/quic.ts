@@ -27,13 +27,13 @@ import type {
 import { serviceCapabilities, TypedEventEmitter, transportSymbol } from '@libp2p/interface'
 import { getNetConfig, getThinWaistAddresses } from '@libp2p/utils'
 import { CODE_P2P, type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { untilAborted } from '../../until-aborted.ts'
 import { punchDatagram, untilNextPunchMs } from './datagrams.ts'
 import { PunchFailedError } from './errors.ts'
 import { type AdoptingTransport, type PunchOptions, punchingTransport } from './punch.types.ts'
 import { ownStreams } from './quic-streams.ts'
 import { createUdpMux } from './udp-mux.ts'
 import type { Hold, Remote, UdpMux, UdpMuxLimits } from './udp-mux.types.ts'
-import { untilAborted } from './until-aborted.ts'
 
 /** Ports of the peer's address that its datagrams may come from beside the one it told. */
 const MAX_REFLEXIVE = 4

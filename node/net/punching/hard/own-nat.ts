@@ -1,5 +1,5 @@
 /** What is before us, seen once for everybody who wants to know, and not again before there is a reason to. */
-import { untilAborted } from '../until-aborted.ts'
+import { untilAborted } from '../../../until-aborted.ts'
 import { type NatSeen, observeNat, type ReflectorPlace } from './observe.ts'
 import { HardPunchError } from './reasons.ts'
 import type { ReflectorClient } from './reflector-client.ts'
