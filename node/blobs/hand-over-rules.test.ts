@@ -82,6 +82,20 @@ describe('a copy that is handed over', () => {
     assert.equal(store.has(blob.cid), false)
   })
 
+  it('goes to those who prove it, whichever of the owners only says so', async () => {
+    for (const liar of ['a', 'b', 'c']) {
+      const source = (async function* () {
+        yield randomBytes(1000)
+      })()
+      const staged = await store.stage(source, { maxBytes: 2000 })
+      await staged.commit()
+      blob = { cid: staged.cid, sizeBytes: 1000, mimeType: '' }
+      const owners = [member('a'), member('b'), member('c')]
+      assert.equal(await handOver(owners, { proves: id => id !== liar }), true, liar)
+      assert.equal(store.has(blob.cid), false, liar)
+    }
+  })
+
   it('stays while owners refuse it, are away, too few, or not known', async () => {
     const two = [member('a'), member('b')]
     const table: Array<[string, () => Promise<boolean>]> = [

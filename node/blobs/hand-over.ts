@@ -42,13 +42,18 @@ export function createHandOver(options: HandOverOptions): (blob: ReplicaSource) 
     // The factor itself, not the number of owners there happen to be: after a start others may not be known yet.
     const wanted = replicationFactor
     if (!membersKnown() || reachable.length < wanted) return false
-    const said = await replicator.start(blob, reachable, wanted, wanted).settled
-    if (said.length < wanted) return false
-    const proofs = await Promise.all(
-      said.map(async peer => (!proves || (await proves(peer, cid, signal)) ? [peer] : []))
-    )
-    const confirmed = proofs.flat()
-    if (confirmed.length < wanted) return false
+    const confirmed: string[] = []
+    // Who only says that it has the blob makes room for the next owner, or one liar would keep the copy here for ever.
+    for (let asked = reachable; confirmed.length < wanted; ) {
+      const missing = wanted - confirmed.length
+      const said = await replicator.start(blob, asked, missing, missing).settled
+      if (said.length < missing) return false
+      const proofs = await Promise.all(
+        said.map(async peer => (!proves || (await proves(peer, cid, signal)) ? [peer] : []))
+      )
+      confirmed.push(...proofs.flat())
+      asked = asked.filter(peer => !said.includes(peer))
+    }
     // Asked once more while this copy is not vouched for: an owner may be about to drop its own, trusting in this one.
     const done = await leaving.run(cid, async () => {
       if ((await confirm(cid, confirmed)).length < wanted) return false

@@ -55,6 +55,58 @@ describe('repair', () => {
     await repair.ended
   })
 
+  it('looks for no place in a queue that is full of own blobs', async () => {
+    const ending = new AbortController()
+    let questions = 0
+    const repair = startRepair({
+      mend: async () => false,
+      list: () => [],
+      isOwn: () => {
+        questions += 1
+        return true
+      },
+      membership: () => '',
+      log: silentLog(),
+      signal: ending.signal
+    })
+    for (let n = 0; n < REPAIR_QUEUE_MAX; n += 1) repair.enqueue(`blob ${n}`)
+    questions = 0
+    repair.enqueue('one more')
+    assert.ok(questions <= 2, `${questions} questions`)
+    assert.equal(repair.waiting, REPAIR_QUEUE_MAX)
+    ending.abort()
+    await repair.ended
+  })
+
+  it('notices a holder that went while much is handed over, and looks at its own blobs before the rest', async () => {
+    const ending = new AbortController()
+    const tried: string[] = []
+    let members = 'all'
+    const again = Promise.withResolvers<void>()
+    const repair = startRepair({
+      mend: async cid => {
+        tried.push(cid)
+        if (tried.filter(each => each === 'own').length === 2) again.resolve()
+        if (cid.startsWith('foreign')) {
+          members = 'one less'
+          await pause(2, ending.signal)
+        }
+        return true
+      },
+      list: () => ['own', ...Array.from({ length: 2000 }, (_, n) => `foreign ${n}`)],
+      isOwn: cid => cid === 'own',
+      membership: () => members,
+      waits: { tickMs: 5, settleMs: 5, settleMaxMs: 10_000 },
+      log: silentLog(),
+      signal: ending.signal
+    })
+    members = 'changed'
+    await again.promise
+    assert.ok(tried.length < 1000, `${tried.length} blobs before that`)
+    ending.abort()
+    await repair.ended
+  })
+
   it('looks at the blobs of its own shards first, in the queue and at a full pass, and hands over what is foreign after', async () => {
     const ending = new AbortController()
     const tried: string[] = []

@@ -1,7 +1,7 @@
 /**
  * Keeping replica counts true: blobs that fell short are tried again with growing pauses, and when nodes come or go,
- * every blob here is looked at once: those of own shards first, for what is to be handed over has its copies. Each holder works out the same targets, so that two holders repairing at the
- * same time put the same replicas.
+ * every blob here is looked at once: those of own shards first, for what is to be handed over has its copies. Each holder
+ * works out the same targets, so that two holders repairing at the same time put the same replicas.
  */
 import type { Log } from '../log.ts'
 import { pause } from './wait.ts'
@@ -53,6 +53,8 @@ interface Waiting {
 /** Start the loop. */
 export function startRepair({ mend, list, isOwn, membership, waits = WAITS, log, signal }: RepairOptions): Repair {
   const waiting = new Map<string, Waiting>()
+  /** Those of them that were foreign when they came: looking for one among all would cost a hash for each. */
+  const foreign = new Set<string>()
   let members = membership()
   let fullPassAtMs = Number.POSITIVE_INFINITY
   let isForeignPassDue = false
@@ -60,16 +62,21 @@ export function startRepair({ mend, list, isOwn, membership, waits = WAITS, log,
   let unsettledMs: number | null = null
 
   const backoffMs = (tries: number) => Math.min(REPAIR_BACKOFF_MAX_MS, REPAIR_BACKOFF_MIN_MS * 2 ** tries)
+  const drop = (cid: string): void => {
+    waiting.delete(cid)
+    foreign.delete(cid)
+  }
   const enqueue = (cid: string, tries = 0): void => {
     const known = waiting.get(cid)
     if (known && known.tries > tries) return
     if (!known && waiting.size >= REPAIR_QUEUE_MAX) {
       fullPassAtMs = Math.min(fullPassAtMs, performance.now() + REPAIR_BACKOFF_MAX_MS)
       // A blob that has too few copies takes the place of one that only lies where it should not.
-      const foreign = isOwn(cid) ? waiting.keys().find(each => !isOwn(each)) : undefined
-      if (foreign === undefined) return
-      waiting.delete(foreign)
+      const [less] = foreign
+      if (less === undefined || !isOwn(cid)) return
+      drop(less)
     }
+    if (!known && !isOwn(cid)) foreign.add(cid)
     waiting.set(cid, { tries, notBeforeMs: performance.now() + backoffMs(tries) })
   }
   const isDue = (cid: string): boolean =>
@@ -78,13 +85,13 @@ export function startRepair({ mend, list, isOwn, membership, waits = WAITS, log,
     const tries = waiting.get(cid)?.tries ?? 0
     try {
       if (await mend(cid)) {
-        waiting.delete(cid)
+        drop(cid)
         return
       }
     } catch (error) {
       log.debug({ cid, err: error }, 'repair failed')
     }
-    waiting.delete(cid)
+    drop(cid)
     enqueue(cid, tries + 1)
   }
   /** Own blobs of the queue that are due. */
@@ -94,15 +101,13 @@ export function startRepair({ mend, list, isOwn, membership, waits = WAITS, log,
       if (isDue(cid) && isOwn(cid)) await tryOnce(cid)
     }
   }
-  /** Some of all that is here, but for what waits. */
-  const pass = async (isMeant: (cid: string) => boolean, between: () => Promise<void>): Promise<void> => {
+  /** Some of all that is here, but for what waits. Ends early when `between` says so. */
+  const pass = async (isMeant: (cid: string) => boolean, between: () => Promise<boolean>): Promise<void> => {
     for (const cid of list()) {
-      // A change among the members schedules another pass and does not end this one: otherwise one node that comes
-      // and goes would keep the blobs at the end from ever being looked at.
       if (signal.aborted) return
       if (waiting.has(cid) || !isMeant(cid)) continue
       await tryOnce(cid)
-      await between()
+      if (!(await between())) return
     }
   }
   const noticeMembers = (): void => {
@@ -129,19 +134,24 @@ export function startRepair({ mend, list, isOwn, membership, waits = WAITS, log,
       isForeignPassDue = true
     }
     await tryOwn()
-    if (isPassDue) await pass(isOwn, async () => {})
+    // A change among the members schedules another pass and does not end this one: otherwise one node that comes and
+    // goes would keep the blobs at the end from ever being looked at.
+    if (isPassDue) await pass(isOwn, async () => true)
     for (const cid of [...waiting.keys()]) {
       if (signal.aborted) return
       if (!isDue(cid) || isOwn(cid)) continue
       await tryOnce(cid)
-      await tryOwn()
-      noticeMembers()
-      // All own blobs are to be looked at: the rest of this queue is there after that.
-      if (performance.now() >= fullPassAtMs) return
+      if (!(await mayGoOn())) return
     }
     if (!isForeignPassDue) return
     isForeignPassDue = false
-    await pass(cid => !isOwn(cid), tryOwn)
+    await pass(cid => !isOwn(cid), mayGoOn)
+  }
+  /** Between two that are handed over: own blobs come first, and when all of them are to be looked at the rest waits. */
+  const mayGoOn = async (): Promise<boolean> => {
+    await tryOwn()
+    noticeMembers()
+    return performance.now() < fullPassAtMs
   }
   const loop = async (): Promise<void> => {
     while (!signal.aborted) {

@@ -321,8 +321,12 @@ class DiskStore implements BlobStore {
 
   /** Write a small blob into the log. False: the blob is here already. */
   async #adoptPacked(cid: string, sizeBytes: number, blob: SealedBlob): Promise<boolean> {
-    if (await this.#isWhole(cid)) return false
-    await this.#packs!.add(cid, blob, sizeBytes)
+    const packs = this.#packs!
+    if (await this.#isWhole(cid)) {
+      if (packs.isDoubtful(cid)) await packs.renew(cid, blob)
+      return false
+    }
+    await packs.add(cid, blob, sizeBytes)
     return true
   }
 

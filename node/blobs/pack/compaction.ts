@@ -72,24 +72,31 @@ export async function compactPacks(options: CompactOptions): Promise<CompactRepo
       const moved = await Promise.all(blobs.slice(at, at + MOVES_AT_ONCE).map(entry => move(pack, entry, frees)))
       await slowly(moved.reduce((sum, bytes) => sum + bytes, 0))
     }
+    // Before the deletions: they would be written again at every pass, and the pack would still stay.
+    if (!isEmpty()) return
     await Promise.all(
       deletions.map(({ digest, sequence, storedAtMs }) => {
         return parts.moveDeletion(deletionOf(Uint8Array.from(digest), sequence, storedAtMs))
       })
     )
-    const facts = factsOf(pack)
-    // Somebody lives in it that its index does not name: not to be thrown away.
-    if (!facts || facts.stays || facts.liveBytes > 0) {
-      log.error({ pack, liveBytes: facts?.liveBytes }, 'pack not removed: not all that lives in it could be moved')
-      return
-    }
+    if (!isEmpty()) return
+    const freedBytes = factsOf(pack)?.bytes ?? 0
     await rm(packPath(folder, pack), { force: true })
-    await rm(indexPath(folder, pack), { recursive: true, force: true })
-    await syncFolder(folder)
     parts.removed(pack)
     report.packs += 1
-    report.freedBytes += facts.bytes
-    log.info({ pack, freedBytes: facts.bytes }, 'pack compacted')
+    report.freedBytes += freedBytes
+    await rm(indexPath(folder, pack), { recursive: true, force: true })
+    await syncFolder(folder)
+    log.info({ pack, freedBytes }, 'pack compacted')
+
+    /** Somebody may live in it that its index does not name, or that the disk did not give: not to be thrown away. */
+    function isEmpty(): boolean {
+      const facts = factsOf(pack)
+      if (facts && !facts.stays && facts.liveBytes === 0) return true
+      report.failedPacks += 1
+      log.error({ pack, liveBytes: facts?.liveBytes }, 'pack not removed: not all that lives in it could be moved')
+      return false
+    }
   }
 
   function factsOf(pack: number) {

@@ -49,6 +49,10 @@ export interface PackedBlobs {
   list: () => Generator<[cid: string, packed: Packed]>
   /** Durable when it resolves. */
   add: (cid: string, blob: SealedBlob, sizeBytes: number) => Promise<void>
+  /** Whether a deletion of it may be in a pack that this start could not read: the next one may then take it for gone. */
+  isDoubtful: (cid: string) => boolean
+  /** Write one that is here again, newer than any deletion; durable when it resolves. */
+  renew: (cid: string, blob: SealedBlob) => Promise<void>
   /**
    * The record of a blob as it is on disk: its checksum holds, its tags are unchecked.
    * @throws SealBrokenError, or the disk's error
@@ -116,6 +120,8 @@ export async function openPackedBlobs(options: {
   const retained = new Set<number>()
   const damage: Damage = { cids: [], places: 0, packs: [] }
   let sequence = 0
+  /** The highest of what could be read at this start. */
+  let readSequence = 0
   const reserve = createReserve({ folder, bytes: limits.reserveBytes, log })
 
   const { openPack, nextPack } = await start()
@@ -170,6 +176,7 @@ export async function openPackedBlobs(options: {
       }
     }
     // What is written from here on is newer than whatever is in a pack that was not read.
+    readSequence = sequence
     if (damage.packs.length > 0) sequence += UNREAD_SEQUENCES
     for (const [key, deletedAt] of deletions) {
       const digest = Buffer.from(key, 'latin1')
@@ -260,6 +267,18 @@ export async function openPackedBlobs(options: {
       sequence += 1
       const digest = digestIn(cid)!
       await put({ kind: 'blob', digest, sequence, storedAtMs: Date.now(), meta, data }, sizeBytes, { frees: false })
+    },
+    isDoubtful: cid => {
+      const found = index.get(digestIn(cid)!)
+      return damage.packs.length > 0 && found !== null && found.sequence <= readSequence
+    },
+    renew: async (cid, { meta, data }) => {
+      const digest = digestIn(cid)!
+      const before = index.get(digest)!
+      sequence += 1
+      const draft = { kind: 'blob', digest, sequence, storedAtMs: Date.now(), meta, data } as const
+      await put(draft, before.sizeBytes, { frees: false })
+      live(before.pack, -bytesAt(before))
     },
     read: async cid => {
       const digest = digestIn(cid)!

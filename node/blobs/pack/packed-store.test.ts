@@ -446,6 +446,24 @@ describe('store with packs', () => {
     await assertHas(await reopen({ packLimits: SHORT_PACKS }), blobs)
   })
 
+  it('writes a blob again that is put while a deletion of it may be in a pack that cannot be read', async () => {
+    const first = await reopen({ packLimits: { packRecords: 1 } })
+    const bytes = randomBytes(300)
+    const { cid } = await put(first, bytes)
+    await first.delete(cid)
+    await first.close()
+    // The record is in pack 1, its deletion in pack 2.
+    await rename(pack(2), join(dataDir, 'aside'))
+    await rm(indexPath(join(dataDir, 'packs'), 2), { force: true })
+    await mkdir(pack(2))
+    const store = await reopen()
+    assert.deepEqual(await put(store, bytes), { cid, existed: true })
+    await assertHas(store, new Map([[cid, bytes]]))
+    await store.close()
+    await rm(pack(2), { recursive: true })
+    await rename(join(dataDir, 'aside'), pack(2))
+    await assertHas(await reopen(), new Map([[cid, bytes]]))
+  })
   it('counts a pack that cannot be read as damage, and writes nothing older than what may be in it', async () => {
     const bytes = randomBytes(300)
     const { cid } = await put(await reopen({ packLimits: { packRecords: 2 } }), bytes)

@@ -22,7 +22,7 @@ export function createReserve(init: { folder: string; bytes: number; log: Log })
   const { folder, bytes, log } = init
   const path = join(folder, RESERVE_NAME)
   let isThere = false
-  let running: Promise<void> | null = null
+  let running: Promise<void> = Promise.resolve()
 
   async function make(): Promise<void> {
     try {
@@ -41,18 +41,19 @@ export function createReserve(init: { folder: string; bytes: number; log: Log })
     }
   }
 
+  /** One after the other: a file that is being given away is not seen as there. */
+  function inTurn(work: () => Promise<void>): Promise<void> {
+    const mine = running.then(work)
+    running = mine.catch(() => {})
+    return mine
+  }
+
   return {
-    make: () => {
-      if (isThere) return Promise.resolve()
-      running ??= make().finally(() => {
-        running = null
+    make: () => inTurn(async () => (isThere ? undefined : await make())),
+    drop: () =>
+      inTurn(async () => {
+        isThere = false
+        await rm(path, { force: true }).catch(error => log.warn({ err: error }, 'reserve not removed'))
       })
-      return running
-    },
-    drop: async () => {
-      await running?.catch(() => {})
-      isThere = false
-      await rm(path, { force: true }).catch(error => log.warn({ err: error }, 'reserve not removed'))
-    }
   }
 }
