@@ -20,6 +20,7 @@ DEPTH ?= short
 BENCH ?=
 JSON ?=
 CAPTURE ?=
+RELAY ?=
 # What some scenarios are told besides; the help and scenarios/README.md say which.
 export RUNS ?=
 export PAIRS ?=
@@ -32,7 +33,7 @@ TESTNET := node scenarios/harness/cli.ts
 UP_FLAGS = --topology $(TOPOLOGY) --runtime $(RUNTIME) --seed $(SEED) $(if $(NODES),--nodes $(NODES)) $(if $(filter-out 0,$(CAPTURE)),--capture)
 
 .PHONY: help setup lab testnet-up testnet-status testnet-down test contract scenarios faults bench doctor docker-engine compose images \
-	build run-node run-relay run-gateway screenshots lint format coverage sqlite3 clean
+	build run-node run-relay run-gateway browser example screenshots lint format coverage sqlite3 clean
 
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -103,6 +104,12 @@ run-relay: setup ## Run one relay here (environment: relay/README.md)
 
 run-gateway: setup ## Run one gateway here (environment: gateway/README.md)
 	@exec node gateway/main.ts
+
+browser: setup ## Bundle the browser client: dist/browser/warren.js
+	@node client/browser/bundle.ts
+
+example: setup ## Serve the browser client's example page on this machine: RELAY=http://127.0.0.1:9090/
+	@exec node client/example/serve.ts $(if $(RELAY),--relay '$(RELAY)')
 
 screenshots: setup ## The pages as PNG under reports/screenshots/ (needs Chromium)
 	@node gateway/testing/screenshots.ts

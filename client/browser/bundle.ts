@@ -1,5 +1,5 @@
 /**
- * `npm run build:browser`: the browser client as one ES module, `dist/browser/warren.js`, with nothing of Node in it.
+ * `make browser`: the browser client as one ES module, `dist/browser/warren.js`, with nothing of Node in it.
  * Says its size; `browser.test.ts` holds it under `BUNDLE_MAX_BYTES`.
  */
 import { mkdir, rename, writeFile } from 'node:fs/promises'

@@ -1,6 +1,6 @@
 /**
- * `npm run example`: serves the example page and the browser client it uses, to this machine alone.
- * `-- --port 8090 --relay http://127.0.0.1:9090/`
+ * `make example`: serves the example page and the browser client it uses, to this machine alone.
+ * `--port 8090 --relay http://127.0.0.1:9090/`
  */
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
@@ -58,7 +58,9 @@ async function main(): Promise<void> {
   await once(server, 'listening')
   const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
   if (values.relay !== undefined) url.searchParams.set('relay', values.relay)
-  process.stdout.write(`${JSON.stringify({ ready: true, url: url.href })}\n`)
+  // Programs wait for the line; a person is told what to do with it.
+  const isPerson = process.stdout.isTTY === true
+  process.stdout.write(`${isPerson ? `Open ${url.href}` : JSON.stringify({ ready: true, url: url.href })}\n`)
   process.once('SIGTERM', () => process.exit(0)).once('SIGINT', () => process.exit(0))
 }
 

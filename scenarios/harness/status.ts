@@ -5,7 +5,7 @@ import { readiness } from './ready.ts'
 import { currentRecord, readPlan, runFolder } from './run-record.ts'
 import type { HostStatus, Testnet } from './runtime.ts'
 import { runtimeNamed } from './runtimes.ts'
-import { statusTable } from './table.ts'
+import { pageOf, statusTable } from './table.ts'
 
 /** `status --json`: the endpoints, and of each host what it does. */
 export interface StatusReport extends Omit<Endpoints, 'hosts'> {
@@ -64,6 +64,8 @@ export async function look(): Promise<{ report: StatusReport; text: string }> {
   lines.push(statusTable(testnet.plan, status, waiting))
   for (const [name, { deaths }] of hosts)
     if (deaths.length > 0) lines.push(`${name} ended unasked: ${deaths.join(', ')}`)
+  const page = pageOf(endpoints)
+  if (page !== null) lines.push(page)
   for (const why of status.invalid) lines.push(`INVALID: ${why}; nothing measured since can be believed`)
   return { report, text: lines.join('\n') }
 }

@@ -57,19 +57,26 @@ function perturbed({ attachment }: PlannedHost, now: HostStatus | undefined): st
   ]
 }
 
+/** The one page that shows the testnet, where it has one. */
+export function pageOf({ gateways: [gateway], hosts }: Pick<Endpoints, 'gateways' | 'hosts'>): string | null {
+  if (gateway !== undefined) return `Open ${gateway}/ to watch it.`
+  const node = Object.values(hosts).find(({ role }) => role === 'node')
+  return node === undefined ? null : `Open ${node.control}/ to watch a node.`
+}
+
 /** What to do next, after the table. */
 export function nextSteps(endpoints: Endpoints): string {
   const [gateway] = endpoints.gateways
   const node = Object.entries(endpoints.hosts).find(([, { role }]) => role === 'node')
   const lines: string[] = []
   if (gateway !== undefined) {
-    lines.push(`Open ${gateway}/ to watch it.`, '', 'Try it:')
+    lines.push(pageOf(endpoints)!, '', 'Try it:')
     lines.push(
       `  curl -X POST '${gateway}/v1/storage/put?key=greeting' -H 'X-API-Key: ${endpoints.apiKey}' --data-binary 'hello, warren'`
     )
     lines.push(`  curl '${gateway}/v1/storage/get?key=greeting' -H 'X-API-Key: ${endpoints.apiKey}'`)
   } else if (node !== undefined) {
-    lines.push(`Open ${node[1].control}/health to see ${node[0]}.`, '', 'Try it:')
+    lines.push(pageOf(endpoints)!, '', 'Try it:')
     lines.push(
       `  curl -X POST ${node[1].control}/store -H 'Content-Type: application/octet-stream' --data-binary 'hello, warren'`
     )
