@@ -13,6 +13,20 @@ describe('a bench row', () => {
     assert.equal(row({ what: 'up', value: 12, unit: 's', better: 'lower' }).met, null)
   })
 
+  it('never holds by a figure, or a floor, that was not measured', () => {
+    const figure = { what: 'x', unit: 's', target: 2 }
+    for (const nothing of [0, Number.NaN, Number.POSITIVE_INFINITY]) {
+      assert.equal(row({ ...figure, value: nothing, better: 'lower' }).met, false, `${nothing} for the figure`)
+      for (const better of ['lower', 'higher'] as const) {
+        for (const value of [1, 1000]) {
+          assert.equal(row({ ...figure, value, floor: nothing, better }).met, false, `${value} to ${nothing}`)
+        }
+      }
+    }
+    assert.equal(row({ ...figure, value: Number.POSITIVE_INFINITY, better: 'higher' }).met, false)
+    assert.equal(row({ what: 'x', unit: '', value: 0, better: 'higher', target: 0 }).met, true)
+  })
+
   it('takes the middle of what was measured', () => {
     assert.equal(median([3, 1, 2]), 2)
     assert.equal(median([4, 1, 2, 3]), 2.5)

@@ -32,13 +32,14 @@ export interface RowInit {
   aim?: number
 }
 
-/** Works out ratio and verdict of a row. */
+/** Works out ratio and verdict of a row. A target is missed where the figure or its floor was not measured. */
 export function row(init: RowInit): Row {
   const floor = init.floor ?? null
   const ratio = floor === null || floor === 0 ? null : init.value / floor
   const judged = ratio ?? init.value
   const target = init.target ?? null
-  const met = target === null ? null : init.better === 'lower' ? judged <= target : judged >= target
+  const holds = (gate: number) => (init.better === 'lower' ? judged <= gate : judged >= gate)
+  const met = target === null ? null : isMeasured(init) && holds(target)
   return {
     what: init.what,
     value: init.value,
@@ -50,6 +51,11 @@ export function row(init: RowInit): Row {
     aim: init.aim ?? null,
     met
   }
+}
+
+/** Nothing is lower than nothing, and anything is higher: neither a figure nor a floor is a gate then. */
+function isMeasured({ value, floor = 1, better }: RowInit): boolean {
+  return Number.isFinite(value) && (better === 'higher' || value > 0) && Number.isFinite(floor) && floor > 0
 }
 
 /** Middle value of a list; the mean of the two in the middle when even. */

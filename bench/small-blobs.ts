@@ -96,7 +96,8 @@ async function startMany(dataDir: string, say: (text: string) => void): Promise<
   await Promise.all(Array.from({ length: 4 * AT_ONCE }, worker))
   const { storedBlobs, packs } = store.stats()
   await store.close()
-  say(`${storedBlobs} blobs in ${packs!.packs} packs, ${(packs!.fileBytes / 2 ** 20).toFixed(0)} MiB`)
+  if (packs?.packedBlobs !== MANY) throw new Error(`${packs?.packedBlobs} of ${MANY} blobs are in packs`)
+  say(`${storedBlobs} blobs in ${packs.packs} packs, ${(packs.fileBytes / 2 ** 20).toFixed(0)} MiB`)
   const opening = performance.now()
   await (await storeIn(dataDir, true)).store.close()
   say(`the store alone opens in ${(performance.now() - opening).toFixed(0)} ms`)
@@ -140,7 +141,7 @@ async function startMany(dataDir: string, say: (text: string) => void): Promise<
       row({ what: 'its /health, median', value: median(asks), unit: 'ms', target: HEALTH_TARGET_MS, ...lower }),
       row({
         what: 'memory of the index a blob',
-        value: packs!.indexBytes / storedBlobs,
+        value: packs.indexBytes / storedBlobs,
         unit: 'B',
         target: INDEX_TARGET_BYTES,
         ...lower

@@ -15,6 +15,30 @@ const BLOBS = 120
 const KEPT_ONE_IN = 6
 const BACKUPS = 3
 
+/** Do `onSync` before each sync of a file or folder, by its name, while some work runs. */
+async function atSyncs(work: () => Promise<unknown>, onSync: (path: string) => Promise<void> | void): Promise<void> {
+  const probe = await open(tmpdir(), 'r')
+  const files = Object.getPrototypeOf(probe) as FileHandle
+  await probe.close()
+  const { sync } = files
+  files.sync = async function (this: FileHandle) {
+    await onSync(await readlink(`/proc/self/fd/${this.fd}`))
+    return await sync.call(this)
+  }
+  try {
+    await work()
+  } finally {
+    files.sync = sync
+  }
+}
+
+/** What is synced while some work runs, in order, by name, and whether a file was there at that time. */
+async function syncsOf(work: () => Promise<unknown>, file: string): Promise<Array<{ path: string; isThere: boolean }>> {
+  const syncs: Array<{ path: string; isThere: boolean }> = []
+  await atSyncs(work, path => void syncs.push({ path, isThere: existsSync(file) }))
+  return syncs
+}
+
 describe('backup of a node with packs', function () {
   this.timeout(30_000)
   let folder: string
@@ -71,26 +95,41 @@ describe('backup of a node with packs', function () {
     }
     await store.close()
   })
-})
 
-/** What is synced while some work runs, in order, by name, and whether a file was there at that time. */
-async function syncsOf(work: () => Promise<unknown>, file: string): Promise<Array<{ path: string; isThere: boolean }>> {
-  const syncs: Array<{ path: string; isThere: boolean }> = []
-  const probe = await open(tmpdir(), 'r')
-  const files = Object.getPrototypeOf(probe) as FileHandle
-  await probe.close()
-  const { sync } = files
-  files.sync = async function (this: FileHandle) {
-    syncs.push({ path: await readlink(`/proc/self/fd/${this.fd}`), isThere: existsSync(file) })
-    return await sync.call(this)
-  }
-  try {
-    await work()
-  } finally {
-    files.sync = sync
-  }
-  return syncs
-}
+  it('copies the packs again when some went meanwhile', async function () {
+    if (process.platform !== 'linux') this.skip()
+    const dataDir = join(folder, 'data')
+    await mkdir(join(dataDir, 'keys'), { recursive: true })
+    await writeFile(join(dataDir, 'keys', 'private.key'), 'a key')
+    const store = await openAt(dataDir)
+    const cids: string[] = []
+    for (let i = 0; i < BLOBS; i += 1) {
+      const staged = await store.stage(whole(randomBytes(500 + i)), { maxBytes: 1000 })
+      await staged.commit()
+      cids.push(staged.cid)
+    }
+    const kept = cids.filter((_, i) => i % KEPT_ONE_IN === 0)
+    await Promise.all(cids.filter(cid => !kept.includes(cid)).map(cid => store.delete(cid)))
+    const to = join(folder, 'backup')
+    let compacted = 0
+    await atSyncs(
+      () => backUpNode({ dataDir, to, blobs: true }),
+      async path => {
+        // The list of packs is made, and the first is copied.
+        if (compacted > 0 || !path.includes('.unfinished/packs/')) return
+        compacted = 1
+        compacted += (await store.compact({ signal: new AbortController().signal }))!.packs
+      }
+    )
+    assert.ok(compacted > 2)
+    await store.close()
+    const restored = join(folder, 'restored')
+    await restoreNode({ from: to, dataDir: restored })
+    const copy = await openAt(restored)
+    assert.deepEqual([...copy.list()].sort(), kept.sort())
+    await copy.close()
+  })
+})
 
 describe('backup and restore, for a power cut', () => {
   let folder: string
@@ -125,7 +164,26 @@ describe('backup and restore, for a power cut', () => {
     for (const name of ['', 'restored']) assert.ok(early.includes(join(folder, name)), name)
     // Keys come last: those without their blobs would be a node that lost everything.
     assert.equal(early.at(-1), dataDir)
-    assert.equal(back.at(-1)?.path, dataDir)
-    assert.equal(back.at(-1)?.isThere, true)
+    assert.deepEqual(
+      back.filter(({ isThere }) => isThere).map(({ path }) => path),
+      [dataDir]
+    )
+  })
+
+  it('restore nothing of a backup that changes while it is copied', async () => {
+    const to = join(folder, 'backup')
+    await backUpNode({ dataDir: join(folder, 'data'), to, blobs: true })
+    const dataDir = join(folder, 'restored')
+    let isChanged = false
+    const restoring = atSyncs(
+      () => restoreNode({ from: to, dataDir }),
+      async () => {
+        // The first is of the new data directory: all was found whole by then.
+        if (!isChanged) await writeFile(join(to, 'blobs', 'ab', 'abc'), 'other')
+        isChanged = true
+      }
+    )
+    await assert.rejects(restoring, /changed while it was copied/)
+    assert.deepEqual(await readdir(dataDir), [])
   })
 })

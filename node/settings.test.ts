@@ -91,6 +91,9 @@ describe('settings', () => {
     const joining = await file('join.yaml', 'database: {rqlite_join_address: "10.0.0.1:7001"}\nnode: {id: a}')
     assert.equal((await gather(['--config', joining])).env.P2P_BOOTSTRAP_NODE, undefined)
     assert.equal((await gather(['--config', joining])).env.NODE_ID, 'a')
+    const first = '/ip4/10.0.0.1/tcp/4001/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N'
+    const met = await gather(['--config', await file('met.yaml', `rqlite_port: 5001\nbootstrap_peers: [${first}]`)])
+    assert.deepEqual([met.env.P2P_BOOTSTRAP_PEERS, met.env.P2P_BOOTSTRAP_NODE], [first, undefined])
     const chain = {
       OWNER_ADDRESS: `0x${'1'.repeat(40)}`,
       VAULT_REGISTRY_ADDRESS: `0x${'2'.repeat(40)}`,
@@ -152,6 +155,13 @@ describe('settings', () => {
       assert.match(problems[0]!, expected)
       assert.throws(() => readConfig(env, problems), { code: 'CONFIG_INVALID' })
     }
+  })
+
+  it('of YAML may be eight maps within each other, and no more', async () => {
+    const nested = async (maps: number) =>
+      (await gather(['--config', await file('nested.yaml', `${'{a: '.repeat(maps)}1${'}'.repeat(maps)}`)])).problems
+    assert.match((await nested(8)).join(), /"a_a_a_a_a_a_a_a" is not a setting/)
+    assert.match((await nested(9)).join(), /is too deep: at most 8 maps/)
   })
 
   it('are all explained by --help', () => {

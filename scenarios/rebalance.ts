@@ -127,6 +127,7 @@ export default scenario({
     check.equal('nothing else was read', wrong, [])
     const share = (load.acknowledged.length - first.length) / report.writes
     check.that('writes went on', share >= ACKNOWLEDGED_SHARE_MIN, `${Math.round(share * 100)} % acknowledged`)
+    check.that('reads went on', report.reads > 0, `${report.reads} reads`)
     const all = load.acknowledged
     await untilMoved(story, `${REPLICAS} owners hold each of all blobs, and nobody else`, running, all, moved())
     check.equal(`no blob that had ${REPLICAS} copies had fewer for longer than a look`, watch.fell(), [])

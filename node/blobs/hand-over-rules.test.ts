@@ -39,16 +39,23 @@ describe('a copy that is handed over', () => {
   })
   afterEach(() => rm(dataDir, { recursive: true, force: true }))
 
-  /** @param takes which peers say that they have it on disk when they are asked */
+  const leaving = createLeaving()
+  /**
+   * @param takes which peers say that they have it on disk when they are asked
+   * @param confirms the same when they are asked once more
+   */
   function handOver(
     members: BlobMember[],
     {
       takes = () => true,
+      confirms = takes,
       known = true,
       pinned = () => false,
       owned = () => false,
       proves
-    }: Partial<Record<'takes' | 'pinned' | 'owned' | 'proves', (id: string) => boolean>> & { known?: boolean } = {}
+    }: Partial<Record<'takes' | 'confirms' | 'pinned' | 'owned' | 'proves', (id: string) => boolean>> & {
+      known?: boolean
+    } = {}
   ) {
     const network = {
       self: 'self',
@@ -69,8 +76,8 @@ describe('a copy that is handed over', () => {
       isOwn: owned,
       isPinned: pinned,
       ...(proves ? { proves: async (id: string) => proves(id) } : {}),
-      leaving: createLeaving(),
-      confirm: async (_cid, peers) => peers.filter(takes),
+      leaving,
+      confirm: async (_cid, peers) => peers.filter(confirms),
       signal,
       log
     })(blob)
@@ -110,6 +117,25 @@ describe('a copy that is handed over', () => {
       assert.equal(await run(), false, why)
       assert.equal(store.has(blob.cid), true, why)
     }
+  })
+
+  it('stays when an owner takes its word back, asked once more while this copy is not vouched for', async () => {
+    const notVouched: boolean[] = []
+    const confirms = (id: string): boolean => {
+      notVouched.push(leaving.has(blob.cid))
+      return id === 'a'
+    }
+    assert.equal(await handOver([member('a'), member('b')], { confirms }), false)
+    assert.equal(store.has(blob.cid), true)
+    assert.deepEqual(notVouched, [true, true])
+    assert.equal(leaving.has(blob.cid), false)
+  })
+
+  it('stays while another part of this node is about to give it up', async () => {
+    await leaving.run(blob.cid, async () => {
+      assert.equal(await handOver([member('a'), member('b')]), false)
+    })
+    assert.equal(store.has(blob.cid), true)
   })
 
   it('stays when this node came to own its shard again while it was handed over', async () => {

@@ -112,3 +112,19 @@ describe('two holders that give their copies up at the same moment', () => {
     }
   })
 })
+
+describe('a copy that is about to go', () => {
+  it('is one part’s at a time, and stands again when that is over, whatever came of it', async () => {
+    const { has, run } = createLeaving()
+    const over = Promise.withResolvers<void>()
+    const first = run('cid', () => over.promise)
+    assert.equal(has('cid'), true)
+    assert.equal(await run('cid', async () => 'done'), null)
+    assert.equal(await run('another', async () => 'done'), 'done')
+    assert.deepEqual([has('cid'), has('another')], [true, false])
+    over.reject(new Error('no'))
+    await assert.rejects(first, { message: 'no' })
+    assert.equal(has('cid'), false)
+    assert.equal(await run('cid', async () => 'done'), 'done')
+  })
+})

@@ -107,6 +107,28 @@ describe('repair', () => {
     await repair.ended
   })
 
+  it('tries what waits when its time came, however often members come and go', async () => {
+    const ending = new AbortController()
+    const tried = Promise.withResolvers<string>()
+    let changes = 0
+    const repair = startRepair({
+      mend: async cid => {
+        tried.resolve(cid)
+        return true
+      },
+      list: () => [],
+      isOwn: () => true,
+      membership: () => String(changes++),
+      waits: { tickMs: 5, settleMs: 600_000, settleMaxMs: 600_000 },
+      log: silentLog(),
+      signal: ending.signal
+    })
+    repair.enqueue('falls short')
+    assert.equal(await tried.promise, 'falls short')
+    ending.abort()
+    await repair.ended
+  }).timeout(20_000)
+
   it('looks at the blobs of its own shards first, in the queue and at a full pass, and hands over what is foreign after', async () => {
     const ending = new AbortController()
     const tried: string[] = []

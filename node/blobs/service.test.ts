@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { BlobNotFoundError } from '../errors.ts'
+import { BlobLeavingError, BlobNotFoundError } from '../errors.ts'
 import { inPieces } from '../faults/testing.ts'
 import { openPins } from '../keeping/pins.ts'
 import { silentLog } from '../log.ts'
 import { eventually } from '../net/testing.ts'
 import { cidOf } from './cid.ts'
+import { createLeaving } from './leaving.ts'
 import type { BlobMember, BlobNetwork } from './network.types.ts'
 import { createBlobService } from './service.ts'
 import { openStore } from './store.ts'
@@ -53,6 +54,59 @@ describe('the blob service', function () {
     assert.deepEqual(await service.putReplica(cid, '', inPieces(bytes), {}), { alreadyStored: false })
     assert.equal(store.has(cid), true)
     await service.stop()
+  })
+
+  it('answers for no replica that is about to go from here, and for one that stays after all', async () => {
+    const staged = await store.stage(inPieces(bytes), { maxBytes: 10_000 })
+    await staged.commit()
+    const { cid } = staged
+    const leaving = createLeaving()
+    const service = createBlobService({
+      ...{ store, network: alone, shards: () => [{ start: 0, end: 0 }], shardCount: 1, replicationFactor: 1, leaving },
+      ...{ quorum: 1, timeoutMs: 1000, maxBlobBytes: 10_000, membersKnown: () => true, shardsAssigned: () => true, log }
+    })
+    await leaving.run(cid, () => assert.rejects(service.putReplica(cid, '', inPieces(bytes), {}), BlobLeavingError))
+    assert.deepEqual(await service.putReplica(cid, '', inPieces(bytes), {}), { alreadyStored: true })
+    await service.stop()
+  })
+
+  it('is to hand over what its ranges left out, once they are known', async () => {
+    const staged = await store.stage(inPieces(bytes), { maxBytes: 10_000 })
+    await staged.commit()
+    let shards = [{ start: 0, end: 0 }]
+    const service = createBlobService({
+      ...{ store, network: alone, shards: () => shards, shardCount: 1, replicationFactor: 1 },
+      ...{
+        quorum: 1,
+        timeoutMs: 1000,
+        maxBlobBytes: 10_000,
+        membersKnown: () => true,
+        shardsAssigned: () => false,
+        log
+      }
+    })
+    service.shardsChanged()
+    assert.equal(service.underReplicated, 0)
+    shards = []
+    service.shardsChanged()
+    assert.equal(service.underReplicated, 1)
+    await service.stop()
+  })
+
+  it('hands nothing over before its ranges are known', async () => {
+    const staged = await store.stage(inPieces(bytes), { maxBytes: 10_000 })
+    await staged.commit()
+    const waitingWhen = async (isAssigned: boolean): Promise<number> => {
+      const service = createBlobService({
+        ...{ store, network: alone, shards: () => [], shardCount: 1, replicationFactor: 1 },
+        ...{ quorum: 1, timeoutMs: 1000, maxBlobBytes: 10_000, membersKnown: () => true },
+        ...{ shardsAssigned: () => isAssigned, log }
+      })
+      const { underReplicated } = service
+      await service.stop()
+      return underReplicated
+    }
+    assert.deepEqual([await waitingWhen(false), await waitingWhen(true)], [0, 1])
   })
 
   it('looks again at a foreign blob whose pin went, and hands it over', async () => {

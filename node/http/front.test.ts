@@ -10,6 +10,7 @@ import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
 import { sha256 } from 'multiformats/hashes/sha2'
+import { cidOf } from '../blobs/cid.ts'
 import { eventually } from '../net/testing.ts'
 import { startNode, type TestNode } from '../testing.ts'
 
@@ -88,6 +89,11 @@ describe('what stands before the routes', function () {
     assert.equal((await read('')).status, 206)
 
     await using busy = await startNode({ HTTP_MAX_VERIFIES: '2' })
+    // One that fails gives its place back.
+    const absent = await cidOf([randomBytes(9)])
+    for (const _time of [1, 2]) {
+      assert.equal((await fetch(`${busy.url}/retrieve/${absent}?verify=1&local=1`)).status, 404)
+    }
     const large = randomBytes(16 * MIB)
     const stored = await fetch(`${busy.url}/store`, { method: 'POST', body: large })
     const other = ((await stored.json()) as { cid: string }).cid
@@ -123,6 +129,9 @@ describe('what stands before the routes', function () {
     await eventually(() => node.node.store.stats().reservedBytes === 2000, 'both are under way')
     const put = (body: Buffer<ArrayBuffer>) => fetch(`${node.url}/store`, { method: 'POST', body })
     assert.deepEqual(await refusal(await put(randomBytes(9))), [429, 'SHARE_EXCEEDED', 'HTTP_MAX_UPLOADS_PER_ADDRESS'])
+    const body = JSON.stringify({ ciphertext: randomBytes(9).toString('base64') })
+    const inJson = await fetch(`${node.url}/store`, { method: 'POST', headers: json, body })
+    assert.deepEqual(await refusal(inJson), [429, 'SHARE_EXCEEDED', 'HTTP_MAX_UPLOADS_PER_ADDRESS'])
     for (const socket of open) socket.destroy()
     await eventually(() => node.node.store.stats().reservedBytes === 0, 'both are gone')
 

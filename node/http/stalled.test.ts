@@ -50,8 +50,47 @@ describe('an end to clients that take nothing', () => {
       nowMs = STALL_TIMEOUT_MS + hereMs + systemMs - 1
       await looked(3)
       assert.equal(res.destroyed, false)
+      // More for it to take is not taken.
+      res.write('more')
       nowMs += 2
       await eventually(() => res.destroyed, 'it is ended')
+    } finally {
+      client.destroy()
+      server.close()
+    }
+  })
+
+  it('does not come while the blob itself is waited for: what there was of it was taken', async () => {
+    let nowMs = 0
+    let looks = 0
+    const server = createServer((req, res) => {
+      endStalled(
+        { req, res },
+        {
+          stallTimeoutMs: STALL_TIMEOUT_MS,
+          bodyMsPerMib: BODY_MS_PER_MIB,
+          // An hour goes by between two looks.
+          nowMs() {
+            looks += 1
+            nowMs += 3_600_000
+            return nowMs
+          }
+        }
+      )
+      res.write('the beginning')
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
+    let isEnded = false
+    client.once('close', () => {
+      isEnded = true
+    })
+    try {
+      client.resume()
+      client.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
+      await eventually(() => looks >= 10 || isEnded, 'it looked')
+      assert.equal(isEnded, false)
     } finally {
       client.destroy()
       server.close()

@@ -118,6 +118,9 @@ describe('the authorization of a store', () => {
     assert.deepEqual(both.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
     clockMs += NONCE_LIFE_MS
     await assert.rejects(pass(authorizations, late), { ...refused, message: /taken before\. Sign again with another/ })
+    // The address in other letters is the same sender, and is not signed.
+    const inOtherLetters = { ...late, sender: late.sender.toLowerCase() }
+    await assert.rejects(pass(authorizations, inOtherLetters), { ...refused, message: /taken before/ })
     clockMs += 1
     await assert.rejects(pass(authorizations, late), { ...refused, message: /behind this node/ })
     await pass(authorizations, await sign(bytes, { timestamp: clockMs }))

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import type { Connection, IdentifyResult } from '@libp2p/interface'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { SHARD_COUNT_MAX } from '../blobs/shards.ts'
-import { ephemeralIdentity } from '../identity.ts'
+import { ephemeralIdentity, type Identity } from '../identity.ts'
+import { ANNOUNCEMENTS_PROTOCOL } from './announce.ts'
 import { TOPICS } from './libp2p.ts'
 import { eventually, startPeer, startRelay, type TestPeer } from './testing.ts'
 
@@ -132,5 +135,66 @@ describe('announcements', function () {
       said.filter(peerId => known(listener).includes(peerId)),
       said.slice(-1)
     )
+  })
+
+  it('are thrown away when an older one comes after a newer, or their clock is far off; addresses are the last ones', async () => {
+    await using teller = await startPeer()
+    await using listener = await startPeer({ bootstrap: teller.network.multiaddrs() })
+    await eventually(() => known(listener).includes(teller.network.self), 'who tells is known')
+    const [mover, early, late, last] = await Promise.all(Array.from({ length: 4 }, () => ephemeralIdentity()))
+    const now = Date.now()
+    const farMs = 11 * 60_000
+    const first = '/ip4/127.0.0.1/tcp/1'
+    const kept = async (): Promise<string> => {
+      const peer = await listener.node.libp2p.peerStore.get(peerIdFromString(mover!.peerId)).catch(() => null)
+      return (peer?.addresses ?? []).map(({ multiaddr }) => String(multiaddr)).join()
+    }
+    const told: Array<[Identity, number, string]> = [
+      [mover!, now - 2, first],
+      [mover!, now, '/ip4/127.0.0.1/tcp/3'],
+      [mover!, now - 1, '/ip4/127.0.0.1/tcp/2'],
+      [early!, now - farMs, '/ip4/127.0.0.1/tcp/4'],
+      [late!, now + farMs, '/ip4/127.0.0.1/tcp/5'],
+      [last!, now, '/ip4/127.0.0.1/tcp/6']
+    ]
+    for (const [identity, timestamp, address] of told) {
+      const announcement = {
+        ...{ peerId: identity.peerId, nodeId: address, owner: '', url: `/p2p/${identity.peerId}`, shards: [] },
+        ...{ shardCount: 1024, failureGroup: '', multiaddrs: [address], timestamp }
+      }
+      const signature = Buffer.from(identity.sign(Buffer.from(JSON.stringify(announcement)))).toString('base64')
+      const said = Buffer.from(JSON.stringify({ ...announcement, signature }))
+      await teller.node.libp2p.services.pubsub.publish(TOPICS.announce, said)
+      if (address === first) await eventually(async () => (await kept()) === first, 'its address is kept')
+    }
+    await eventually(() => known(listener).includes(last!.peerId), 'the last one is known')
+    assert.deepEqual(
+      [mover, early, late].map(identity => listener.network.announced(identity!.peerId)?.nodeId),
+      ['/ip4/127.0.0.1/tcp/3', undefined, undefined]
+    )
+    await eventually(async () => (await kept()) === '/ip4/127.0.0.1/tcp/3', 'only its last address is kept')
+  })
+
+  it('are asked of a peer once a connection, however often it tells of itself', async () => {
+    await using first = await startPeer()
+    await using peer = await startPeer({ bootstrap: first.network.multiaddrs() })
+    await eventually(() => known(peer).length === 2, 'it was asked')
+    const { libp2p } = peer.node
+    const connection = libp2p.getConnections(peerIdFromString(first.network.self)).find(({ direct }) => direct)!
+    let asked = 0
+    const { newStream } = connection
+    connection.newStream = (protocols, options) => {
+      if (protocols === ANNOUNCEMENTS_PROTOCOL) asked++
+      return newStream.call(connection, protocols, options)
+    }
+    const tell = (by: Connection): void => {
+      const detail = { peerId: connection.remotePeer, protocols: [ANNOUNCEMENTS_PROTOCOL], connection: by }
+      libp2p.dispatchEvent(new CustomEvent('peer:identify', { detail: detail as unknown as IdentifyResult }))
+    }
+    for (let nth = 0; nth < 10; nth++) tell(connection)
+    assert.equal(asked, 0)
+    // By another connection it is asked again.
+    tell(Object.create(connection) as Connection)
+    assert.equal(asked, 1)
   })
 })

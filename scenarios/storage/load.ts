@@ -99,6 +99,7 @@ export function startLoad(
       const tookMs = Math.round(performance.now() - beganMs)
       if (fetched?.status === 200 && fetched.isWhole) {
         if (!fetched.bytes.equals(bytes)) report.wrong.push(cid)
+        if (tookMs > READ_AGAIN_FOR_MS) report.unread.push(cid)
         if (tries > 1) report.readAgain += 1
         report.slowestReadMs = Math.max(report.slowestReadMs, tookMs)
         return

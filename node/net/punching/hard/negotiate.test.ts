@@ -314,6 +314,7 @@ describe('a hard punch between two peers', function () {
     assert.ok(isNone(await other.hard.punch({ connection: out, role: 'responder', signal })))
     assert.equal(other.outcomes[0]?.result, 'both-cone')
     assert.deepEqual(await reader.header(FRAME), { type: 'failed', reason: 'address-unknown' })
+    await eventually(() => atRelay() === 0, 'no stream to the relay outlives its attempt', 5000)
     reader.release()
     for (const each of [silent, stream]) each.abort(new Error('the test is over'))
   })
