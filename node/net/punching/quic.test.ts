@@ -5,7 +5,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { identify } from '@libp2p/identify'
-import type { Connection, Libp2p, PrivateKey, Stream } from '@libp2p/interface'
+import type { Connection, ConnectionGater, Libp2p, PrivateKey, Stream } from '@libp2p/interface'
 import { ping } from '@libp2p/ping'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
@@ -28,7 +28,12 @@ interface Peer {
 
 const started: Libp2p[] = []
 
-async function startPeer(listen: string[], init: PunchingQuicInit = {}, privateKey?: PrivateKey): Promise<Peer> {
+async function startPeer(
+  listen: string[],
+  init: PunchingQuicInit = {},
+  privateKey?: PrivateKey,
+  connectionGater: ConnectionGater = {}
+): Promise<Peer> {
   let transport: AdoptingTransport | undefined
   const make = punchingQuic(init)
   const libp2p = await createLibp2p({
@@ -40,6 +45,7 @@ async function startPeer(listen: string[], init: PunchingQuicInit = {}, privateK
         return transport
       }
     ],
+    connectionGater,
     connectionMonitor: { enabled: false },
     connectionManager: { inboundConnectionThreshold: 1000 },
     services: { identify: identify(), ping: ping() }
@@ -172,6 +178,34 @@ describe('QUIC that can be punched', () => {
         assert.equal(ba.status, 'open')
         await exchange(a, ab, b)
         await exchange(b, ba, a)
+      })
+
+      // libp2p ends what it dialled when a connection with an equal address is there: both ended theirs, and none was left.
+      it('keeps both connections where each side has the other’s before its own is ready', async () => {
+        const peers: Peer[] = []
+        const isIn = (peer: Peer | undefined, other: Peer | undefined): boolean =>
+          peer !== undefined && other !== undefined && connectionsTo(peer, other).length > 0
+        const afterTheOther = (own: number): ConnectionGater => ({
+          async denyOutboundUpgradedConnection() {
+            await eventually(() => isIn(peers[own], peers[1 - own]), 'the other’s connection is there')
+            return false
+          }
+        })
+        peers.push(await startPeer(listenOn(one), {}, undefined, afterTheOther(0)))
+        peers.push(await startPeer(listenOn(two), {}, undefined, afterTheOther(1)))
+        const [a, b] = peers as [Peer, Peer]
+        const dialled = await Promise.all([a.libp2p.dial(b.full), b.libp2p.dial(a.full)])
+        assert.deepEqual(
+          dialled.map(({ direction }) => direction),
+          ['outbound', 'outbound']
+        )
+        for (const peer of peers) {
+          const { ping: service } = peer.libp2p.services as { ping: ReturnType<ReturnType<typeof ping>> }
+          await service.ping((peer === a ? b : a).libp2p.peerId)
+        }
+        await exchange(a, dialled[0]!, b)
+        await exchange(b, dialled[1]!, a)
+        assert.deepEqual([connectionsTo(a, b).length, connectionsTo(b, a).length], [2, 2])
       })
 
       it('punches twenty times in a row', async () => {

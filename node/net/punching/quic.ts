@@ -251,6 +251,7 @@ function createPunchingQuic(
     const { upgrader } = listenOptions
     if (listen === 'native') {
       const upgradeInbound: Upgrade<void> = (maConn, upgrade) => {
+        showDialler(maConn, remoteOf(maConn.remoteAddr))
         accepted.add(maConn.remoteAddr)
         return upgrader.upgradeInbound(maConn, withOwnStreams(upgrade))
       }
@@ -261,7 +262,7 @@ function createPunchingQuic(
       const held: Hold | undefined = mux?.accept(getNetConfig(maConn.remoteAddr).port ?? 0)
       if (held === undefined) throw new Error('A program on this machine dialled past the external socket')
       maConn.addEventListener('close', () => held.release(), { once: true })
-      showRemote(maConn, held.remote)
+      showDialler(maConn, held.remote)
       accepted.add(maConn.remoteAddr)
       return upgrader.upgradeInbound(maConn, withOwnStreams(upgrade))
     }
@@ -393,6 +394,18 @@ function addressOf({ host, port }: Remote, peer?: string): Multiaddr {
 /** What the native side knows is a leg on loopback; everybody else is told the peer's own address. */
 function showRemote(maConn: MultiaddrConnection, remote: Remote): void {
   maConn.remoteAddr = addressOf(remote, peerOf(maConn.remoteAddr))
+}
+
+/**
+ * The same for who came in. Its address may be the very one that is dialled, as both leave from the port that listens,
+ * and libp2p ends what it dialled when a connection with an equal address is there already (`connection-manager`,
+ * "Duplicate multiaddr connection"): two peers that dial each other at once would both do so and have none left. So
+ * nothing is equal to it but itself.
+ */
+function showDialler(maConn: MultiaddrConnection, remote: Remote): void {
+  const shown = addressOf(remote, peerOf(maConn.remoteAddr))
+  shown.equals = other => other === shown
+  maConn.remoteAddr = shown
 }
 
 type Upgrade<T> = (maConn: MultiaddrConnection, options: UpgraderWithoutEncryptionOptions) => Promise<T>
