@@ -201,7 +201,15 @@ export const NETWORK_LIMITS = {
     env: 'P2P_PUNCH_TIMEOUT_MS',
     default: 5000,
     generous: 5000,
-    what: 'ms for one attempt, and for each answer before it'
+    what: 'ms for one attempt from SYNC on, and for CONNECT on a stream that was opened for it'
+  },
+  // Not as short as an attempt: where many peers meet at once, an answer is late because the machine is busy, and asking
+  // again makes it busier. go-libp2p waits a minute.
+  punchNegotiationMs: {
+    env: 'P2P_PUNCH_NEGOTIATION_MS',
+    default: 15_000,
+    generous: 15_000,
+    what: 'ms for an answer to CONNECT, and for the SYNC that follows it'
   },
   punchUnilateralMs: {
     env: 'P2P_PUNCH_UNILATERAL_MS',

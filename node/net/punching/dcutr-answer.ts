@@ -43,7 +43,7 @@ export async function answer(
   if (targets.length === 0) throw new NoPunchAddressesError(own.length === 0 ? 'own' : 'peer')
   try {
     // B may try to dial us first.
-    const patienceMs = limits.punchTimeoutMs + limits.punchUnilateralMs
+    const patienceMs = limits.punchNegotiationMs + limits.punchUnilateralMs
     await within(signal, patienceMs, 'said no SYNC', limit => reader.next('SYNC', { signal: limit }))
   } catch (error) {
     // B needs no punch when it could dial us.

@@ -55,7 +55,7 @@ export async function ask(
         // 2. B sends CONNECT with its observed addresses and takes the time to A's CONNECT.
         const sentAtMs = performance.now()
         sendMessage(stream, { type: 'CONNECT', addresses: own.map(({ bytes }) => bytes) })
-        answer = await within(signal, context.limits.punchTimeoutMs, 'did not answer CONNECT', limit =>
+        answer = await within(signal, context.limits.punchNegotiationMs, 'did not answer CONNECT', limit =>
           messages.next('CONNECT', { signal: limit })
         )
         attempt.rttMs = performance.now() - sentAtMs
@@ -98,7 +98,7 @@ export async function ask(
 
 async function open({ limits }: DcutrContext, { relayed, signal }: Attempt): Promise<Stream> {
   try {
-    return await within(signal, limits.punchTimeoutMs, 'opened no stream', limit =>
+    return await within(signal, limits.punchNegotiationMs, 'opened no stream', limit =>
       relayed.newStream(DCUTR_PROTOCOL, { signal: limit, runOnLimitedConnection: true })
     )
   } catch (cause) {

@@ -11,8 +11,8 @@ import { PunchFailedError } from './errors.ts'
 import { type Puncher, type PuncherOptions, startPuncher } from './testing.ts'
 
 /** Longer than a test waits: what ends earlier was ended for another reason. */
-const PATIENT = { punchTimeoutMs: 60_000 }
-const QUICK = { punchTimeoutMs: 1500, punchUnilateralMs: 1500 }
+const PATIENT = { punchTimeoutMs: 60_000, punchNegotiationMs: 60_000 }
+const QUICK = { punchTimeoutMs: 1500, punchNegotiationMs: 1500, punchUnilateralMs: 1500 }
 const outcomes = ({ reports }: Puncher) =>
   reports.map(({ transport, role, outcome }) => `${transport} ${role} ${outcome}`)
 const { signal } = new AbortController()

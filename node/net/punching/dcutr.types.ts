@@ -56,6 +56,7 @@ export type DcutrLimits = Pick<
   | 'punchAddresses'
   | 'punchAttempts'
   | 'punchTimeoutMs'
+  | 'punchNegotiationMs'
   | 'punchUnilateralMs'
 >
 
