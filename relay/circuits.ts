@@ -94,7 +94,8 @@ export function createCircuits(options: {
     total: limits.circuits,
     perPeer: limits.hopStreams,
     perHost: limits.circuitsPerHost,
-    idleMs: limits.circuitIdleMs
+    idleMs: limits.circuitIdleMs,
+    staleMs: limits.circuitStaleMs
   })
   let open = 0
   let stock: StockServer | undefined

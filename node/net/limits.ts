@@ -276,6 +276,13 @@ export const RELAY_LIMITS = {
     generous: 5000,
     what: 'ms without a byte after which a circuit makes room for another, when places run out'
   },
+  // Longer than two of the pings by which peers find dead connections: what lives is not silent for so long.
+  circuitStaleMs: {
+    env: 'RELAY_CIRCUIT_STALE_MS',
+    default: 25_000,
+    generous: 25_000,
+    what: 'ms without a byte after which a circuit makes room for an address that has none'
+  },
   circuitStallMs: {
     env: 'RELAY_CIRCUIT_STALL_MS',
     default: 30_000,
