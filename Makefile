@@ -70,13 +70,14 @@ contract: lab ## The contract suite that every runtime keeps: RUNTIME
 scenarios: setup ## Scenario suites: SCENARIO, RUNTIME, DEPTH=short|full, CAPTURE=1; reports under reports/
 	@$(TESTNET) run $(if $(SCENARIO),$(SCENARIO),--all) --runtime $(RUNTIME) --seed $(SEED) --depth $(DEPTH) $(if $(filter-out 0,$(CAPTURE)),--capture)
 
-faults: setup ## Kill -9, failing system calls and flipped bits on stores: KILLS=100 PACK_KILLS=40 NODE_KILLS=10 NTH=2 PACK_NTH=1 FLIPS=200
+faults: setup ## Kill -9, failing system calls and flipped bits on stores: KILLS=100 PACK_KILLS=40 NODE_KILLS=10 NTH=2 PACK_NTH=1 FLIPS=200 PACK_FLIPS=100
 	@node node/faults/kill.ts --kills $(or $(KILLS),100)
 	@node node/faults/kill.ts --kills $(or $(PACK_KILLS),40) --packed
 	@node node/faults/kill-node.ts --kills $(or $(NODE_KILLS),10)
 	@node node/faults/inject.ts --nth $(or $(NTH),2) || [ $$? = 3 ]
 	@node node/faults/inject.ts --nth $(or $(PACK_NTH),1) --packed || [ $$? = 3 ]
 	@node node/faults/flips.ts --flips $(or $(FLIPS),200)
+	@node node/faults/flips.ts --flips $(or $(PACK_FLIPS),100) --packed
 
 bench: lab ## Benchmarks as ratios, JSON and Markdown under reports/bench/: BENCH=name for one
 	@node bench/main.ts $(BENCH)

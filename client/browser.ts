@@ -3,19 +3,13 @@
  * they cannot be dialled), by the same protocols as nodes do, and takes no bytes for a blob that do not hash to its CID.
  * `browser/bundle.ts` makes one file of it for browsers; on Node it runs as it is, though `client.ts` does more there.
  */
-import { CidMismatchError, PeerRefusedError, ProtocolViolationError, parseCid, type Timings } from '../node/portable.ts'
+import { CidMismatchError, parseCid, type Timings } from '../node/portable.ts'
 import { type BrowserNode, createBrowserNetwork } from './browser/network.ts'
+import { altered, createReading } from './browser/reading.ts'
 import { findRelays } from './browser/relays.ts'
 import { type BlobSource, hashed, piecesOf, streamOf } from './browser/sources.ts'
-import {
-  BlobAlteredError,
-  BlobMissingError,
-  BlobTooLargeError,
-  ClientClosedError,
-  NoNodeError,
-  TransferTimeoutError
-} from './errors.ts'
-import { createStorage, MAX_NODES_ASKED } from './storage.ts'
+import { BlobTooLargeError, ClientClosedError, TransferTimeoutError } from './errors.ts'
+import { createStorage } from './storage.ts'
 
 export {
   CidInvalidError,
@@ -44,8 +38,6 @@ export {
 export const RETRIEVE_MAX_BYTES = 256 * 1024 * 1024
 /** Largest blob that `stream` and `store` take when the caller does not say, bytes: what a node may allow at most. */
 export const STREAM_MAX_BYTES = 10 * 1024 * 1024 * 1024
-/** Nobody is left to ask. */
-const OVER = [NoNodeError, BlobMissingError, PeerRefusedError]
 const DEFAULT_FIRST_NODE_TIMEOUT_MS = 15_000
 
 export interface BrowserClientOptions {
@@ -109,7 +101,7 @@ export interface BrowserClient {
   store: (source: BlobSource, options?: StoreOptions) => Promise<StoredBlob>
   /**
    * A whole blob, verified before it is returned. Of nodes that answer other bytes, the next is asked; after
-   * `MAX_NODES_ASKED` of them it gives up.
+   * `MAX_NODES_ASKED` of them it gives up. Nodes that contradict each other are each asked for the whole.
    * @throws BlobAlteredError when every node that answered gave bytes of another CID
    * @throws ProtocolViolationError when nodes say different sizes, and none has the bytes of its own
    * @throws BlobMissingError, BlobTooLargeError, CidInvalidError, NoNodeError, RelayUnreachableError
@@ -138,6 +130,7 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
   })
   const closing = new AbortController()
   const storage = createStorage({ network, wait: signal => network.ready(firstNodeTimeoutMs, signal) })
+  const reading = createReading(storage)
 
   /** Runs one call under its signal and ours, and gives time-outs a code. */
   async function under<T>(given: AbortSignal | undefined, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
@@ -149,29 +142,6 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
     } catch (error) {
       signal.throwIfAborted()
       throw told(error)
-    }
-  }
-
-  /** A blob of at most `maxBytes` whose answer has begun; nodes in `except` are not asked. */
-  async function open(cid: string, maxBytes: number, except: ReadonlySet<string>, signal: AbortSignal) {
-    const got = await storage.get(cid, { except, signal })
-    if (got.sizeBytes <= maxBytes) return got
-    await got.bytes[Symbol.asyncIterator]().return?.()
-    return { ...got, bytes: null }
-  }
-
-  /** The next node's answer, past those left out; when nobody is left to ask, what they did is the error. */
-  async function firstFit(cid: string, maxBytes: number, tried: Tried, signal: AbortSignal) {
-    for (;;) {
-      if (tried.out.size >= MAX_NODES_ASKED && tried.problem !== null) throw tried.problem
-      const got = await open(cid, maxBytes, tried.out, signal).catch((error: Error) => {
-        const isOver = OVER.some(kind => error instanceof kind)
-        throw tried.problem !== null && isOver ? tried.problem : error
-      })
-      if (got.bytes !== null) return got
-      // It may be the node that exaggerates.
-      tried.problem ??= new BlobTooLargeError(got.sizeBytes, maxBytes)
-      leaveOut(tried, got.from())
     }
   }
 
@@ -196,32 +166,15 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
     retrieve: (text, { maxBytes = RETRIEVE_MAX_BYTES, signal } = {}) =>
       under(signal, async limit => {
         const cid = parseCid(text)
-        const tried: Tried = { out: new Set(), liars: [], problem: null }
-        for (;;) {
-          const got = await firstFit(cid, maxBytes, tried, limit)
-          try {
-            const { sizeBytes, mimeType } = got
-            return { cid, sizeBytes, mimeType, bytes: await whole(got.bytes, sizeBytes) }
-          } catch (error) {
-            if (!(error instanceof CidMismatchError || error instanceof ProtocolViolationError)) throw error
-            const from = got.from()
-            leaveOut(tried, from)
-            if (error instanceof CidMismatchError && from.length === 1) tried.liars.push(...from)
-            if (tried.liars.length > 0) tried.problem = alteredBy(cid, tried.liars, error)
-            else tried.problem = error instanceof CidMismatchError ? alteredTogether(cid, from.length, error) : error
-          }
-        }
+        return { cid, ...(await reading.whole(cid, maxBytes, limit)) }
       }),
     stream: (text, { maxBytes = STREAM_MAX_BYTES, signal } = {}) =>
       under(signal, async limit => {
         const cid = parseCid(text)
-        const got = await firstFit(cid, maxBytes, { out: new Set(), liars: [], problem: null }, limit)
-        const { sizeBytes, mimeType, bytes, from } = got
+        const { sizeBytes, mimeType, bytes, from } = await reading.begin(cid, maxBytes, limit)
         const body = streamOf(bytes, error => {
           if (limit.aborted) return limit.reason as Error
-          if (!(error instanceof CidMismatchError)) return told(error)
-          const peerIds = from()
-          return peerIds.length === 1 ? alteredBy(cid, peerIds, error) : alteredTogether(cid, peerIds.length, error)
+          return error instanceof CidMismatchError ? altered(cid, from(), error) : told(error)
         })
         return { cid, sizeBytes, mimeType, body }
       }),
@@ -231,43 +184,6 @@ export async function createBrowserClient(options: BrowserClientOptions): Promis
       await network.stop()
     }
   }
-}
-
-/** What became of the nodes asked for one blob so far. */
-interface Tried {
-  /** Peer ids that are not asked again; `MAX_NODES_ASKED` of them end it. */
-  out: Set<string>
-  /** Those that gave every byte of an answer that is not the blob. */
-  liars: string[]
-  /** What is thrown when nobody is left. */
-  problem: Error | null
-}
-
-/** Of nodes that went on for each other only the first is left out: the others may be honest, and are asked for the whole. */
-function leaveOut(tried: Tried, from: readonly string[]): void {
-  const [first] = from
-  if (first !== undefined) tried.out.add(first)
-}
-
-/** All bytes. @throws ProtocolViolationError when they are not `sizeBytes` */
-async function whole(source: AsyncIterable<Uint8Array>, sizeBytes: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(sizeBytes)
-  let at = 0
-  for await (const piece of source) {
-    if (piece.byteLength <= sizeBytes - at) bytes.set(piece, at)
-    at += piece.byteLength
-  }
-  if (at !== sizeBytes) throw new ProtocolViolationError(`${at} bytes came, where ${sizeBytes} are due`)
-  return bytes
-}
-
-function alteredBy(cid: string, peerIds: readonly string[], cause: Error): BlobAlteredError {
-  return new BlobAlteredError(cid, `the bytes from ${peerIds.join(', ')} hash to another CID`, { cause })
-}
-
-/** Any of them may have lied: nobody is named. */
-function alteredTogether(cid: string, nodes: number, cause: Error): BlobAlteredError {
-  return new BlobAlteredError(cid, `the bytes that ${nodes} nodes gave between them hash to another CID`, { cause })
 }
 
 /** A deadline of ours has no code of its own. */

@@ -20,6 +20,8 @@ export interface GetOptions {
   length?: number
   /** Peer ids that are not asked. */
   except?: ReadonlySet<string>
+  /** No other node goes on where one breaks off: that ends the reading, in what the node did. */
+  alone?: boolean
   signal?: AbortSignal
 }
 
@@ -45,8 +47,8 @@ export interface ClientStorage {
   /**
    * A blob or a range of it. If the node fails in the middle, another one goes on from there. A whole blob is checked
    * against its CID: wrong bytes end in a CidMismatchError instead of their last piece. A range cannot be checked.
-   * `from`: peer ids of the nodes whose bytes these are, so far. Reading ends in a ProtocolViolationError when two of them
-   * say different sizes, or fewer bytes come than were said.
+   * `from`: peer ids of the nodes whose bytes these are, so far. Reading ends in a NodesDisagreeError when two of them
+   * say different sizes, in another ProtocolViolationError when fewer bytes come than were said.
    * @throws BlobMissingError when no node has it
    * @throws NoNodeError when no node could be asked
    * @throws PeerRefusedError when the question is refused, or every node had a reason of its own to refuse
@@ -56,6 +58,9 @@ export interface ClientStorage {
     options?: GetOptions
   ) => Promise<{ sizeBytes: number; mimeType: string; bytes: AsyncIterable<Uint8Array>; from: () => readonly string[] }>
 }
+
+/** Two nodes say different sizes of one blob: which of them is wrong cannot be told from that. */
+export class NodesDisagreeError extends ProtocolViolationError {}
 
 /** A node that does not have a blob has asked the others; some more are asked in case the network was split. */
 export const MAX_NODES_ASKED = 8
@@ -140,11 +145,11 @@ export function createStorage(options: {
   ) {
     const said = `${from[0]} says that ${cid} has ${sizeBytes} bytes`
     const next = await opened(cid, rest, { offset: offset + got, length: length - got, signal }).catch(error => {
-      throw isOutside(error) ? new ProtocolViolationError(`${said}, and others have fewer`) : error
+      throw isOutside(error) ? new NodesDisagreeError(`${said}, and others have fewer`) : error
     })
     if (next === null || next.sizeBytes === sizeBytes) return next
     await next.bytes[Symbol.asyncIterator]().return?.()
-    throw new ProtocolViolationError(`${said}, and ${next.peerId} that it has ${next.sizeBytes}`)
+    throw new NodesDisagreeError(`${said}, and ${next.peerId} that it has ${next.sizeBytes}`)
   }
 
   /** Who of `candidates` answers first; those that were asked are taken off the list. Null when nobody was there to ask. */
@@ -224,14 +229,14 @@ export function createStorage(options: {
       if (altered !== null) throw altered
       throw new NoNodeError(last === undefined ? 'none is known' : (last as Error).message, { cause: last })
     },
-    async get(cid, { offset = 0, length, except, signal } = {}) {
+    async get(cid, { offset = 0, length, except, alone = false, signal } = {}) {
       const candidates = await nodes(signal, except)
       const found = await opened(cid, candidates, { offset, length, signal })
       if (found === null) throw new NoNodeError('none is known')
       const { sizeBytes, mimeType, bytes } = found
       const wanted = Math.max(0, Math.min(length ?? Number.POSITIVE_INFINITY, sizeBytes - offset))
       const from = [found.peerId]
-      const read = ranged(cid, bytes, candidates, { offset, length: wanted, sizeBytes, signal }, from)
+      const read = ranged(cid, bytes, alone ? [] : candidates, { offset, length: wanted, sizeBytes, signal }, from)
       const whole = offset === 0 && wanted === sizeBytes
       return { sizeBytes, mimeType, bytes: whole ? verifyCid(parseCid(cid), read) : read, from: () => from }
     }

@@ -4,7 +4,7 @@
 import type { NodeOptions, StorageNode } from './node.ts'
 
 export { type AssignedMember, assignShards, SPARE_OWNERS } from './blobs/assign.ts'
-export { CID_CHUNK_BYTES, CidHasher, cidOf, parseCid, verifyCid } from './blobs/cid.ts'
+export { CID_CHUNK_BYTES, CidHasher, cidOf, cidOfDigest, digestOfCid, parseCid, verifyCid } from './blobs/cid.ts'
 export { LEAVES_FILE } from './blobs/leaf-digests.ts'
 export type { BlobHandlers, BlobMember, BlobNetwork } from './blobs/network.types.ts'
 export { placementOrder } from './blobs/placement.ts'

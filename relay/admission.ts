@@ -1,6 +1,6 @@
 /**
  * Who may connect: so many new connections a minute of one peer and from one address, and whoever makes more is blocked
- * for a while. js-libp2p asks before it answers a connection (address) and again once it knows the peer.
+ * for a while; and so many that one address has open, because connections are few and identities free. js-libp2p asks before it answers a connection (address) and again once it knows the peer.
  *
  * Attempts while blocked do not lengthen the block: an honest peer that keeps trying comes back when it ends.
  */
@@ -13,6 +13,7 @@ export const REFUSALS = [
   'host-rate',
   'host-blocked',
   'host-pending',
+  'host-connections',
   'peer-rate',
   'peer-blocked',
   'libp2p-limit'
@@ -49,6 +50,8 @@ export function createAdmission(options: {
   connectionsPerHost: number
   /** Connections of one host whose handshake is under way. */
   pendingPerHost: number
+  /** Connections of one host that are open, those under way included. */
+  openPerHost: number
   blockMs: number
   maxRemembered?: number
   nowMs?: () => number
@@ -58,28 +61,31 @@ export function createAdmission(options: {
   const peers = createWindows({ perMinute: options.connectionsPerPeer, blockMs, max: maxRemembered, nowMs })
   const counts = Object.fromEntries(REFUSALS.map(reason => [reason, 0])) as Record<Refusal, number>
 
-  function refuse(what: 'host' | 'peer', why: 'rate' | 'blocked' | 'pending' | null): boolean {
+  function refuse(what: 'host' | 'peer', why: 'rate' | 'blocked' | 'pending' | 'connections' | null): boolean {
     if (why === null) return false
     counts[`${what}-${why}` as Refusal]++
     return true
   }
 
-  /** Hosts whose handshakes are under way, and how many. */
-  const pending = new Map<string, number>()
+  /** Hosts, and how many of their connections are in their handshake, and open. Silent handshakes would keep all places. */
+  const pending = createTally()
+  const open = createTally()
   const ending = new WeakMap<MultiaddrConnection, () => void>()
 
-  /** Silent ones would keep all places for newcomers until their timeout. */
   function begin(connection: MultiaddrConnection, host: string): void {
-    pending.set(host, (pending.get(host) ?? 0) + 1)
-    const end = () => {
-      connection.removeEventListener('close', end)
-      if (!ending.delete(connection)) return
-      const left = (pending.get(host) ?? 1) - 1
-      if (left > 0) pending.set(host, left)
-      else pending.delete(host)
-    }
-    ending.set(connection, end)
-    connection.addEventListener('close', end)
+    // One that is gone already tells its end to nobody.
+    if (connection.status !== 'open' && connection.status !== 'closing') return
+    const endHandshake = pending.add(host)
+    const end = open.add(host)
+    ending.set(connection, endHandshake)
+    connection.addEventListener(
+      'close',
+      () => {
+        endHandshake()
+        end()
+      },
+      { once: true }
+    )
   }
 
   return {
@@ -88,7 +94,8 @@ export function createAdmission(options: {
         if (!isFromHost(connection.remoteAddr)) return false
         const host = hostOf(connection.remoteAddr)
         if (refuse('host', hosts.take(host))) return true
-        if ((pending.get(host) ?? 0) >= options.pendingPerHost) return refuse('host', 'pending')
+        if (pending.of(host) >= options.pendingPerHost) return refuse('host', 'pending')
+        if (open.of(host) >= options.openPerHost) return refuse('host', 'connections')
         begin(connection, host)
         return false
       },
@@ -115,6 +122,25 @@ function isFromHost(address: Multiaddr): boolean {
   const parts = address.getComponents()
   const first = parts[0]?.code
   return (first === CODE_IP4 || first === CODE_IP6) && !parts.some(({ code }) => code === CODE_P2P_CIRCUIT)
+}
+
+/** Counts of keys that have any. What `add` gives takes it off again, once. */
+function createTally() {
+  const counts = new Map<string, number>()
+  return {
+    of: (key: string): number => counts.get(key) ?? 0,
+    add(key: string): () => void {
+      counts.set(key, (counts.get(key) ?? 0) + 1)
+      let isIn = true
+      return () => {
+        if (!isIn) return
+        isIn = false
+        const left = (counts.get(key) ?? 1) - 1
+        if (left > 0) counts.set(key, left)
+        else counts.delete(key)
+      }
+    }
+  }
 }
 
 function createWindows(options: { perMinute: number; blockMs: number; max: number; nowMs: () => number }) {

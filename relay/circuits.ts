@@ -7,7 +7,7 @@
 import { type CircuitRelayService, circuitRelayServer } from '@libp2p/circuit-relay-v2'
 import type { Connection, PeerId, Stream } from '@libp2p/interface'
 import { peerIdFromMultihash } from '@libp2p/peer-id'
-import { CODE_P2P_CIRCUIT } from '@multiformats/multiaddr'
+import { CODE_P2P_CIRCUIT, type Multiaddr } from '@multiformats/multiaddr'
 import * as Digest from 'multiformats/hashes/digest'
 import { hostOf, type Log, type RelayLimits } from '../node/index.ts'
 import type { Accounting } from './accounting.ts'
@@ -19,6 +19,7 @@ import { CIRCUIT_ENDS, type CircuitEnd, type Splice, splice } from './splice.ts'
 /** Why a reservation or a circuit was refused. */
 export const CIRCUIT_REFUSALS = [
   'reservations-full',
+  'host-reservations-full',
   'no-reservation',
   'circuits-full',
   'peer-circuits-full',
@@ -47,7 +48,8 @@ export interface Circuits {
 /** What of js-libp2p's server is used; it is its class, whose type is not exported. */
 interface StockServer extends CircuitRelayService {
   reservationStore: {
-    reserve: (...args: unknown[]) => { status: string }
+    reservations: { values: () => Iterable<StockReservation> }
+    reserve: (peerId: PeerId, address: Multiaddr, ...rest: unknown[]) => { status: string }
     get: (peerId: PeerId) => StockReservation | undefined
     removeReservation: (peerId: PeerId) => void
   }
@@ -94,10 +96,19 @@ export function createCircuits(options: {
     total: limits.circuits,
     perPeer: limits.hopStreams,
     perHost: limits.circuitsPerHost,
-    idleMs: limits.circuitIdleMs
+    idleMs: limits.circuitIdleMs,
+    staleMs: limits.circuitStaleMs
   })
+  /** From which host each reservation was made or last renewed. */
+  const hosts = new WeakMap<StockReservation, string>()
   let open = 0
   let stock: StockServer | undefined
+
+  function reservedAt(reservations: Iterable<StockReservation>, host: string): number {
+    let count = 0
+    for (const reservation of reservations) if (hosts.get(reservation) === host) count++
+    return count
+  }
 
   async function connect(server: StockServer, connections: ConnectionsOf, hop: Hop, signal: AbortSignal) {
     const answer = (status: HopStatus) => {
@@ -207,9 +218,20 @@ export function createCircuits(options: {
       const connections: ConnectionsOf = peerId => components.connectionManager.getConnections(peerId)
       server.handleConnect = (hop, { signal }) => connect(server, connections, hop, signal)
       const reserve = server.reservationStore.reserve.bind(server.reservationStore)
-      server.reservationStore.reserve = (...args) => {
-        const result = reserve(...args)
+      server.reservationStore.reserve = (peerId, address, ...rest) => {
+        const { reservationStore: store } = server
+        const host = hostOf(address)
+        const known = store.get(peerId)
+        // Renewed from where it was made it takes no other place.
+        const isNewThere = known === undefined || hosts.get(known) !== host
+        if (isNewThere && reservedAt(store.reservations.values(), host) >= limits.reservationsPerHost) {
+          refusals['host-reservations-full']++
+          return { status: 'RESERVATION_REFUSED' }
+        }
+        const result = reserve(peerId, address, ...rest)
         if (result.status !== 'OK') refusals['reservations-full']++
+        const made = store.get(peerId)
+        if (made !== undefined && result.status === 'OK') hosts.set(made, host)
         return result
       }
       stock = server

@@ -18,10 +18,17 @@ function admissionAt(clock: { nowMs: number }, limits: Partial<Parameters<typeof
     ...admission,
     /** Whether a connection is refused; with `isPending` its handshake does not end. */
     isHostRefused(address: string, isPending = false) {
-      const connection = Object.assign(new EventTarget(), { remoteAddr: multiaddr(address) })
+      const connection = Object.assign(new EventTarget(), { remoteAddr: multiaddr(address), status: 'open' })
       const isRefused = gater.denyInboundConnection(connection as never) as boolean
       if (!isPending) connection.dispatchEvent(new Event('close'))
       return isRefused
+    },
+    /** Takes one to the end of its handshake; answers how to end it, or null when it is refused. */
+    connect(address: string, peerId: string): (() => void) | null {
+      const connection = Object.assign(new EventTarget(), { remoteAddr: multiaddr(address), status: 'open' })
+      const isRefused = gater.denyInboundConnection(connection as never) as boolean
+      if (isRefused || gater.denyInboundEncryptedConnection(peerId as never, connection as never)) return null
+      return () => connection.dispatchEvent(new Event('close'))
     },
     isPeerRefused: (peerId: string) => gater.denyInboundEncryptedConnection(peerId as never, {} as never) as boolean
   }
@@ -49,6 +56,7 @@ describe('the relay’s admission, with the defaults', () => {
       'host-rate': 1,
       'host-blocked': 1,
       'host-pending': 0,
+      'host-connections': 0,
       'peer-rate': 0,
       'peer-blocked': 0,
       'libp2p-limit': 0
@@ -96,6 +104,26 @@ describe('the relay’s admission, with the defaults', () => {
     )
     assert.equal(isHostRefused('/ip4/11.0.0.2/tcp/1', true), false)
     assert.equal(refused()['host-pending'], 2)
+  })
+
+  it('keeps 256 connections of one address open, whatever its peers call themselves, until one of them ends', () => {
+    const clock = { nowMs: 0 }
+    const { connect, refused } = admissionAt(clock)
+    const open: Array<() => void> = []
+    for (let nth = 0; nth < 300; nth++) {
+      // As fast as is let in: an address that comes faster is blocked.
+      if (nth % 20 === 0) clock.nowMs += MINUTE_MS
+      const end = connect('/ip4/11.0.0.1/tcp/1', `peer ${nth}`)
+      if (end !== null) open.push(end)
+    }
+    assert.equal(open.length, 256)
+    assert.equal(refused()['host-connections'], 44)
+    assert.ok(connect('/ip4/11.0.0.2/tcp/1', 'another') !== null)
+    clock.nowMs += MINUTE_MS
+    open[0]!()
+    open[0]!()
+    assert.ok(connect('/ip4/11.0.0.1/tcp/1', 'one more') !== null)
+    assert.equal(connect('/ip4/11.0.0.1/tcp/1', 'too many'), null)
   })
 
   it('keeps a peer blocked for its five minutes, however many others come meanwhile', () => {
@@ -275,6 +303,50 @@ describe('a relay with low limits', function () {
     await eventually(second.reserved, 'the second reserved')
     assert.equal(await relay.metric('warren_relay_reservations'), 1)
   })
+
+  it('refuses reservations above an address’s number, whichever of its peers asks, until one that has one is gone', async () => {
+    await using relay = await startTestRelay({ RELAY_MAX_RESERVATIONS_PER_IP: '1' })
+    const first = await startRelayPeer(relay.address)
+    await eventually(first.reserved, 'the first reserved')
+    await using second = await startRelayPeer(relay.address)
+    await eventually(
+      () => relay.metric('warren_relay_circuits_refused_total', 'host-reservations-full'),
+      'the second is refused'
+    )
+    assert.equal(second.reserved(), false)
+    await first[Symbol.asyncDispose]()
+    await eventually(second.reserved, 'the second reserved')
+    assert.equal(await relay.metric('warren_relay_reservations'), 1)
+  })
+
+  for (const listen of ['/ip4/127.0.0.1/tcp/0', '/ip4/127.0.0.1/tcp/0/ws', '/ip4/127.0.0.1/udp/0/quic-v1']) {
+    it(`refuses connections above an address’s number, and takes one when another ended: ${listen}`, async () => {
+      await using relay = await startTestRelay({
+        RELAY_MAX_CONNECTIONS_PER_IP: '1',
+        RELAY_MAX_CONNECTIONS_PER_IP_PER_MINUTE: '1000',
+        RELAY_LISTEN_ADDRESSES: listen
+      })
+      const ours = async () => {
+        const identity = await ephemeralIdentity()
+        const node = await createNetworkNode({ role: 'client', identity, enableDht: false, log: silentLog() })
+        await node.start()
+        return { node, [Symbol.asyncDispose]: () => node.stop() }
+      }
+      await using first = await ours()
+      await using second = await ours()
+      const dial = async ({ node }: typeof first) => {
+        const connection = await node.libp2p.dial(multiaddr(relay.address))
+        // Handshakes may be over for the dialler before the relay has decided.
+        await connection.newStream('/ipfs/ping/1.0.0')
+        return connection
+      }
+      const connection = await dial(first)
+      await assert.rejects(dial(second))
+      assert.ok((await relay.metric('warren_relay_connections_refused_total', 'host-connections')) >= 1)
+      await connection.close()
+      await eventually(() => dial(second).catch(() => null), 'the place is free again')
+    })
+  }
 
   it('cuts a circuit when its time is over', async () => {
     await using relay = await startTestRelay({ RELAY_CIRCUIT_DURATION_MS: '300' })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createPlaces, type Place } from './places.ts'
 
 const IDLE_MS = 5000
+const STALE_MS = 20_000
 
 function placesAt(limits: Partial<Parameters<typeof createPlaces>[0]> = {}) {
   const clock = { nowMs: 0 }
@@ -10,6 +11,7 @@ function placesAt(limits: Partial<Parameters<typeof createPlaces>[0]> = {}) {
     perPeer: 3,
     perHost: 4,
     idleMs: IDLE_MS,
+    staleMs: STALE_MS,
     nowMs: () => clock.nowMs,
     ...limits
   })
@@ -90,6 +92,24 @@ describe('places for circuits', () => {
     // Its own idle one makes room.
     assert.equal(typeof take('second of a', 'a'), 'object')
     assert.deepEqual(reclaimed, ['a'])
+  })
+
+  it('are left to a host that has none when all hosts have one, by the one silent for longest', () => {
+    const { clock, reclaimed, take } = placesAt({ total: 3 })
+    const [first] = ['a', 'b', 'c'].map(peer => {
+      clock.nowMs += 1
+      return take(peer) as Place
+    })
+    clock.nowMs = STALE_MS
+    assert.equal(take('too early'), 'circuits-full')
+    clock.nowMs += 3
+    first!.touch()
+    // Whoever has one already pushes out nobody but itself.
+    assert.equal(typeof take('second of b', 'b'), 'object')
+    assert.deepEqual(reclaimed, ['b'])
+    assert.equal(typeof take('newcomer'), 'object')
+    assert.deepEqual(reclaimed, ['b', 'c'])
+    assert.equal(take('too many'), 'circuits-full')
   })
 
   it('are not kept by a crowd that says something now and then', () => {

@@ -40,6 +40,7 @@ interface Held extends Tenant {
 
 /**
  * @param options.idleMs how long nothing must have happened on a circuit before its place may go to another
+ * @param options.staleMs the same before it may go to a host that has none, even where each host has but one
  * @param options.nowMs for tests
  */
 export function createPlaces(options: {
@@ -47,9 +48,10 @@ export function createPlaces(options: {
   perPeer: number
   perHost: number
   idleMs: number
+  staleMs: number
   nowMs?: () => number
 }): Places {
-  const { total, perPeer, perHost, idleMs, nowMs = () => performance.now() } = options
+  const { total, perPeer, perHost, idleMs, staleMs, nowMs = () => performance.now() } = options
   const held = new Set<Held>()
   const ofPeer = new Map<string, number>()
   const ofHost = new Map<string, number>()
@@ -68,7 +70,10 @@ export function createPlaces(options: {
     goes.reclaim()
   }
 
-  /** The longest silent: an idle one of the biggest host, an idle one of the same host, one of a crowd. */
+  /**
+   * The longest silent: an idle one of the biggest host, an idle one of the same host, one of a crowd, and for a host that
+   * has none a stale one of whomever: hosts that sit on one each would keep it out for as long as circuits last.
+   */
   function whoGoes(host: string): Held | undefined {
     const now = nowMs()
     /** With the one that is to be taken. */
@@ -76,6 +81,7 @@ export function createPlaces(options: {
     let idle: Held | undefined
     let idleOwn: Held | undefined
     let crowding: Held | undefined
+    let stale: Held | undefined
     for (const place of held) {
       if (place.hasWaiting()) place.atMs = now
       const crowd = crowdOf(place.host)
@@ -84,8 +90,9 @@ export function createPlaces(options: {
       if (crowd > own) idle = rather(idle, place)
       // The host has as many after as before: no other pays.
       else if (place.host === host) idleOwn = rather(idleOwn, place)
+      else if (own === 1 && place.atMs <= now - staleMs) stale = rather(stale, place)
     }
-    return idle ?? idleOwn ?? crowding
+    return idle ?? idleOwn ?? crowding ?? stale
   }
 
   const crowdOf = (host: string) => ofHost.get(host) ?? 0

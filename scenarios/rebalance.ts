@@ -35,7 +35,7 @@ const lab: Topology = {
     Object.entries(storageLab.hosts).map(([name, host]) => [
       name,
       // Without a key of its owner a node does not register itself: who is a member is the story's to say.
-      host.role === 'node' ? { ...host, env: { NODE_SHARDS: 'auto', OWNER_PRIVATE_KEY_FILE: '' } } : host
+      host.role === 'node' ? { ...host, env: { ...host.env, NODE_SHARDS: 'auto', OWNER_PRIVATE_KEY_FILE: '' } } : host
     ])
   )
 }

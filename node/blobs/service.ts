@@ -183,6 +183,12 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
       await staged.discard()
       throw new ContentBlockedError(cid)
     }
+    await putOptions
+      .accept?.(() => staged.read())
+      ?.catch(async (error: unknown) => {
+        await staged.discard()
+        throw error
+      })
     if (!isOwn(cid)) {
       try {
         return await forward(staged, putOptions)

@@ -45,6 +45,8 @@ export interface PutOptions {
   from?: string | undefined
   /** Refuse a foreign shard instead of forwarding it. */
   localOnly?: boolean | undefined
+  /** Asked when all bytes are here, before anything is kept or sent on; what it throws refuses them. */
+  accept?: ((read: () => AsyncIterable<Uint8Array>) => Promise<void>) | undefined
 }
 
 export interface PutResult {

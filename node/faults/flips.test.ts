@@ -7,9 +7,12 @@ const FLIPS = 40
 describe('flipped bits over three replicas', function () {
   this.timeout(120_000)
 
-  it('are all found; every read is right; three good copies come back and no good one is deleted', async () => {
-    const report = await flipBits({ flips: FLIPS })
-    assert.equal(report.flips, FLIPS)
-    assert.ok(healedAll(report), JSON.stringify(report))
-  })
+  for (const packed of [false, true]) {
+    const where = packed ? 'in packs' : 'in folders'
+    it(`are all found; every read is right; three good copies come back and no good one is deleted: ${where}`, async () => {
+      const report = await flipBits({ flips: FLIPS, packed })
+      assert.equal(report.flips, FLIPS)
+      assert.ok(healedAll(report), JSON.stringify(report))
+    })
+  }
 })

@@ -2,13 +2,17 @@
  * `node node/faults/flips.ts --flips 1000`: three nodes with three replicas of every blob; two copies of each get one
  * flipped bit, in data or metadata. One half is read through every node: all right. The other half is scrubbed: every
  * flip is found. Afterwards there are three good copies of everything and no good copy was touched. Counts go to
- * `reports/faults/flips.json`.
+ * `reports/faults/flips.json`. With `--packed`, or PACK_SMALL_BLOBS=true, the blobs are in packs
+ * (`reports/faults/flips-packed.json`).
  */
 import { randomBytes, randomInt } from 'node:crypto'
-import { stat } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { cidOf } from '../blobs/cid.ts'
+import { cidWith } from '../blobs/pack/cid-key.ts'
+import { listPacks, packPath, scanPack } from '../blobs/pack/pack-file.ts'
+import { RECORD_HEADER_BYTES } from '../blobs/pack/record.ts'
 import { eventually } from '../net/testing.ts'
 import { startNodes, type TestNode } from '../testing.ts'
 import { flipBit, inPieces, writeReport } from './testing.ts'
@@ -44,16 +48,33 @@ interface Flipped {
   bytes: Buffer
   damaged: TestNode[]
   good: TestNode
-  goodFile: number
+  /** What tells its good copy from one written later. */
+  goodCopy: number
 }
 
-export async function flipBits({ flips }: { flips: number }): Promise<FlipReport> {
+/** A part of a file: the data or the metadata of a copy. */
+interface Part {
+  path: string
+  at: number
+  bytes: number
+}
+
+interface Copy {
+  /** The same as long as the copy is: of a file its inode, of a record its sequence, which it keeps when it is moved. */
+  id: number
+  data: Part
+  meta: Part
+}
+
+/** @param options.packed keep the blobs in packs */
+export async function flipBits({ flips, packed = false }: { flips: number; packed?: boolean }): Promise<FlipReport> {
   const startedMs = performance.now()
   const count = Math.ceil(flips / FLIPS_EACH)
   await using nodes = await startNodes(NODES, {
     REPLICATION_QUORUM: '3',
     GC_MAX_BLOB_AGE_DAYS: '0',
     SCRUB_RATE_MB: '0',
+    PACK_SMALL_BLOBS: String(packed),
     // What is judged is whether bytes are right, not how fast a busy machine is.
     REPLICATION_TIMEOUT_MS: '60000'
   })
@@ -75,15 +96,22 @@ export async function flipBits({ flips }: { flips: number }): Promise<FlipReport
     const { cid } = await nodes[index % NODES]!.node.blobs.put(inPieces(bytes), { sizeHint: bytes.length })
     const good = nodes[randomInt(NODES)]!
     const damaged = nodes.filter(peer => peer !== good)
-    return { cid, bytes, good, damaged, goodFile: await inodeOf(good, cid) }
+    return { cid, bytes, good, damaged, goodCopy: 0 }
   })
-  const flip = (part: readonly Flipped[]) =>
-    each(part, async ({ cid, damaged }) => {
+  const first = await copiesOf(nodes)
+  for (const blob of blobs) blob.goodCopy = (await first(blob.good, blob.cid))?.id ?? 0
+  const flip = async (part: readonly Flipped[]): Promise<void> => {
+    const copyOf = await copiesOf(nodes)
+    await each(part, async ({ cid, damaged }) => {
       for (const peer of damaged) {
-        await flipBit(join(peer.dataDir, 'blobs', cid, randomInt(META_ONE_IN) === 0 ? 'meta.json' : 'data'))
+        const copy = await copyOf(peer, cid)
+        if (copy === null) throw new Error(`a copy of ${cid} is not on disk`)
+        const { path, at, bytes } = randomInt(META_ONE_IN) === 0 ? copy.meta : copy.data
+        await flipBit(path, at * 8 + randomInt(bytes * 8))
         report.flips += 1
       }
     })
+  }
 
   const half = Math.ceil(count / 2)
   const [toRead, toScrub] = [blobs.slice(0, half), blobs.slice(half)]
@@ -111,10 +139,11 @@ export async function flipBits({ flips }: { flips: number }): Promise<FlipReport
   // What a collection would do with so many repairs behind it: nothing.
   await Promise.all(nodes.map(({ node }) => node.keeping.collector.run()))
 
-  await each(blobs, async ({ cid, good, goodFile }) => {
+  const last = await copiesOf(nodes)
+  await each(blobs, async ({ cid, good, goodCopy }) => {
     const copies = await Promise.all(nodes.map(peer => isGood(peer, cid)))
     if (copies.every(Boolean)) report.whole += 1
-    if ((await inodeOf(good, cid)) !== goodFile) report.touched += 1
+    if ((await last(good, cid))?.id !== goodCopy) report.touched += 1
   })
   report.seconds = Math.round((performance.now() - startedMs) / 1000)
   return report
@@ -130,8 +159,40 @@ async function isGood({ node }: TestNode, cid: string): Promise<boolean> {
   return (await cidOf(node.store.read(cid)).catch(() => null)) === cid
 }
 
-async function inodeOf(peer: TestNode, cid: string): Promise<number> {
-  return (await stat(join(peer.dataDir, 'blobs', cid, 'data')).catch(() => null))?.ino ?? 0
+/** Where the copies of these nodes are on disk now: records of packs are looked for once, files when they are asked for. */
+async function copiesOf(nodes: readonly TestNode[]): Promise<(peer: TestNode, cid: string) => Promise<Copy | null>> {
+  const records = new Map<TestNode, Map<string, Copy>>()
+  for (const peer of nodes) records.set(peer, await recordsOf(join(peer.dataDir, 'packs')))
+  return async (peer, cid) => {
+    const [data, meta] = await Promise.all(
+      ['data', 'meta.json'].map(async name => {
+        const path = join(peer.dataDir, 'blobs', cid, name)
+        const file = await stat(path).catch(() => null)
+        return file && { id: file.ino, path, at: 0, bytes: file.size }
+      })
+    )
+    return data && meta ? { id: data.id, data, meta } : (records.get(peer)!.get(cid) ?? null)
+  }
+}
+
+/** The newest whole record of each CID in a folder of packs, where it is a blob's. */
+async function recordsOf(folder: string): Promise<Map<string, Copy>> {
+  const newest = new Map<string, Copy | { id: number; data: null }>()
+  const { packs } = await listPacks(folder).catch(() => ({ packs: [] }))
+  for (const pack of packs) {
+    const path = packPath(folder, pack)
+    await using file = await open(path, 'r')
+    for (const { offset, record } of (await scanPack(file, pack)).rows.entries(pack)) {
+      const { kind, sequence: id, metaBytes, dataBytes } = record
+      const cid = cidWith(record.digest)
+      if ((newest.get(cid)?.id ?? -1) > id) continue
+      const at = offset + RECORD_HEADER_BYTES
+      const meta = { path, at, bytes: metaBytes }
+      const data = { path, at: at + metaBytes, bytes: dataBytes }
+      newest.set(cid, kind === 'blob' ? { id, meta, data } : { id, data: null })
+    }
+  }
+  return new Map([...newest].flatMap(([cid, copy]) => (copy.data === null ? [] : [[cid, copy]])))
 }
 
 /** Some at once, all in the end. */
@@ -155,9 +216,16 @@ export function healedAll({ wrongReads, scrubbed, found, whole: good, blobs, tou
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { flips: { type: 'string', default: '1000' } } })
-  const report = await flipBits({ flips: Number(values.flips) })
-  const path = await writeReport('flips', { ...report, verdict: healedAll(report) ? 'pass' : 'fail' })
+  const { values } = parseArgs({
+    options: {
+      flips: { type: 'string', default: '1000' },
+      packed: { type: 'boolean', default: process.env.PACK_SMALL_BLOBS === 'true' }
+    }
+  })
+  const { packed } = values
+  const report = await flipBits({ flips: Number(values.flips), packed })
+  const verdict = healedAll(report) ? 'pass' : 'fail'
+  const path = await writeReport(packed ? 'flips-packed' : 'flips', { ...report, verdict })
   process.stdout.write(`${JSON.stringify(report)}\n${path}\n`)
   process.exit(healedAll(report) ? 0 : 1)
 }

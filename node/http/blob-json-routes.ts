@@ -41,17 +41,20 @@ export interface BlobJsonRoutesOptions extends BlobRoutesOptions {
 /** `POST /store` with `application/json`; called by that route. */
 export async function storeJson(ctx: Context, options: BlobJsonRoutesOptions): Promise<void> {
   const { cid, sizeBytes, existed, replicas } = await withUpload(ctx, options, async upload => {
-    const authorized = options.authorizations.watch(declared(upload, options), () => upload.members().authorization)
+    let giveBack = (): void => {}
     try {
-      return await options.blobs.put(authorized.bytes, {
+      return await options.blobs.put(declared(upload, options), {
         signal: goneSignal(ctx),
         localOnly: ctx.query.local === '1',
+        accept: async read => {
+          giveBack = await options.authorizations.take(upload.members().authorization, read)
+        },
         get mimeType() {
           return said(storeMembers, upload.members()).mimeType
         }
       })
     } catch (error) {
-      authorized.giveBack()
+      giveBack()
       throw error
     }
   })

@@ -40,21 +40,17 @@ describe('the authorization of a store', () => {
   beforeEach(() => {
     clockMs = Date.now()
   })
+  let reads = 0
+  /** @returns gives it back */
   async function pass(
     authorizations: ReturnType<typeof createStoreAuthorizations>,
     authorization: unknown
-  ): Promise<{ giveBack: () => void }> {
-    const watched = authorizations.watch(
-      (async function* () {
-        yield bytes.subarray(0, 3)
-        yield bytes.subarray(3)
-      })(),
-      () => authorization
-    )
-    const pieces: Uint8Array[] = []
-    for await (const piece of watched.bytes) pieces.push(piece)
-    assert.ok(Buffer.concat(pieces).equals(bytes))
-    return watched
+  ): Promise<() => void> {
+    return await authorizations.take(authorization, async function* () {
+      reads += 1
+      yield bytes.subarray(0, 3)
+      yield bytes.subarray(3)
+    })
   }
   const refused = { code: 'INVALID_AUTHORIZATION', status: 400 }
 
@@ -102,6 +98,20 @@ describe('the authorization of a store', () => {
     await pass(authorizations, good)
   })
 
+  it('costs no hash of the bytes where there is none, or one that is not its sender’s or not of now', async () => {
+    const authorizations = createStoreAuthorizations()
+    const good = await sign(bytes)
+    reads = 0
+    await pass(authorizations, undefined)
+    await pass(authorizations, null)
+    for (const given of ['yes', { ...good, nonce: 'other' }, await sign(bytes, { timestamp: 0 })]) {
+      await assert.rejects(pass(authorizations, given), refused)
+    }
+    assert.equal(reads, 0)
+    await pass(authorizations, good)
+    assert.equal(reads, 1)
+  })
+
   it('is of now, five minutes either way', async () => {
     const authorizations = createStoreAuthorizations(() => clockMs)
     for (const offMs of [-AUTHORIZATION_TOLERANCE_MS, AUTHORIZATION_TOLERANCE_MS]) {
@@ -130,7 +140,7 @@ describe('the authorization of a store', () => {
   it('can come again when its blob was not kept', async () => {
     const authorizations = createStoreAuthorizations()
     const given = await sign(bytes)
-    ;(await pass(authorizations, given)).giveBack()
+    ;(await pass(authorizations, given))()
     await pass(authorizations, given)
   })
 

@@ -62,18 +62,13 @@ export function authorizationText(given: Unsigned<StoreAuthorization>): string {
 
 export interface StoreAuthorizations {
   /**
-   * Pass a blob on, and look at its authorization before it ends.
-   * @param authorization asked for once the bytes are over; undefined or null: there is none
+   * Look at the authorization of a blob that is all here and not kept yet. Its bytes are read and hashed only for one that
+   * is well formed, of now and its sender's: keccak256 costs more than storing them does.
+   * @param authorization undefined or null: there is none, which is right too
+   * @returns gives it back when the blob was not kept after all: the same one may come again
+   * @throws AuthorizationInvalidError, BusyError
    */
-  watch: (
-    bytes: AsyncIterable<Uint8Array>,
-    authorization: () => unknown
-  ) => {
-    /** @throws AuthorizationInvalidError, or BusyError, in place of the end */
-    bytes: AsyncGenerator<Uint8Array>
-    /** The blob was not kept after all: the same authorization may come again. */
-    giveBack: () => void
-  }
+  take: (authorization: unknown, read: () => AsyncIterable<Uint8Array>) => Promise<() => void>
   /** Nonces kept. */
   readonly size: number
 }
@@ -83,7 +78,7 @@ export function createStoreAuthorizations(now: () => number = Date.now, noncesMa
   /** Sender and nonce → when it was taken; in that order. */
   const takenAtMs = new Map<string, number>()
 
-  function take(key: string): void {
+  function keep(key: string): void {
     for (const [old, atMs] of takenAtMs) {
       if (now() - atMs <= NONCE_LIFE_MS) break
       takenAtMs.delete(old)
@@ -93,8 +88,8 @@ export function createStoreAuthorizations(now: () => number = Date.now, noncesMa
     takenAtMs.set(key, now())
   }
 
-  /** @returns what to give back */
-  async function check(given: unknown, contentHash: string): Promise<string> {
+  /** @returns its sender and nonce */
+  async function check(given: unknown, read: () => AsyncIterable<Uint8Array>): Promise<string> {
     const parsed = storeAuthorization.safeParse(given)
     if (!parsed.success) {
       const [issue] = parsed.error.issues
@@ -107,37 +102,27 @@ export function createStoreAuthorizations(now: () => number = Date.now, noncesMa
       const apart = `${Math.abs(Math.round(aheadMs / 1000))} s ${aheadMs > 0 ? 'ahead of' : 'behind'} this node’s time`
       throw new AuthorizationInvalidError(`"authorization.timestamp" is ${apart}. Set the clock and sign again.`)
     }
-    if (parsed.data.contentHash.toLowerCase() !== contentHash) {
-      throw new AuthorizationInvalidError(`the bytes’ keccak256 is ${contentHash}. Sign what is sent.`)
-    }
     const { signerOf } = await import('../chain/personal-message.ts')
     if ((await signerOf(authorizationText(parsed.data), signature as `0x${string}`)) !== sender.toLowerCase()) {
       throw new AuthorizationInvalidError('the signature is not the sender’s of this text. Sign it with that account.')
     }
+    const hash = keccak_256.create()
+    for await (const piece of read()) hash.update(piece)
+    const contentHash = `0x${Buffer.from(hash.digest()).toString('hex')}`
+    if (parsed.data.contentHash.toLowerCase() !== contentHash) {
+      throw new AuthorizationInvalidError(`the bytes’ keccak256 is ${contentHash}. Sign what is sent.`)
+    }
     // In the end and without a wait: of two that come together one is taken.
     const key = `${sender.toLowerCase()}:${nonce}`
-    take(key)
+    keep(key)
     return key
   }
 
   return {
-    watch(source, authorization) {
-      let taken: string | null = null
-      async function* bytes(): AsyncGenerator<Uint8Array> {
-        const hash = keccak_256.create()
-        for await (const piece of source) {
-          hash.update(piece)
-          yield piece
-        }
-        const given = authorization() ?? null
-        if (given !== null) taken = await check(given, `0x${Buffer.from(hash.digest()).toString('hex')}`)
-      }
-      return {
-        bytes: bytes(),
-        giveBack: () => {
-          if (taken !== null) takenAtMs.delete(taken)
-        }
-      }
+    async take(given, read) {
+      if (given === undefined || given === null) return () => {}
+      const key = await check(given, read)
+      return () => void takenAtMs.delete(key)
     },
     get size() {
       return takenAtMs.size

@@ -3,7 +3,9 @@ import type { Connection, IdentifyResult } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { SHARD_COUNT_MAX } from '../blobs/shards.ts'
 import { ephemeralIdentity, type Identity } from '../identity.ts'
-import { ANNOUNCEMENTS_PROTOCOL } from './announce.ts'
+import { silentLog } from '../log.ts'
+import { ANNOUNCEMENTS_PROTOCOL, createAnnouncements } from './announce.ts'
+import { STANDING } from './heard.ts'
 import { TOPICS } from './libp2p.ts'
 import { eventually, startPeer, startRelay, type TestPeer } from './testing.ts'
 
@@ -173,6 +175,45 @@ describe('announcements', function () {
       ['/ip4/127.0.0.1/tcp/3', undefined, undefined]
     )
     await eventually(async () => (await kept()) === '/ip4/127.0.0.1/tcp/3', 'only its last address is kept')
+  })
+
+  it('are looked at no further when their signature is wrong, however full the table is', async () => {
+    await using listener = await startPeer()
+    const { libp2p } = listener.node
+    let ranked = 0
+    const announcements = createAnnouncements({
+      ...{ libp2p, own: null, identity: listener.identity, isAnchor: () => false, log: silentLog() },
+      standing: () => {
+        ranked++
+        return STANDING.stranger
+      }
+    })
+    await libp2p.unhandle(ANNOUNCEMENTS_PROTOCOL)
+    await announcements.start()
+    const shards = Array.from({ length: 1000 }, () => ({ start: 65_534, end: 65_535 }))
+    const say = async (nth: number, by?: Identity): Promise<string> => {
+      const identity = await ephemeralIdentity()
+      const announcement = {
+        ...{ peerId: identity.peerId, nodeId: 'x', owner: '', url: '', shards, shardCount: 65_536, failureGroup: '' },
+        multiaddrs: Array.from({ length: 32 }, () => `/dns4/${'x'.repeat(400)}${nth}/tcp/1`),
+        timestamp: Date.now()
+      }
+      const signer = by ?? identity
+      const signature = Buffer.from(signer.sign(Buffer.from(JSON.stringify(announcement)))).toString('base64')
+      const data = Buffer.from(JSON.stringify({ ...announcement, signature }))
+      const detail = { topic: TOPICS.announce, data }
+      libp2p.services.pubsub.dispatchEvent(new CustomEvent('message', { detail: detail as never }))
+      return identity.peerId
+    }
+    let nth = 0
+    // Until one has to make room for another.
+    while (ranked === 0 && nth < 200) await say(nth++)
+    assert.ok(ranked > 0)
+    ranked = 0
+    const forged = await say(nth, listener.identity)
+    assert.equal(announcements.of(forged), null)
+    assert.equal(ranked, 0)
+    announcements.stop()
   })
 
   it('are asked of a peer once a connection, however often it tells of itself', async () => {

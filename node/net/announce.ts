@@ -136,10 +136,10 @@ export function createAnnouncements(options: {
     if (announcement === null || announcement.peerId === identity.peerId) return
     const known = heard.get(announcement.peerId)
     if (known !== undefined && known.announcement.timestamp >= announcement.timestamp) return
-    if (!heard.fits(announcement.peerId, announcement)) return
     const { signature, ...rest } = announcement
+    // Before the table is looked through: what nobody signed is not to cost that.
     if (!verifyPeerSignature(announcement.peerId, signedBytes(rest), Buffer.from(signature, 'base64'))) return
-    heard.keep(announcement.peerId, announcement)
+    if (!heard.keep(announcement.peerId, announcement)) return
     options.onHeard?.(rest)
     replace(libp2p, announcement).catch(() => undefined)
   }

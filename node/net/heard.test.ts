@@ -21,8 +21,7 @@ describe('what was heard', () => {
     heard.keep('a', 'x'.repeat(20))
     heard.keep('b', 'é'.repeat(10))
     assert.equal(heard.bytes, byteLength())
-    assert.equal(heard.fits('c', 'x'.repeat(60)), false)
-    heard.keep('c', 'x'.repeat(60))
+    assert.equal(heard.keep('c', 'x'.repeat(60)), false)
     assert.equal(heard.get('c'), undefined)
     // In place of its older one there is room.
     heard.keep('a', 'x'.repeat(30))
@@ -63,6 +62,25 @@ describe('what was heard', () => {
     assert.ok(heard.get('honest') !== undefined)
   })
 
+  it('keeps ordinary strangers from large ones of invented hosts, which make room for newcomers', () => {
+    const { heard } = heardOf({ maxCount: 10_000, maxBytes: 4 * 2 ** 20 })
+    const large = (i: number) => `host${i} ${'x'.repeat(43_000)}`
+    for (let i = 0; i < 1000; i++) heard.keep(`honest ${i}`, `home${i} ${'x'.repeat(900)}`)
+    for (let i = 0; i < 500; i++) heard.keep(`large ${i}`, large(i))
+    for (let i = 1000; i < 1500; i++) heard.keep(`honest ${i}`, `home${i} ${'x'.repeat(900)}`)
+    assert.equal(idsOf(heard).filter(id => id.startsWith('honest')).length, 1500)
+    assert.ok(heard.get('large 499') !== undefined)
+  })
+
+  it('is open to a large newcomer as long as others as large are there', () => {
+    const { heard } = heardOf({ maxCount: 10_000, maxBytes: 100_000 })
+    const large = (i: number) => `host${i} ${'x'.repeat(30_000)}`
+    for (let i = 0; i < 10; i++) heard.keep(`large ${i}`, large(i))
+    assert.deepEqual(idsOf(heard), ['large 7', 'large 8', 'large 9'])
+    for (let i = 0; i < 500; i++) heard.keep(`honest ${i}`, `home${i} ${'x'.repeat(900)}`)
+    assert.equal(heard.keep('large', large(10)), false)
+  })
+
   it('keeps whom we are connected to from strangers, and members of the registry from both', () => {
     const { heard, standings } = heardOf({ maxCount: 3, maxBytes: 1000 })
     standings.set('member', STANDING.member).set('connected', STANDING.connected)
@@ -74,8 +92,7 @@ describe('what was heard', () => {
       heard.keep(id, id)
     }
     assert.deepEqual(idsOf(heard), ['member', 'c2', 'c3'])
-    assert.equal(heard.fits('stranger 50', 'host50'), false)
-    heard.keep('stranger 50', 'host50')
+    assert.equal(heard.keep('stranger 50', 'host50'), false)
     assert.deepEqual(idsOf(heard), ['member', 'c2', 'c3'])
   })
 })

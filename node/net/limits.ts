@@ -227,6 +227,14 @@ export const RELAY_LIMITS = {
     generous: 4000,
     what: 'peers that may be reached through this relay'
   },
+  // Many a carrier gives a subscriber 512 ports of an address, so that 128 share it: a peer each. It takes eight addresses
+  // to hold all reservations there are.
+  reservationsPerHost: {
+    env: 'RELAY_MAX_RESERVATIONS_PER_IP',
+    default: 128,
+    generous: 4000,
+    what: 'peers at one address (IPv6: one /64) that may be reached through this relay'
+  },
   reservationTtlMs: {
     env: 'RELAY_RESERVATION_TTL_MS',
     default: 2 * 60 * 60 * 1000,
@@ -276,6 +284,13 @@ export const RELAY_LIMITS = {
     generous: 5000,
     what: 'ms without a byte after which a circuit makes room for another, when places run out'
   },
+  // Longer than two of the pings by which peers find dead connections: what lives is not silent for so long.
+  circuitStaleMs: {
+    env: 'RELAY_CIRCUIT_STALE_MS',
+    default: 25_000,
+    generous: 25_000,
+    what: 'ms without a byte after which a circuit makes room for an address that has none'
+  },
   circuitStallMs: {
     env: 'RELAY_CIRCUIT_STALL_MS',
     default: 30_000,
@@ -293,6 +308,13 @@ export const RELAY_LIMITS = {
     default: 20,
     generous: 60_000,
     what: 'new connections a minute from one address (IPv6: one /64); with more it is blocked'
+  },
+  // Two for each of the 128 peers that may have a reservation: one that moves to another transport has both for a while.
+  openPerHost: {
+    env: 'RELAY_MAX_CONNECTIONS_PER_IP',
+    default: 256,
+    generous: 4000,
+    what: 'open connections from one address (IPv6: one /64); more are refused'
   },
   pendingPerHost: {
     env: 'RELAY_MAX_PENDING_PER_IP',

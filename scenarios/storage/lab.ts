@@ -11,6 +11,10 @@ export const BLOBS = { short: 12, full: 60 }
 export const REPLICATED_WITHIN_MS = 60_000
 export const READ_WITHIN_MS = 60_000
 
+/** Said to the scenario, it is said to every node: `PACK_SMALL_BLOBS=true` has them keep small blobs in packs. */
+const { PACK_SMALL_BLOBS } = process.env
+const ofNodes = PACK_SMALL_BLOBS ? { env: { PACK_SMALL_BLOBS } } : {}
+
 export const storageLab: Topology = {
   name: 'storage',
   description: 'Two relays, a chain, two public nodes and two sites of three nodes behind one NAT each.',
@@ -23,10 +27,12 @@ export const storageLab: Topology = {
     'relay-1': { role: 'relay', on: 'internet' },
     'relay-2': { role: 'relay', on: 'internet' },
     chain: { role: 'chain', on: 'internet' },
-    'node-1': { role: 'node', on: 'internet' },
-    'node-2': { role: 'node', on: 'internet' },
+    'node-1': { role: 'node', on: 'internet', ...ofNodes },
+    'node-2': { role: 'node', on: 'internet', ...ofNodes },
     ...Object.fromEntries(
-      Object.entries(SITES).flatMap(([site, names]) => names.map(name => [name, { role: 'node' as const, on: site }]))
+      Object.entries(SITES).flatMap(([site, names]) =>
+        names.map(name => [name, { role: 'node' as const, on: site, ...ofNodes }])
+      )
     )
   }
 }
