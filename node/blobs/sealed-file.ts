@@ -1,4 +1,5 @@
 /** Writing and reading one sealed file, chunk by chunk, with memory that does not grow with the blob. */
+import type { KeyObject } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
 import { writeAll } from './durable.ts'
 import {
@@ -14,13 +15,13 @@ import {
 /** Seals what it is given into a file. One chunk is being written while the next is gathered. */
 export class SealedWriter {
   readonly #file: FileHandle
-  readonly #key: Uint8Array
+  readonly #key: KeyObject
   #pieces: Uint8Array[] = []
   #pieceBytes = 0
   #index = 0
   #writing: Promise<void> = Promise.resolve()
 
-  constructor(file: FileHandle, key: Uint8Array) {
+  constructor(file: FileHandle, key: KeyObject) {
     this.#file = file
     this.#key = key
   }
@@ -70,7 +71,7 @@ export interface ReadRange {
  */
 export async function* readSealed(
   path: string,
-  key: Uint8Array,
+  key: KeyObject,
   sizeBytes: number,
   range: ReadRange = {}
 ): AsyncGenerator<Uint8Array> {
@@ -108,7 +109,7 @@ export async function* readSealed(
 /** The plain bytes of a sealed blob of one chunk that is in memory, or of a range of it. @throws SealBrokenError */
 export async function* readSealedBytes(
   sealed: Uint8Array,
-  key: Uint8Array,
+  key: KeyObject,
   { offset = 0, length = sealed.length, signal }: ReadRange = {}
 ): AsyncGenerator<Uint8Array> {
   signal?.throwIfAborted()

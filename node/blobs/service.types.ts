@@ -65,6 +65,11 @@ export interface GetOptions {
   /** Peer that asks; a member, and whoever asks for no bytes, is answered from this disk alone. */
   from?: string | undefined
   localOnly?: boolean | undefined
+  /**
+   * Up to so many bytes, at most SPAN_MAX_BYTES, may be held in memory at once; a copy here then answers `pieces`, and
+   * metadata that held at an earlier read will do. Default: none.
+   */
+  holdBytes?: number | undefined
   /** Work out the CID of all the bytes before the first one leaves. */
   verify?: boolean | undefined
 }

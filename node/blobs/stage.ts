@@ -2,7 +2,7 @@
  * Taking bytes in: sealed into a folder of `tmp/` while their CID is worked out, then moved into the store or thrown away.
  * Where packs are switched on, small ones are staged in memory instead (`pack/stage-small.ts`).
  */
-import { randomUUID } from 'node:crypto'
+import { type KeyObject, randomUUID } from 'node:crypto'
 import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BlobEmptyError, CidMismatchError, PayloadTooLargeError } from '../errors.ts'
@@ -139,7 +139,7 @@ interface Staged {
   sizeBytes: number
   mimeType: string
   folder: string
-  key: Uint8Array
+  key: KeyObject
   /** Digests of the leaves. */
   leaves: readonly Uint8Array[]
   file: FileHandle

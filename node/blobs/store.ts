@@ -17,6 +17,7 @@ import { cidOf, isCid } from './cid.ts'
 import { onDisk } from './disk-errors.ts'
 import { errnoOf, FILE_MODE, FOLDER_MODE, sharedFolderSync, syncFolder } from './durable.ts'
 import { openBlob } from './open-blob.ts'
+import { createOpenedMetas } from './opened-metas.ts'
 import { type CompactReport, compactPacks } from './pack/compaction.ts'
 import type { Packed } from './pack/pack-index.ts'
 import { PACK_LIMITS, type PackLimits } from './pack/pack-limits.ts'
@@ -69,6 +70,8 @@ class DiskStore implements BlobStore {
   readonly #log: Log
   readonly #quota
   readonly #index = new Map<string, Entry>()
+  /** By entry, so that a copy never gets what was that of another. */
+  readonly #metas = createOpenedMetas<Entry>()
   /** One commit, deletion or quarantine of a CID at a time. */
   readonly #turns = new Map<string, Promise<unknown>>()
   readonly #syncBlobs
@@ -180,10 +183,18 @@ class DiskStore implements BlobStore {
     return { cid, sizeBytes, mimeType, createdAtMs }
   }
 
-  async open(cid: string): Promise<OpenBlob | null> {
+  async open(cid: string, { mayRecall = false }: { mayRecall?: boolean } = {}): Promise<OpenBlob | null> {
     const held = this.#held(cid)
     if (!held) return null
-    return await openBlob({ ...this.#placeOf(cid, held), guard: work => this.#guard(cid, held, work) })
+    return await openBlob({
+      ...this.#placeOf(cid, held),
+      known: mayRecall ? this.#metas.get(held) : undefined,
+      onOpened: opened => {
+        // It may have gone while its metadata was read.
+        if (this.#index.get(cid) === held) this.#metas.note(held, opened)
+      },
+      guard: work => this.#guard(cid, held, work)
+    })
   }
 
   #placeOf(cid: string, held: Held) {
@@ -451,7 +462,10 @@ class DiskStore implements BlobStore {
 
   #forget(cid: string, held: Held): void {
     if (isPacked(held)) this.#packs!.forget(cid, held)
-    else this.#index.delete(cid)
+    else {
+      this.#index.delete(cid)
+      this.#metas.forget(held)
+    }
     this.#quota.freed(held.sizeBytes)
   }
 
