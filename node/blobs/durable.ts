@@ -16,12 +16,22 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Write a new small file and fsync it. The folder is not synced. */
-export async function writeSynced(path: string, text: string | Uint8Array): Promise<void> {
+/**
+ * Write a new small file and fsync it.
+ * @param options.folderToo the folder as well, at the same time: the file's name is in it before
+ */
+export async function writeSynced(
+  path: string,
+  text: string | Uint8Array,
+  { folderToo = false }: { folderToo?: boolean } = {}
+): Promise<void> {
   const file = await open(path, 'wx', FILE_MODE)
-  try {
+  const write = async (): Promise<void> => {
     await file.writeFile(text)
     await file.datasync()
+  }
+  try {
+    await Promise.all([write(), folderToo ? syncFolder(dirname(path)) : undefined])
   } finally {
     await file.close()
   }

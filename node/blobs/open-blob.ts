@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import type PQueue from 'p-queue'
 import { readKeptDag, rebuildDag } from './leaf-digests.ts'
 import type { SealedBlob } from './pack/packed-blobs.ts'
-import { type OpenedMeta, openChunk, openMeta, SealBrokenError, type SealSecrets } from './seal.ts'
+import type { RecentCopy } from './recent-copies.ts'
+import { openChunk, openMeta, SEAL_CHUNK_BYTES, SealBrokenError, type SealSecrets } from './seal.ts'
 import { readSealed, readSealedBytes } from './sealed-file.ts'
 import { readSealedSpan } from './sealed-span.ts'
 import type { OpenBlob, ReadRange } from './store.types.ts'
@@ -18,10 +19,8 @@ export interface OpenBlobOptions {
   /** Its record, where it is packed. */
   packed: (() => Promise<SealedBlob>) | null
   secrets: SealSecrets
-  /** Its metadata, where it was opened before; then that is not read. */
-  known?: OpenedMeta | undefined
-  /** Told of metadata that was read and held. */
-  onOpened?: (opened: OpenedMeta) => void
+  /** What is remembered of this copy; null: everything is read. */
+  recent: RecentCopy | null
   /** Trees made from all bytes of a blob. */
   rebuilds: PQueue
   /** Run a read; what it throws of damage sets the copy aside and leaves as BlobCorruptError. */
@@ -30,16 +29,16 @@ export interface OpenBlobOptions {
 
 /** Check the metadata and answer how to read the rest. @throws what `guard` throws */
 export async function openBlob(options: OpenBlobOptions): Promise<OpenBlob> {
-  const { cid, folder, packed, secrets, rebuilds, guard } = options
+  const { cid, folder, packed, secrets, recent, rebuilds, guard } = options
   const readMeta = async () => {
     const found = packed ? await packed() : null
     const text = found ? found.meta.toString('utf8') : await readText(join(folder, 'meta.json'))
     const opened = openMeta(secrets, cid, text)
     if (opened.meta.sizeBytes !== options.sizeBytes) throw new SealBrokenError('the data file has a wrong size')
-    options.onOpened?.(opened)
+    if (recent) recent.opened = opened
     return { ...opened, record: found }
   }
-  const { meta, key, record } = options.known ? { ...options.known, record: null } : await guard(readMeta)
+  const { meta, key, record } = recent?.opened ? { ...recent.opened, record: null } : await guard(readMeta)
   const { sizeBytes, mimeType, createdAtMs } = meta
   const chunksOf = (range: ReadRange) =>
     record ? readSealedBytes(record.data, key, range) : readSealed(join(folder, 'data'), key, sizeBytes, range)
@@ -58,11 +57,13 @@ export async function openBlob(options: OpenBlobOptions): Promise<OpenBlob> {
   }
 
   const span: OpenBlob['span'] = (offset, end) =>
-    guard(async () =>
-      record
-        ? [openChunk(key, 0, true, record.data).subarray(offset, end)]
-        : await readSealedSpan(join(folder, 'data'), key, { sizeBytes, offset, end })
-    )
+    guard(async () => {
+      if (record) return [openChunk(key, 0, true, record.data).subarray(offset, end)]
+      const isWarm = recent?.isWarm() ?? false
+      const pieces = await readSealedSpan(join(folder, 'data'), key, { sizeBytes, offset, end }, { isWarm })
+      if (sizeBytes <= SEAL_CHUNK_BYTES) recent?.noteRead()
+      return pieces
+    })
 
   const place = { folder, cid, sizeBytes, key }
   const dag: OpenBlob['dag'] = async ({ signal } = {}) =>

@@ -2,6 +2,7 @@
 import type { KeyObject } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
 import { writeAll } from './durable.ts'
+import { freeNow } from './free-now.ts'
 import {
   chunkCount,
   openChunk,
@@ -16,14 +17,19 @@ import {
 export class SealedWriter {
   readonly #file: FileHandle
   readonly #key: KeyObject
+  readonly #isGiven: boolean
   #pieces: Uint8Array[] = []
+  /** What ends in the chunk that is gathered, to be freed with it. */
+  #given: Uint8Array[] = []
   #pieceBytes = 0
   #index = 0
   #writing: Promise<void> = Promise.resolve()
 
-  constructor(file: FileHandle, key: KeyObject) {
+  /** @param options.isGiven nobody else looks at the bytes after they were sealed: their memory is freed then */
+  constructor(file: FileHandle, key: KeyObject, { isGiven = false }: { isGiven?: boolean } = {}) {
     this.#file = file
     this.#key = key
+    this.#isGiven = isGiven
   }
 
   /** Take the next bytes; they must not change until `end`. */
@@ -37,6 +43,7 @@ export class SealedWriter {
       this.#pieceBytes += take
       rest = rest.subarray(take)
     }
+    if (this.#isGiven) this.#given.push(bytes)
   }
 
   /** Seal the last chunk and wait until everything is written (not synced). */
@@ -47,11 +54,13 @@ export class SealedWriter {
 
   async #seal(last: boolean): Promise<void> {
     const sealed = sealChunk(this.#key, this.#index, last, this.#pieces)
+    this.#given.forEach(freeNow)
     this.#index += 1
     this.#pieces = []
+    this.#given = []
     this.#pieceBytes = 0
     await this.#writing
-    this.#writing = writeAll(this.#file, sealed)
+    this.#writing = writeAll(this.#file, sealed).then(() => sealed.forEach(freeNow))
     // Its error is met at the next await of #writing; without this it would be unhandled until then.
     this.#writing.catch(() => {})
   }

@@ -168,10 +168,11 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   async function put(source: AsyncIterable<Uint8Array>, putOptions: PutOptions): Promise<PutResult> {
     if (stopped.aborted) throw new StoppedError()
     if (!options.membersKnown()) throw new MembersUnknownError()
-    const { sizeHint, signal } = putOptions
+    const { sizeHint, isGiven, signal } = putOptions
     const staged = await store.stage(source, {
       maxBytes: maxBlobBytes,
       sizeHint,
+      isGiven,
       signal,
       // Asked for when the bytes are here: a sender may name the type behind them.
       get mimeType() {

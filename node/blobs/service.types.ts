@@ -40,6 +40,8 @@ export interface PutOptions {
   mimeType?: string | undefined
   /** Bytes announced, reserved at once. */
   sizeHint?: number | undefined
+  /** The pieces of the source are given away: nobody looks at them afterwards. */
+  isGiven?: boolean | undefined
   signal?: AbortSignal | undefined
   /** Peer that asks; a member does not have it forwarded again. */
   from?: string | undefined

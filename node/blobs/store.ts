@@ -17,7 +17,6 @@ import { cidOf, isCid } from './cid.ts'
 import { onDisk } from './disk-errors.ts'
 import { errnoOf, FILE_MODE, FOLDER_MODE, sharedFolderSync, syncFolder } from './durable.ts'
 import { openBlob } from './open-blob.ts'
-import { createOpenedMetas } from './opened-metas.ts'
 import { type CompactReport, compactPacks } from './pack/compaction.ts'
 import type { Packed } from './pack/pack-index.ts'
 import { PACK_LIMITS, type PackLimits } from './pack/pack-limits.ts'
@@ -25,6 +24,7 @@ import { openPackedBlobs, type PackedBlobs, type SealedBlob } from './pack/packe
 import type { SmallBlobs } from './pack/stage-small.ts'
 import { quarantineFolder } from './quarantine.ts'
 import { createQuota } from './quota.ts'
+import { createRecentCopies } from './recent-copies.ts'
 import { deriveSealSecrets, plainSize, SEAL_TAG_BYTES, SealBrokenError, type SealSecrets } from './seal.ts'
 import { stageBlob, TEMP_PREFIX } from './stage.ts'
 import type {
@@ -71,7 +71,7 @@ class DiskStore implements BlobStore {
   readonly #quota
   readonly #index = new Map<string, Entry>()
   /** By entry, so that a copy never gets what was that of another. */
-  readonly #metas = createOpenedMetas<Entry>()
+  readonly #recent = createRecentCopies<Entry>()
   /** One commit, deletion or quarantine of a CID at a time. */
   readonly #turns = new Map<string, Promise<unknown>>()
   readonly #syncBlobs
@@ -141,7 +141,7 @@ class DiskStore implements BlobStore {
   async #keepOne(cid: string, packed: PackedBlobs): Promise<void> {
     const [inPack, inFolder] = [packed.get(cid)!, this.#index.get(cid)!]
     const isRight = async (held: Held): Promise<boolean> => {
-      const blob = await openBlob({ ...this.#placeOf(cid, held), guard: work => work() })
+      const blob = await openBlob({ ...this.#placeOf(cid, held), recent: null, guard: work => work() })
       return (await cidOf(blob.read())) === cid
     }
     if (await isRight(inFolder).catch(() => false)) {
@@ -188,11 +188,7 @@ class DiskStore implements BlobStore {
     if (!held) return null
     return await openBlob({
       ...this.#placeOf(cid, held),
-      known: mayRecall ? this.#metas.get(held) : undefined,
-      onOpened: opened => {
-        // It may have gone while its metadata was read.
-        if (this.#index.get(cid) === held) this.#metas.note(held, opened)
-      },
+      recent: mayRecall && !isPacked(held) ? this.#recent.of(held) : null,
       guard: work => this.#guard(cid, held, work)
     })
   }
@@ -464,7 +460,7 @@ class DiskStore implements BlobStore {
     if (isPacked(held)) this.#packs!.forget(cid, held)
     else {
       this.#index.delete(cid)
-      this.#metas.forget(held)
+      this.#recent.forget(held)
     }
     this.#quota.freed(held.sizeBytes)
   }

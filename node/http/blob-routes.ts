@@ -62,6 +62,7 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
       const { cid, sizeBytes, existed, replicas } = await blobs.put(bodyOf(ctx.req, options.patience), {
         mimeType: ctx.get('content-type') || undefined,
         sizeHint,
+        isGiven: true,
         signal: goneSignal(ctx),
         localOnly: ctx.query.local === '1'
       })
@@ -118,20 +119,25 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
       takeDownload(to, options)
       const verify = wantsVerify(to)
       const done = verify ? options.verifies.take(addressOf(to)) : () => {}
-      const place = held.take(to)
-      // Its dear part is over when it resolves.
-      const read = await blobs.get(cid, { ...range, signal, localOnly, verify, holdBytes: place.bytes }).finally(done)
-      to.set('content-type', read.mimeType)
-      to.length = range.length ?? read.sizeBytes - range.offset
-      if (read.pieces) {
-        place.keep(to.length)
-        sendPieces(to, read.pieces, options)
-        return
+      const place = held.take()
+      try {
+        const ask = { ...range, signal, localOnly, verify, holdBytes: place.bytes }
+        // Its dear part is over when it resolves.
+        const read = await blobs.get(cid, ask).finally(done)
+        const bytes = range.length ?? read.sizeBytes - range.offset
+        to.set('content-type', read.mimeType)
+        to.length = bytes
+        if (read.pieces) {
+          place.keep(to, bytes)
+          sendPieces(to, read.pieces, options)
+          return
+        }
+        endStalled(to, stallLimits(options))
+        // Pieces are whole chunks: one in hand and one on its way.
+        to.body = Readable.from(read.bytes, { objectMode: false, highWaterMark: SEAL_CHUNK_BYTES })
+      } finally {
+        place.release()
       }
-      place.keep(0)
-      endStalled(to, stallLimits(options))
-      // Pieces are whole chunks: one in hand and one on its way.
-      to.body = Readable.from(read.bytes, { objectMode: false, highWaterMark: SEAL_CHUNK_BYTES })
     }
   })
 

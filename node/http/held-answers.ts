@@ -8,13 +8,15 @@ export const HELD_ANSWERS_MAX_BYTES = 64 * 1024 * 1024
 export interface HeldAnswer {
   /** How large it may be; 0: there is no room. */
   bytes: number
-  /** How large it is. */
-  keep: (bytes: number) => void
+  /** It is this large; the room for it comes back when it is over. */
+  keep: (answer: Answer, bytes: number) => void
+  /** There is none after all. Does nothing after `keep`. */
+  release: () => void
 }
 
 export interface HeldAnswers {
-  /** Room for one, at most as large as a span; given back when it is over. */
-  take: (answer: Answer) => HeldAnswer
+  /** Room for one, as large as a span at most. Ends by `keep` or `release`. */
+  take: () => HeldAnswer
   /** Bytes taken now. */
   readonly bytes: number
 }
@@ -23,24 +25,24 @@ export interface HeldAnswers {
 export function createHeldAnswers(maxBytes = HELD_ANSWERS_MAX_BYTES): HeldAnswers {
   let taken = 0
   return {
-    take(answer) {
-      let own = taken + SPAN_MAX_BYTES > maxBytes ? 0 : SPAN_MAX_BYTES
-      const keep = (bytes: number): void => {
-        taken += bytes - own
-        own = bytes
+    take() {
+      const bytes = taken + SPAN_MAX_BYTES > maxBytes ? 0 : SPAN_MAX_BYTES
+      taken += bytes
+      let isOpen = true
+      const release = (): void => {
+        if (isOpen) taken -= bytes
+        isOpen = false
       }
-      const bytes = own
-      taken += own
-      let isOver = false
-      onceOver(answer, () => {
-        keep(0)
-        isOver = true
-      })
       return {
         bytes,
-        keep(kept) {
-          if (!isOver) keep(kept)
-        }
+        keep(answer, kept) {
+          release()
+          taken += kept
+          onceOver(answer, () => {
+            taken -= kept
+          })
+        },
+        release
       }
     },
     get bytes() {
