@@ -16,22 +16,26 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/**
- * Write a new small file and fsync it.
- * @param options.folderToo the folder as well, at the same time: the file's name is in it before
- */
-export async function writeSynced(
-  path: string,
-  text: string | Uint8Array,
-  { folderToo = false }: { folderToo?: boolean } = {}
-): Promise<void> {
+/** Write a new small file and fsync it. The folder is not synced. */
+export async function writeSynced(path: string, text: string | Uint8Array): Promise<void> {
   const file = await open(path, 'wx', FILE_MODE)
-  const write = async (): Promise<void> => {
+  try {
     await file.writeFile(text)
     await file.datasync()
+  } finally {
+    await file.close()
   }
+}
+
+/**
+ * A small file into a folder that has another, new and not synced: both files and the folder are durable when this
+ * resolves. The file is there before any of the three syncs begins, so that one commit of a journal can take all of them.
+ */
+export async function writeLastSynced(path: string, text: string, other: FileHandle): Promise<void> {
+  const file = await open(path, 'wx', FILE_MODE)
   try {
-    await Promise.all([write(), folderToo ? syncFolder(dirname(path)) : undefined])
+    await file.writeFile(text)
+    await Promise.all([other.datasync(), file.datasync(), syncFolder(dirname(path))])
   } finally {
     await file.close()
   }

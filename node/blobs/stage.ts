@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { BlobEmptyError, CidMismatchError, PayloadTooLargeError } from '../errors.ts'
 import { CidHasher } from './cid.ts'
 import { onDisk } from './disk-errors.ts'
-import { FILE_MODE, FOLDER_MODE, writeSynced } from './durable.ts'
+import { FILE_MODE, FOLDER_MODE, writeLastSynced } from './durable.ts'
 import { keepLeafDigests } from './leaf-digests.ts'
 import { headOf, type SmallBlobs, stageSmall } from './pack/stage-small.ts'
 import type { Quota, Reservation } from './quota.ts'
@@ -167,13 +167,11 @@ function stagedFile(staged: Staged): StagedBlob {
     commit: async () => {
       const meta = sealMeta(context.secrets, key, { cid, sizeBytes, mimeType, createdAtMs: Date.now() })
       isIn = await onDisk(async () => {
-        await Promise.all([
-          file.datasync(),
-          // The names of both are there when the folder is synced.
-          writeSynced(join(folder, 'meta.json'), metaText(meta), { folderToo: true }),
-          keepLeafDigests({ folder, sizeBytes, key }, leaves)
-        ])
-        return await context.adopt(cid, sizeBytes, folder)
+        await keepLeafDigests({ folder, sizeBytes, key }, leaves)
+        await writeLastSynced(join(folder, 'meta.json'), metaText(meta), file)
+        // It is synced, so how closing it ends says nothing.
+        const closed = file.close().catch(() => {})
+        return await context.adopt(cid, sizeBytes, folder).finally(() => closed)
       })
       if (isIn) reservation.keep(sizeBytes)
       return { existed: !isIn }
