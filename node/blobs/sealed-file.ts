@@ -106,6 +106,7 @@ export async function* readSealed(
       range.signal?.throwIfAborted()
       ahead = index < lastWanted ? fetch(index + 1) : null
       const plain = openChunk(key, index, index === lastOfBlob, sealed)
+      freeNow(sealed)
       const start = index * SEAL_CHUNK_BYTES
       yield plain.subarray(Math.max(0, offset - start), Math.min(plain.length, end - start))
     }
