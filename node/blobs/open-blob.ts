@@ -4,11 +4,11 @@ import type PQueue from 'p-queue'
 import { readKeptDag, rebuildDag } from './leaf-digests.ts'
 import type { SealedBlob } from './pack/packed-blobs.ts'
 import type { RecentCopy } from './recent-copies.ts'
-import { openChunk, openMeta, SEAL_CHUNK_BYTES, SealBrokenError, type SealSecrets } from './seal.ts'
+import { type OpenedMeta, openChunk, openMeta, SEAL_CHUNK_BYTES, SealBrokenError, type SealSecrets } from './seal.ts'
 import { readSealed, readSealedBytes } from './sealed-file.ts'
 import { readSealedSpan } from './sealed-span.ts'
 import type { OpenBlob, ReadRange } from './store.types.ts'
-import { readText } from './text-file.ts'
+import { hasText, readText } from './text-file.ts'
 
 export interface OpenBlobOptions {
   cid: string
@@ -30,15 +30,24 @@ export interface OpenBlobOptions {
 /** Check the metadata and answer how to read the rest. @throws what `guard` throws */
 export async function openBlob(options: OpenBlobOptions): Promise<OpenBlob> {
   const { cid, folder, packed, secrets, recent, rebuilds, guard } = options
-  const readMeta = async () => {
+  const readMeta = async (): Promise<OpenedMeta & { record: SealedBlob | null }> => {
+    const path = join(folder, 'meta.json')
+    const checked = recent?.checked
+    if (checked && recent.metaRead.isWarm() && hasText(path, checked.text)) {
+      recent.metaRead.note()
+      return { ...checked.opened, record: null }
+    }
     const found = packed ? await packed() : null
-    const text = found ? found.meta.toString('utf8') : await readText(join(folder, 'meta.json'))
+    const text = found ? found.meta.toString('utf8') : await readText(path)
     const opened = openMeta(secrets, cid, text)
     if (opened.meta.sizeBytes !== options.sizeBytes) throw new SealBrokenError('the data file has a wrong size')
-    if (recent) recent.opened = opened
+    if (recent) {
+      recent.checked = { text: Buffer.from(text), opened }
+      recent.metaRead.note()
+    }
     return { ...opened, record: found }
   }
-  const { meta, key, record } = recent?.opened ? { ...recent.opened, record: null } : await guard(readMeta)
+  const { meta, key, record } = await guard(readMeta)
   const { sizeBytes, mimeType, createdAtMs } = meta
   const chunksOf = (range: ReadRange) =>
     record ? readSealedBytes(record.data, key, range) : readSealed(join(folder, 'data'), key, sizeBytes, range)
@@ -59,9 +68,9 @@ export async function openBlob(options: OpenBlobOptions): Promise<OpenBlob> {
   const span: OpenBlob['span'] = (offset, end) =>
     guard(async () => {
       if (record) return [openChunk(key, 0, true, record.data).subarray(offset, end)]
-      const isWarm = recent?.isWarm() ?? false
+      const isWarm = recent?.dataRead.isWarm() ?? false
       const pieces = await readSealedSpan(join(folder, 'data'), key, { sizeBytes, offset, end }, { isWarm })
-      if (sizeBytes <= SEAL_CHUNK_BYTES) recent?.noteRead()
+      if (sizeBytes <= SEAL_CHUNK_BYTES) recent?.dataRead.note()
       return pieces
     })
 

@@ -6,7 +6,6 @@ describe('what is remembered of copies', () => {
     const recent = createRecentCopies<object>(2)
     const [a, b, c] = [{}, {}, {}]
     const ofA = recent.of(a)
-    ofA.noteRead()
     const ofB = recent.of(b)
     assert.equal(recent.of(a), ofA)
     recent.of(c)
@@ -19,8 +18,8 @@ describe('what is remembered of copies', () => {
 
   it('is warm only after a read', () => {
     const copy = createRecentCopies<object>().of({})
-    assert.equal(copy.isWarm(), false)
-    copy.noteRead()
-    assert.equal(copy.isWarm(), true)
+    assert.deepEqual([copy.metaRead.isWarm(), copy.dataRead.isWarm()], [false, false])
+    copy.dataRead.note()
+    assert.deepEqual([copy.metaRead.isWarm(), copy.dataRead.isWarm()], [false, true])
   })
 })

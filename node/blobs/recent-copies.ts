@@ -1,19 +1,25 @@
-/** What is remembered of the copies read last, so that a blob read often costs less: its metadata, and when it was read. */
+/** What is remembered of the copies read last, so that a blob read often costs less. */
 import type { OpenedMeta } from './seal.ts'
 
-/** Most copies remembered; about a KiB each. */
+/** Most copies remembered; about 2 KiB each. */
 export const RECENT_COPIES_MAX = 2048
 /** So long after a read a small file is taken to be in the page cache still. */
 const WARM_MS = 10_000
 
-/** What is remembered of one copy. */
-export interface RecentCopy {
-  /** Its metadata, once that held. */
-  opened: OpenedMeta | null
-  /** All of its data was read just now. */
-  noteRead: () => void
+/** When a file was read last. */
+export interface Warmth {
+  note: () => void
   /** Whether that was lately. */
   isWarm: () => boolean
+}
+
+/** What is remembered of one copy. */
+export interface RecentCopy {
+  /** Its metadata: the text that was checked, and what it said. As long as the file has this text, it is not checked again. */
+  checked: { text: Buffer; opened: OpenedMeta } | null
+  readonly metaRead: Warmth
+  /** All of the data. */
+  readonly dataRead: Warmth
 }
 
 export interface RecentCopies<Copy> {
@@ -30,7 +36,7 @@ export function createRecentCopies<Copy extends object>(max = RECENT_COPIES_MAX)
   const known = new Map<Copy, RecentCopy>()
   return {
     of(copy) {
-      const recent = known.get(copy) ?? createRecentCopy()
+      const recent = known.get(copy) ?? { checked: null, metaRead: createWarmth(), dataRead: createWarmth() }
       known.delete(copy)
       if (known.size >= max) known.delete(known.keys().next().value!)
       known.set(copy, recent)
@@ -45,11 +51,10 @@ export function createRecentCopies<Copy extends object>(max = RECENT_COPIES_MAX)
   }
 }
 
-function createRecentCopy(): RecentCopy {
+function createWarmth(): Warmth {
   let readMs = Number.NEGATIVE_INFINITY
   return {
-    opened: null,
-    noteRead() {
+    note() {
       readMs = performance.now()
     },
     isWarm: () => performance.now() - readMs < WARM_MS

@@ -68,8 +68,8 @@ export interface GetOptions {
   from?: string | undefined
   localOnly?: boolean | undefined
   /**
-   * Up to so many bytes, at most SPAN_MAX_BYTES, may be held in memory at once; a copy here then answers `pieces`, and
-   * metadata that held at an earlier read will do. Default: none.
+   * Up to so many bytes, at most SPAN_MAX_BYTES, may be held in memory at once; a copy here then answers `pieces`, and is
+   * opened with what is remembered of it. Default: none.
    */
   holdBytes?: number | undefined
   /** Work out the CID of all the bytes before the first one leaves. */

@@ -68,7 +68,8 @@ export interface BlobStore {
   stat: (cid: string) => Promise<BlobStat | null>
   /**
    * null when it is not here.
-   * @param options.mayRecall metadata that held at an earlier read of this copy will do: the file is not looked at again
+   * @param options.mayRecall what is remembered of an earlier read will do: metadata whose text is still the one that was
+   * checked, and that a small file read a moment ago comes from memory
    * @throws BlobCorruptError
    */
   open: (cid: string, options?: { mayRecall?: boolean }) => Promise<OpenBlob | null>

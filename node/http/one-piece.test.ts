@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { appendFile, rm, truncate } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { SEAL_CHUNK_BYTES, SEALED_CHUNK_BYTES } from '../blobs/seal.ts'
@@ -58,6 +59,22 @@ describe('a blob answered in one piece', function () {
     for (let time = 0; time < 3; time += 1) assert.equal((await read(small)).status, 200)
     await flipBit(dataOf(small), 999 * 8)
     assert.equal((await read(small)).status, 500)
+  })
+
+  it('is refused when its metadata were changed or are gone, after good reads too', async () => {
+    const damages = [
+      (path: string) => flipBit(path, 40 * 8),
+      (path: string) => appendFile(path, ' '),
+      (path: string) => truncate(path, 100),
+      (path: string) => rm(path)
+    ]
+    for (const damage of damages) {
+      const cid = await store(randomBytes(1000))
+      for (let time = 0; time < 3; time += 1) assert.equal((await read(cid)).status, 200)
+      await damage(join(peer.dataDir, 'blobs', cid, 'meta.json'))
+      assert.equal((await read(cid)).status, 500)
+      assert.equal(peer.node.store.has(cid), false)
+    }
   })
 
   it('is that of the new copy after the old one was deleted, whatever was remembered', async () => {
