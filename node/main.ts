@@ -7,8 +7,12 @@ import { createNode } from './node.ts'
 import { gatherSettings } from './settings.ts'
 
 const DRAIN_MS = 10_000
+/** Threads that wait for the disk, unless UV_THREADPOOL_SIZE says otherwise: a blob on its way in has three of them syncing. */
+const DISK_THREADS = 16
 
 async function main(): Promise<void> {
+  // Node looks at it when it first needs such a thread, which is below.
+  process.env.UV_THREADPOOL_SIZE ??= String(DISK_THREADS)
   const settings = await gatherSettings({ argv: process.argv.slice(2), env: process.env, cwd: process.cwd() })
   if (settings.command === 'help') {
     process.stdout.write(helpText())

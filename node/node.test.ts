@@ -56,10 +56,10 @@ describe('node', function () {
 
   it('never serves damaged bytes when nobody has a good copy', async () => {
     await using peer = await startNode()
-    const bytes = randomBytes(1_000_000)
+    const bytes = randomBytes(3_000_000)
     const { cid } = (await (await post(peer, bytes)).json()) as { cid: string }
     const file = await open(join(peer.dataDir, 'blobs', cid, 'data'), 'r+')
-    await file.write(Buffer.from([1, 2, 3, 4]), 0, 4, 900_000)
+    await file.write(Buffer.from([1, 2, 3, 4]), 0, 4, 2_900_000)
     await file.close()
     // The first chunks are good and leave; the connection is cut before the damaged one.
     await assert.rejects(read(peer, cid))

@@ -126,6 +126,19 @@ export async function cidOf(source: AsyncIterable<Uint8Array> | Iterable<Uint8Ar
  * @throws CidInvalidError
  */
 export function parseCid(text: string): string {
+  // Most are asked for again and again, and in their canonical form.
+  if (canonical.has(text)) return text
+  const cid = canonicalOf(text)
+  if (canonical.size >= CANONICAL_KEPT) canonical.clear()
+  canonical.add(cid)
+  return cid
+}
+
+/** Texts known to be canonical, so that they need not be decoded again; all forgotten when there are too many. */
+const canonical = new Set<string>()
+const CANONICAL_KEPT = 4096
+
+function canonicalOf(text: string): string {
   if (text.length > CID_TEXT_MAX) throw new CidInvalidError(text, `it is longer than ${CID_TEXT_MAX} characters`)
   let cid: CID
   try {

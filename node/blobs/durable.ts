@@ -27,6 +27,20 @@ export async function writeSynced(path: string, text: string | Uint8Array): Prom
   }
 }
 
+/**
+ * A small file into a folder that has another, new and not synced: both files and the folder are durable when this
+ * resolves. The file is there before any of the three syncs begins, so that one commit of a journal can take all of them.
+ */
+export async function writeLastSynced(path: string, text: string, other: FileHandle): Promise<void> {
+  const file = await open(path, 'wx', FILE_MODE)
+  try {
+    await file.writeFile(text)
+    await Promise.all([other.datasync(), file.datasync(), syncFolder(dirname(path))])
+  } finally {
+    await file.close()
+  }
+}
+
 /** Put a small file in the place of another, whole or not at all, durable when this resolves. */
 export async function replaceFile(path: string, text: string): Promise<void> {
   const temporary = `${path}.tmp`

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { createSecretKey, randomBytes } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -74,7 +74,7 @@ describe('leaf digests', () => {
   })
 
   it('are held against the CID even when their seal is right', async () => {
-    const key = Buffer.alloc(32, 9)
+    const key = createSecretKey(Buffer.alloc(32, 9))
     const sizeBytes = LEAVES_KEPT_ABOVE_BYTES + 1
     const digests = Array.from({ length: 17 }, () => randomBytes(32))
     const cid = cidOfDigest(buildDag(dagShape(sizeBytes), Buffer.concat(digests)).root)

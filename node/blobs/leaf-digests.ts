@@ -6,6 +6,7 @@
  * missing, torn or altered is made again from the blob. It is sealed under the blob's key all the same: whoever steals
  * the disk could else try guesses at one chunk without knowing the others.
  */
+import type { KeyObject } from 'node:crypto'
 import { open, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CID_CHUNK_BYTES, CidHasher, cidOfDigest } from './cid.ts'
@@ -26,7 +27,7 @@ export interface DagPlace {
   cid: string
   sizeBytes: number
   /** The blob's own. */
-  key: Uint8Array
+  key: KeyObject
 }
 
 /** Write the digests of a blob that is being staged into its folder, if it is large enough. */
@@ -66,7 +67,7 @@ export async function rebuildDag(place: DagPlace, bytes: AsyncIterable<Uint8Arra
   return buildDag(dagShape(sizeBytes), Buffer.concat(leaves))
 }
 
-function sealed(key: Uint8Array, digests: readonly Uint8Array[]): Buffer {
+function sealed(key: KeyObject, digests: readonly Uint8Array[]): Buffer {
   return Buffer.concat(sealChunk(key, LEAVES_CHUNK, true, digests))
 }
 

@@ -19,6 +19,8 @@ export interface RemoteRead {
   mimeType: string
   /** The asked range. */
   bytes: AsyncIterable<Uint8Array>
+  /** The same bytes, where all of them are in memory and right; whoever takes these leaves `bytes` alone. */
+  pieces?: readonly Uint8Array[]
 }
 
 /** The part of the network that blobs use. Every call may be ended by its signal. */

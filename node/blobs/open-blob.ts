@@ -3,10 +3,12 @@ import { join } from 'node:path'
 import type PQueue from 'p-queue'
 import { readKeptDag, rebuildDag } from './leaf-digests.ts'
 import type { SealedBlob } from './pack/packed-blobs.ts'
-import { openMeta, SealBrokenError, type SealSecrets } from './seal.ts'
+import type { RecentCopy } from './recent-copies.ts'
+import { type OpenedMeta, openChunk, openMeta, SEAL_CHUNK_BYTES, SealBrokenError, type SealSecrets } from './seal.ts'
 import { readSealed, readSealedBytes } from './sealed-file.ts'
+import { readSealedSpan } from './sealed-span.ts'
 import type { OpenBlob, ReadRange } from './store.types.ts'
-import { readText } from './text-file.ts'
+import { hasText, readText } from './text-file.ts'
 
 export interface OpenBlobOptions {
   cid: string
@@ -17,6 +19,8 @@ export interface OpenBlobOptions {
   /** Its record, where it is packed. */
   packed: (() => Promise<SealedBlob>) | null
   secrets: SealSecrets
+  /** What is remembered of this copy; null: everything is read. */
+  recent: RecentCopy | null
   /** Trees made from all bytes of a blob. */
   rebuilds: PQueue
   /** Run a read; what it throws of damage sets the copy aside and leaves as BlobCorruptError. */
@@ -25,14 +29,25 @@ export interface OpenBlobOptions {
 
 /** Check the metadata and answer how to read the rest. @throws what `guard` throws */
 export async function openBlob(options: OpenBlobOptions): Promise<OpenBlob> {
-  const { cid, folder, packed, secrets, rebuilds, guard } = options
-  const { meta, key, record } = await guard(async () => {
+  const { cid, folder, packed, secrets, recent, rebuilds, guard } = options
+  const readMeta = async (): Promise<OpenedMeta & { record: SealedBlob | null }> => {
+    const path = join(folder, 'meta.json')
+    const checked = recent?.checked
+    if (checked && recent.metaRead.isWarm() && hasText(path, checked.text)) {
+      recent.metaRead.note()
+      return { ...checked.opened, record: null }
+    }
     const found = packed ? await packed() : null
-    const text = found ? found.meta.toString('utf8') : await readText(join(folder, 'meta.json'))
+    const text = found ? found.meta.toString('utf8') : await readText(path)
     const opened = openMeta(secrets, cid, text)
     if (opened.meta.sizeBytes !== options.sizeBytes) throw new SealBrokenError('the data file has a wrong size')
+    if (recent) {
+      recent.checked = { text: Buffer.from(text), opened }
+      recent.metaRead.note()
+    }
     return { ...opened, record: found }
-  })
+  }
+  const { meta, key, record } = await guard(readMeta)
   const { sizeBytes, mimeType, createdAtMs } = meta
   const chunksOf = (range: ReadRange) =>
     record ? readSealedBytes(record.data, key, range) : readSealed(join(folder, 'data'), key, sizeBytes, range)
@@ -50,6 +65,15 @@ export async function openBlob(options: OpenBlobOptions): Promise<OpenBlob> {
     }
   }
 
+  const span: OpenBlob['span'] = (offset, end) =>
+    guard(async () => {
+      if (record) return [openChunk(key, 0, true, record.data).subarray(offset, end)]
+      const isWarm = recent?.dataRead.isWarm() ?? false
+      const pieces = await readSealedSpan(join(folder, 'data'), key, { sizeBytes, offset, end }, { isWarm })
+      if (sizeBytes <= SEAL_CHUNK_BYTES) recent?.dataRead.note()
+      return pieces
+    })
+
   const place = { folder, cid, sizeBytes, key }
   const dag: OpenBlob['dag'] = async ({ signal } = {}) =>
     (await readKeptDag(place)) ??
@@ -59,5 +83,5 @@ export async function openBlob(options: OpenBlobOptions): Promise<OpenBlob> {
       const kept = await readKeptDag(place)
       return kept ?? (await guard(() => rebuildDag(place, read({ signal }))))
     }))
-  return { cid, sizeBytes, mimeType, createdAtMs, read, dag }
+  return { cid, sizeBytes, mimeType, createdAtMs, read, span, dag }
 }

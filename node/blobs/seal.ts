@@ -7,7 +7,16 @@
  *
  * On disk: for each chunk its ciphertext, then its 16-byte tag. Nothing of a chunk is given out before its tag held.
  */
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+  timingSafeEqual
+} from 'node:crypto'
 
 /** Plain bytes of a chunk. The same as a CID leaf, so that both are cut once. */
 export const SEAL_CHUNK_BYTES = 256 * 1024
@@ -32,9 +41,9 @@ export class SealBrokenError extends Error {
   }
 }
 
-/** A fresh random key for one blob, 32 bytes. */
-export function newBlobKey(): Buffer {
-  return randomBytes(KEY_BYTES)
+/** A fresh random key for one blob, 32 bytes. A KeyObject, because Node makes one of raw bytes anew for every chunk. */
+export function newBlobKey(): KeyObject {
+  return createSecretKey(randomBytes(KEY_BYTES))
 }
 
 /** Number of chunks of a blob. A blob has at least one. */
@@ -54,7 +63,7 @@ export function plainSize(sealedBytes: number): number | null {
 }
 
 /** Seal one chunk: the pieces of ciphertext in order, the tag last. */
-export function sealChunk(key: Uint8Array, index: number, last: boolean, pieces: readonly Uint8Array[]): Buffer[] {
+export function sealChunk(key: KeyObject, index: number, last: boolean, pieces: readonly Uint8Array[]): Buffer[] {
   const cipher = createCipheriv(ALGORITHM, key, nonceOf(index), { authTagLength: SEAL_TAG_BYTES })
   cipher.setAAD(chunkAad(index, last))
   const sealed = pieces.map(piece => cipher.update(piece))
@@ -68,7 +77,7 @@ export function sealChunk(key: Uint8Array, index: number, last: boolean, pieces:
  * Open one chunk, tag included. All of it or nothing.
  * @throws SealBrokenError
  */
-export function openChunk(key: Uint8Array, index: number, last: boolean, sealed: Uint8Array): Buffer {
+export function openChunk(key: KeyObject, index: number, last: boolean, sealed: Uint8Array): Buffer {
   if (sealed.length < SEAL_TAG_BYTES) throw new SealBrokenError(`chunk ${index} is shorter than its tag`)
   const body = sealed.subarray(0, sealed.length - SEAL_TAG_BYTES)
   const decipher = createDecipheriv(ALGORITHM, key, nonceOf(index), { authTagLength: SEAL_TAG_BYTES })
@@ -99,26 +108,26 @@ export interface BlobMeta {
 
 /** The node's secrets for data at rest. Derived once; nothing here goes to disk. */
 export interface SealSecrets {
-  wrapKey: Uint8Array
-  macKey: Uint8Array
+  wrapKey: KeyObject
+  macKey: KeyObject
 }
 
 /** Secrets of this purpose from a secret of the node, by HKDF-SHA256 (RFC 5869). */
 export function deriveSealSecrets(nodeSecret: Uint8Array): SealSecrets {
-  const derive = (info: string) => new Uint8Array(hkdfSync('sha256', nodeSecret, '', info, KEY_BYTES))
+  const derive = (info: string) => createSecretKey(Buffer.from(hkdfSync('sha256', nodeSecret, '', info, KEY_BYTES)))
   return { wrapKey: derive('warren blob key wrap v1'), macKey: derive('warren blob meta mac v1') }
 }
 
 /** Metadata for a blob, its key wrapped. */
 export function sealMeta(
   secrets: SealSecrets,
-  key: Uint8Array,
+  key: KeyObject,
   facts: { cid: string; sizeBytes: number; mimeType: string; createdAtMs: number }
 ): BlobMeta {
   const iv = randomBytes(NONCE_BYTES)
   const cipher = createCipheriv(ALGORITHM, secrets.wrapKey, iv, { authTagLength: SEAL_TAG_BYTES })
   cipher.setAAD(Buffer.from(facts.cid, 'utf8'))
-  const wrapped = Buffer.concat([iv, cipher.update(key), cipher.final(), cipher.getAuthTag()])
+  const wrapped = Buffer.concat([iv, cipher.update(key.export()), cipher.final(), cipher.getAuthTag()])
   const fields = {
     version: SEAL_VERSION,
     cid: facts.cid,
@@ -131,11 +140,17 @@ export function sealMeta(
   return { ...fields, mac: macOf(secrets, fields).toString('base64') }
 }
 
+/** Metadata that held, and the blob's key. */
+export interface OpenedMeta {
+  meta: BlobMeta
+  key: KeyObject
+}
+
 /**
  * Read `meta.json` of the blob `cid` and unwrap its key.
  * @throws SealBrokenError
  */
-export function openMeta(secrets: SealSecrets, cid: string, text: string): { meta: BlobMeta; key: Buffer } {
+export function openMeta(secrets: SealSecrets, cid: string, text: string): OpenedMeta {
   const meta = parseMeta(text)
   if (meta.cid !== cid) throw new SealBrokenError('meta.json is that of another blob')
   if (meta.version !== SEAL_VERSION || meta.chunkBytes !== SEAL_CHUNK_BYTES) {
@@ -161,7 +176,7 @@ export function openMeta(secrets: SealSecrets, cid: string, text: string): { met
   } catch {
     throw new SealBrokenError('the key does not unwrap for this CID')
   }
-  return { meta, key }
+  return { meta, key: createSecretKey(key) }
 }
 
 /** The text of `meta.json`. */
@@ -200,13 +215,19 @@ function macOf(secrets: SealSecrets, meta: Omit<BlobMeta, 'mac'>): Buffer {
 
 function nonceOf(index: number): Buffer {
   const nonce = Buffer.alloc(NONCE_BYTES)
-  nonce.writeBigUInt64BE(BigInt(index), NONCE_BYTES - 8)
+  writeIndex(nonce, index, NONCE_BYTES - 8)
   return nonce
 }
 
 function chunkAad(index: number, last: boolean): Buffer {
   const aad = Buffer.alloc(9)
-  aad.writeBigUInt64BE(BigInt(index), 0)
+  writeIndex(aad, index, 0)
   aad[8] = last ? 1 : 0
   return aad
+}
+
+/** 8 bytes, most significant first. */
+function writeIndex(into: Buffer, index: number, at: number): void {
+  into.writeUInt32BE(Math.floor(index / 2 ** 32), at)
+  into.writeUInt32BE(index % 2 ** 32, at + 4)
 }

@@ -1,6 +1,8 @@
 /** Writing and reading one sealed file, chunk by chunk, with memory that does not grow with the blob. */
+import type { KeyObject } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
 import { writeAll } from './durable.ts'
+import { freeNow } from './free-now.ts'
 import {
   chunkCount,
   openChunk,
@@ -14,15 +16,20 @@ import {
 /** Seals what it is given into a file. One chunk is being written while the next is gathered. */
 export class SealedWriter {
   readonly #file: FileHandle
-  readonly #key: Uint8Array
+  readonly #key: KeyObject
+  readonly #isGiven: boolean
   #pieces: Uint8Array[] = []
+  /** What ends in the chunk that is gathered, to be freed with it. */
+  #given: Uint8Array[] = []
   #pieceBytes = 0
   #index = 0
   #writing: Promise<void> = Promise.resolve()
 
-  constructor(file: FileHandle, key: Uint8Array) {
+  /** @param options.isGiven nobody else looks at the bytes after they were sealed: their memory is freed then */
+  constructor(file: FileHandle, key: KeyObject, { isGiven = false }: { isGiven?: boolean } = {}) {
     this.#file = file
     this.#key = key
+    this.#isGiven = isGiven
   }
 
   /** Take the next bytes; they must not change until `end`. */
@@ -36,6 +43,7 @@ export class SealedWriter {
       this.#pieceBytes += take
       rest = rest.subarray(take)
     }
+    if (this.#isGiven) this.#given.push(bytes)
   }
 
   /** Seal the last chunk and wait until everything is written (not synced). */
@@ -46,11 +54,13 @@ export class SealedWriter {
 
   async #seal(last: boolean): Promise<void> {
     const sealed = sealChunk(this.#key, this.#index, last, this.#pieces)
+    this.#given.forEach(freeNow)
     this.#index += 1
     this.#pieces = []
+    this.#given = []
     this.#pieceBytes = 0
     await this.#writing
-    this.#writing = writeAll(this.#file, sealed)
+    this.#writing = writeAll(this.#file, sealed).then(() => sealed.forEach(freeNow))
     // Its error is met at the next await of #writing; without this it would be unhandled until then.
     this.#writing.catch(() => {})
   }
@@ -70,7 +80,7 @@ export interface ReadRange {
  */
 export async function* readSealed(
   path: string,
-  key: Uint8Array,
+  key: KeyObject,
   sizeBytes: number,
   range: ReadRange = {}
 ): AsyncGenerator<Uint8Array> {
@@ -96,6 +106,7 @@ export async function* readSealed(
       range.signal?.throwIfAborted()
       ahead = index < lastWanted ? fetch(index + 1) : null
       const plain = openChunk(key, index, index === lastOfBlob, sealed)
+      freeNow(sealed)
       const start = index * SEAL_CHUNK_BYTES
       yield plain.subarray(Math.max(0, offset - start), Math.min(plain.length, end - start))
     }
@@ -108,7 +119,7 @@ export async function* readSealed(
 /** The plain bytes of a sealed blob of one chunk that is in memory, or of a range of it. @throws SealBrokenError */
 export async function* readSealedBytes(
   sealed: Uint8Array,
-  key: Uint8Array,
+  key: KeyObject,
   { offset = 0, length = sealed.length, signal }: ReadRange = {}
 ): AsyncGenerator<Uint8Array> {
   signal?.throwIfAborted()

@@ -35,7 +35,7 @@ import type {
 import { ownsShard, shardOf } from './shards.ts'
 import { createRemoteBlobs, endEarly } from './sources.ts'
 import type { StagedBlob } from './store.types.ts'
-import { chain, pulled } from './streams.ts'
+import { chain, eachOf, pulled } from './streams.ts'
 
 /** Most owners asked for the state of one blob. */
 export const STATUS_OWNERS_MAX = 16
@@ -168,10 +168,11 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   async function put(source: AsyncIterable<Uint8Array>, putOptions: PutOptions): Promise<PutResult> {
     if (stopped.aborted) throw new StoppedError()
     if (!options.membersKnown()) throw new MembersUnknownError()
-    const { sizeHint, signal } = putOptions
+    const { sizeHint, isGiven, signal } = putOptions
     const staged = await store.stage(source, {
       maxBytes: maxBlobBytes,
       sizeHint,
+      isGiven,
       signal,
       // Asked for when the bytes are here: a sender may name the type behind them.
       get mimeType() {
@@ -251,29 +252,45 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
 
   /** The copy here; null when there is none. A copy that turns out damaged is healed from other nodes while it is read. */
   async function openLocal(cid: string, range: GetOptions): Promise<RemoteRead | null> {
-    const blob = await store.open(cid)
+    const { holdBytes = 0 } = range
+    const blob = await store.open(cid, { mayRecall: holdBytes > 0 })
     if (!blob) return null
     const offset = range.offset ?? 0
     const end = Math.min(blob.sizeBytes, offset + (range.length ?? blob.sizeBytes))
-    const alone = range.localOnly || isMember(range.from)
+    const { sizeBytes, mimeType } = blob
+    const { localOnly, from, signal } = range
+    const alone = localOnly || isMember(from)
+    /** The copy was set aside: a good one takes its place, if there is one. Nothing wrong has left. */
+    async function mendedAfter(error: unknown): Promise<void> {
+      if (alone || store.has(cid) || signal?.aborted) throw error
+      await heal(cid).catch(() => Promise.reject(error))
+    }
     async function* read(): AsyncGenerator<Uint8Array> {
       let at = offset
       try {
-        for await (const bytes of blob!.read({ offset: at, length: end - at, signal: range.signal })) {
+        for await (const bytes of blob!.read({ offset: at, length: end - at, signal })) {
           at += bytes.length
           yield bytes
         }
       } catch (error) {
-        if (alone || store.has(cid) || range.signal?.aborted) throw error
-        // The copy was set aside. Nothing wrong has left; go on from a good one, if there is one.
-        await heal(cid).catch(() => Promise.reject(error))
-        yield* store.read(cid, { offset: at, length: end - at, signal: range.signal })
+        await mendedAfter(error)
+        yield* store.read(cid, { offset: at, length: end - at, signal })
+      }
+    }
+    if (end > offset && end - offset <= holdBytes) {
+      try {
+        const pieces = await blob.span(offset, end)
+        return { sizeBytes, mimeType, bytes: eachOf(pieces), pieces }
+      } catch (error) {
+        await mendedAfter(error)
+        const bytes = store.read(cid, { offset, length: end - offset, signal })
+        return { sizeBytes, mimeType, bytes: chain(await pulled(bytes), bytes) }
       }
     }
     const bytes = read()
     // The first piece is read before the answer begins, so that its damage can still become a proper error.
     const first = await pulled(bytes)
-    return { sizeBytes: blob.sizeBytes, mimeType: blob.mimeType, bytes: chain(first, bytes) }
+    return { sizeBytes, mimeType, bytes: chain(first, bytes) }
   }
 
   async function get(cidText: string, asked: GetOptions): Promise<RemoteRead> {
@@ -302,13 +319,14 @@ export function createBlobService(options: BlobServiceOptions): BlobService {
   }
 
   /** All the bytes are hashed before the first is given out: from this disk, else from a staged copy of another's. */
-  async function getVerified(cid: string, { offset = 0, length, signal, ...rest }: GetOptions): Promise<RemoteRead> {
+  async function getVerified(cid: string, asked: GetOptions): Promise<RemoteRead> {
+    const { offset = 0, length, signal, holdBytes, ...rest } = asked
     const whole = await get(cid, { ...rest, signal, verify: false })
     if (store.has(cid)) {
       const hasher = new CidHasher()
       for await (const bytes of whole.bytes) hasher.update(bytes)
       if (hasher.digest() !== cid) await store.quarantine(cid, 'its bytes have another CID')
-      return await get(cid, { ...rest, offset, length, signal, verify: false })
+      return await get(cid, { ...rest, offset, length, signal, holdBytes, verify: false })
     }
     const { sizeBytes, mimeType } = whole
     const stage = { maxBytes: maxBlobBytes, sizeHint: sizeBytes, mimeType, expectedCid: cid, signal }

@@ -40,6 +40,8 @@ export interface PutOptions {
   mimeType?: string | undefined
   /** Bytes announced, reserved at once. */
   sizeHint?: number | undefined
+  /** The pieces of the source are given away: nobody looks at them afterwards. */
+  isGiven?: boolean | undefined
   signal?: AbortSignal | undefined
   /** Peer that asks; a member does not have it forwarded again. */
   from?: string | undefined
@@ -67,6 +69,11 @@ export interface GetOptions {
   /** Peer that asks; a member, and whoever asks for no bytes, is answered from this disk alone. */
   from?: string | undefined
   localOnly?: boolean | undefined
+  /**
+   * Up to so many bytes, at most SPAN_MAX_BYTES, may be held in memory at once; a copy here then answers `pieces`, and is
+   * opened with what is remembered of it. Default: none.
+   */
+  holdBytes?: number | undefined
   /** Work out the CID of all the bytes before the first one leaves. */
   verify?: boolean | undefined
 }

@@ -2,13 +2,13 @@
  * Taking bytes in: sealed into a folder of `tmp/` while their CID is worked out, then moved into the store or thrown away.
  * Where packs are switched on, small ones are staged in memory instead (`pack/stage-small.ts`).
  */
-import { randomUUID } from 'node:crypto'
+import { type KeyObject, randomUUID } from 'node:crypto'
 import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BlobEmptyError, CidMismatchError, PayloadTooLargeError } from '../errors.ts'
 import { CidHasher } from './cid.ts'
 import { onDisk } from './disk-errors.ts'
-import { FILE_MODE, FOLDER_MODE, syncFolder, writeSynced } from './durable.ts'
+import { FILE_MODE, FOLDER_MODE, writeLastSynced } from './durable.ts'
 import { keepLeafDigests } from './leaf-digests.ts'
 import { headOf, type SmallBlobs, stageSmall } from './pack/stage-small.ts'
 import type { Quota, Reservation } from './quota.ts'
@@ -33,6 +33,8 @@ export interface StageOptions {
   mimeType?: string | undefined
   /** Refuse bytes that turn out to have another CID. */
   expectedCid?: string | undefined
+  /** The pieces of the source are given away: nobody looks at them afterwards, and their memory may be freed at once. */
+  isGiven?: boolean | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -53,7 +55,7 @@ export async function stageBlob(
   options: StageOptions,
   context: StageContext
 ): Promise<StagedBlob> {
-  const { maxBytes, sizeHint = 0, expectedCid, signal } = options
+  const { maxBytes, sizeHint = 0, expectedCid, isGiven, signal } = options
   const { small, secrets } = context
   if (sizeHint > maxBytes) throw new PayloadTooLargeError(maxBytes)
   signal?.throwIfAborted()
@@ -62,14 +64,14 @@ export async function stageBlob(
   const bytes = metered(abortable(source, signal), maxBytes, reservation)
   const room = small && sizeHint <= small.maxBytes ? small.takeRoom() : null
   try {
-    if (!small || !room) return await stageFile(bytes, { expectedCid, mimeType, reservation, context })
+    if (!small || !room) return await stageFile(bytes, { expectedCid, isGiven, mimeType, reservation, context })
     const { pieces, isAll } = await headOf(bytes, small.maxBytes)
     const { adopt } = small
     if (isAll) {
       const known = { pieces, expectedCid, mimeType: mimeType(), secrets, reservation }
       return stageSmall({ ...known, adopt, giveBackRoom: room })
     }
-    const staged = await stageFile(followed(pieces, bytes), { expectedCid, mimeType, reservation, context })
+    const staged = await stageFile(followed(pieces, bytes), { expectedCid, isGiven, mimeType, reservation, context })
     room()
     return staged
   } catch (error) {
@@ -103,9 +105,15 @@ async function* followed(head: Uint8Array[], rest: AsyncGenerator<Uint8Array>): 
 /** Seal the bytes into a folder. Nothing is left of it when this throws. */
 async function stageFile(
   source: AsyncIterable<Uint8Array>,
-  init: { expectedCid: string | undefined; mimeType: () => string; reservation: Reservation; context: StageContext }
+  init: {
+    expectedCid: string | undefined
+    isGiven: boolean | undefined
+    mimeType: () => string
+    reservation: Reservation
+    context: StageContext
+  }
 ): Promise<StagedBlob> {
-  const { expectedCid, mimeType, reservation, context } = init
+  const { expectedCid, isGiven = false, mimeType, reservation, context } = init
   const folder = join(context.tempFolder, `${TEMP_PREFIX}${randomUUID()}`)
   const key = newBlobKey()
   let file: FileHandle | null = null
@@ -113,7 +121,7 @@ async function stageFile(
     await onDisk(() => mkdir(folder, { mode: FOLDER_MODE }))
     const data = await onDisk(() => open(join(folder, 'data'), 'wx', FILE_MODE))
     file = data
-    const writer = new SealedWriter(data, key)
+    const writer = new SealedWriter(data, key, { isGiven })
     const leaves: Uint8Array[] = []
     const hasher = new CidHasher({ onLeaf: digest => leaves.push(digest) })
     for await (const bytes of source) {
@@ -122,8 +130,9 @@ async function stageFile(
     }
     const { sizeBytes } = hasher
     if (sizeBytes === 0) throw new BlobEmptyError()
-    await onDisk(() => writer.end())
+    // Before the last chunk is sealed, with which its bytes may go.
     const cid = hasher.digest()
+    await onDisk(() => writer.end())
     if (expectedCid !== undefined && cid !== expectedCid) throw new CidMismatchError(expectedCid, cid)
     const known = { cid, sizeBytes, mimeType: mimeType(), folder, key, leaves }
     return stagedFile({ ...known, file: data, reservation, context })
@@ -139,7 +148,7 @@ interface Staged {
   sizeBytes: number
   mimeType: string
   folder: string
-  key: Uint8Array
+  key: KeyObject
   /** Digests of the leaves. */
   leaves: readonly Uint8Array[]
   file: FileHandle
@@ -158,13 +167,11 @@ function stagedFile(staged: Staged): StagedBlob {
     commit: async () => {
       const meta = sealMeta(context.secrets, key, { cid, sizeBytes, mimeType, createdAtMs: Date.now() })
       isIn = await onDisk(async () => {
-        await Promise.all([
-          file.datasync(),
-          writeSynced(join(folder, 'meta.json'), metaText(meta)),
-          keepLeafDigests({ folder, sizeBytes, key }, leaves)
-        ])
-        await syncFolder(folder)
-        return await context.adopt(cid, sizeBytes, folder)
+        await keepLeafDigests({ folder, sizeBytes, key }, leaves)
+        await writeLastSynced(join(folder, 'meta.json'), metaText(meta), file)
+        // It is synced, so how closing it ends says nothing.
+        const closed = file.close().catch(() => {})
+        return await context.adopt(cid, sizeBytes, folder).finally(() => closed)
       })
       if (isIn) reservation.keep(sizeBytes)
       return { existed: !isIn }

@@ -148,6 +148,27 @@ describe('store', () => {
     assert.deepEqual(await readdir(join(dataDir, 'tmp')), [])
   })
 
+  it('frees what is given away once it is sealed, however it was cut, and leaves alone what is not', async () => {
+    const store = await reopen()
+    const bytes = randomBytes(2 * SEAL_CHUNK_BYTES + 777)
+    for (const step of [1000, 65_536, 100_000, SEAL_CHUNK_BYTES, bytes.length]) {
+      for (const isGiven of [true, false]) {
+        const given = [...Array(Math.ceil(bytes.length / step)).keys()].map(i =>
+          Uint8Array.from(bytes.subarray(i * step, (i + 1) * step))
+        )
+        const source = (async function* () {
+          yield* given
+        })()
+        const staged = await store.stage(source, { maxBytes: MIB, isGiven })
+        assert.equal(staged.cid, await cidOf([bytes]))
+        assert.ok((await collect(staged.read(), MIB)).equals(bytes), `pieces of ${step}`)
+        await staged.discard()
+        if (isGiven) assert.ok(given.every(piece => piece.length === 0))
+        else assert.ok(Buffer.concat(given).equals(bytes))
+      }
+    }
+  })
+
   it('notices a flipped byte at read, gives out nothing of its chunk and sets the copy aside', async () => {
     const bytes = randomBytes(SEAL_CHUNK_BYTES * 3)
     for (const [at, clean] of [

@@ -24,6 +24,7 @@ import { openPackedBlobs, type PackedBlobs, type SealedBlob } from './pack/packe
 import type { SmallBlobs } from './pack/stage-small.ts'
 import { quarantineFolder } from './quarantine.ts'
 import { createQuota } from './quota.ts'
+import { createRecentCopies } from './recent-copies.ts'
 import { deriveSealSecrets, plainSize, SEAL_TAG_BYTES, SealBrokenError, type SealSecrets } from './seal.ts'
 import { stageBlob, TEMP_PREFIX } from './stage.ts'
 import type {
@@ -69,6 +70,8 @@ class DiskStore implements BlobStore {
   readonly #log: Log
   readonly #quota
   readonly #index = new Map<string, Entry>()
+  /** By entry, so that a copy never gets what was that of another. */
+  readonly #recent = createRecentCopies<Entry>()
   /** One commit, deletion or quarantine of a CID at a time. */
   readonly #turns = new Map<string, Promise<unknown>>()
   readonly #syncBlobs
@@ -138,7 +141,7 @@ class DiskStore implements BlobStore {
   async #keepOne(cid: string, packed: PackedBlobs): Promise<void> {
     const [inPack, inFolder] = [packed.get(cid)!, this.#index.get(cid)!]
     const isRight = async (held: Held): Promise<boolean> => {
-      const blob = await openBlob({ ...this.#placeOf(cid, held), guard: work => work() })
+      const blob = await openBlob({ ...this.#placeOf(cid, held), recent: null, guard: work => work() })
       return (await cidOf(blob.read())) === cid
     }
     if (await isRight(inFolder).catch(() => false)) {
@@ -180,10 +183,14 @@ class DiskStore implements BlobStore {
     return { cid, sizeBytes, mimeType, createdAtMs }
   }
 
-  async open(cid: string): Promise<OpenBlob | null> {
+  async open(cid: string, { mayRecall = false }: { mayRecall?: boolean } = {}): Promise<OpenBlob | null> {
     const held = this.#held(cid)
     if (!held) return null
-    return await openBlob({ ...this.#placeOf(cid, held), guard: work => this.#guard(cid, held, work) })
+    return await openBlob({
+      ...this.#placeOf(cid, held),
+      recent: mayRecall && !isPacked(held) ? this.#recent.of(held) : null,
+      guard: work => this.#guard(cid, held, work)
+    })
   }
 
   #placeOf(cid: string, held: Held) {
@@ -451,7 +458,10 @@ class DiskStore implements BlobStore {
 
   #forget(cid: string, held: Held): void {
     if (isPacked(held)) this.#packs!.forget(cid, held)
-    else this.#index.delete(cid)
+    else {
+      this.#index.delete(cid)
+      this.#recent.forget(held)
+    }
     this.#quota.freed(held.sizeBytes)
   }
 

@@ -33,6 +33,12 @@ export interface OpenBlob extends BlobStat {
   /** @throws BlobCorruptError when a chunk does not have its tag; the copy is in quarantine by then */
   read: (range?: ReadRange) => AsyncGenerator<Uint8Array>
   /**
+   * The bytes from `offset` to before `end`, at least one and at most SPAN_MAX_BYTES, all of them before the first is
+   * given out; in few pieces.
+   * @throws BlobCorruptError the same
+   */
+  span: (offset: number, end: number) => Promise<Uint8Array[]>
+  /**
    * The tree of its blocks, held against the CID. Cheap for what `leaves` was kept of; else the whole blob is read,
    * one blob at a time.
    * @throws BlobCorruptError
@@ -60,8 +66,13 @@ export interface BlobStore {
   stage: (source: AsyncIterable<Uint8Array>, options: StageOptions) => Promise<StagedBlob>
   has: (cid: string) => boolean
   stat: (cid: string) => Promise<BlobStat | null>
-  /** null when it is not here. @throws BlobCorruptError */
-  open: (cid: string) => Promise<OpenBlob | null>
+  /**
+   * null when it is not here.
+   * @param options.mayRecall what is remembered of an earlier read will do: metadata whose text is still the one that was
+   * checked, and that a small file read a moment ago comes from memory
+   * @throws BlobCorruptError
+   */
+  open: (cid: string, options?: { mayRecall?: boolean }) => Promise<OpenBlob | null>
   /** @throws BlobNotFoundError, BlobCorruptError */
   read: (cid: string, range?: ReadRange) => AsyncGenerator<Uint8Array>
   /**

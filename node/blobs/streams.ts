@@ -32,6 +32,11 @@ export async function* abortable<T>(source: AsyncIterable<T>, signal?: AbortSign
   }
 }
 
+/** What is here already, one after the other. */
+export async function* eachOf<T>(values: Iterable<T>): AsyncGenerator<T> {
+  yield* values
+}
+
 /** All bytes of a source, at most `maxBytes`. @throws RangeError */
 export async function collect(source: AsyncIterable<Uint8Array>, maxBytes: number): Promise<Buffer> {
   const pieces: Uint8Array[] = []

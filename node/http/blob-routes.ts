@@ -2,6 +2,7 @@
 import { Readable } from 'node:stream'
 import type Router from '@koa/router'
 import type { Context } from 'koa'
+import { freeNow } from '../blobs/free-now.ts'
 import type { RawAliases } from '../blobs/raw-alias.ts'
 import { SEAL_CHUNK_BYTES } from '../blobs/seal.ts'
 import type { BlobService } from '../blobs/service.types.ts'
@@ -9,6 +10,7 @@ import type { BlobStore } from '../blobs/store.types.ts'
 import { BlobEmptyError, PayloadTooLargeError, RangeInvalidError } from '../errors.ts'
 import type { RequireAdmin } from './admin-token.ts'
 import { type BlobJsonRoutesOptions, storeJson } from './blob-json-routes.ts'
+import { createHeldAnswers } from './held-answers.ts'
 import { parseRange } from './range.ts'
 import { wantsVerify } from './rate-limit.ts'
 import { goneSignal, onceOver, pageNumber, requireClient, requireContentType } from './request.ts'
@@ -48,6 +50,7 @@ export interface BlobRoutesOptions {
 /** Add the routes. */
 export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): void {
   const { blobs, store, maxBlobBytes, listBlobs, requireAdmin, uploads, addressOf, aliases } = options
+  const held = createHeldAnswers()
 
   router.post('/store', async ctx => {
     const sizeHint = announcedBytes(ctx.req)
@@ -59,6 +62,7 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
       const { cid, sizeBytes, existed, replicas } = await blobs.put(bodyOf(ctx.req, options.patience), {
         mimeType: ctx.get('content-type') || undefined,
         sizeHint,
+        isGiven: true,
         signal: goneSignal(ctx),
         localOnly: ctx.query.local === '1'
       })
@@ -112,15 +116,28 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
     return await send(ctx, { offset: 0 })
 
     async function send(to: Context, range: { offset: number; length?: number }): Promise<void> {
-      beginDownload(to, options)
+      takeDownload(to, options)
       const verify = wantsVerify(to)
       const done = verify ? options.verifies.take(addressOf(to)) : () => {}
-      // Its dear part is over when it resolves.
-      const read = await blobs.get(cid, { ...range, signal, localOnly, verify }).finally(done)
-      // Pieces are whole chunks: one in hand and one on its way.
-      to.body = Readable.from(read.bytes, { objectMode: false, highWaterMark: SEAL_CHUNK_BYTES })
-      to.set('content-type', read.mimeType)
-      to.length = range.length ?? read.sizeBytes - range.offset
+      const place = held.take()
+      try {
+        const ask = { ...range, signal, localOnly, verify, holdBytes: place.bytes }
+        // Its dear part is over when it resolves.
+        const read = await blobs.get(cid, ask).finally(done)
+        const bytes = range.length ?? read.sizeBytes - range.offset
+        to.set('content-type', read.mimeType)
+        to.length = bytes
+        if (read.pieces) {
+          place.keep(to, bytes)
+          sendPieces(to, read.pieces, options)
+          return
+        }
+        endStalled(to, stallLimits(options))
+        // Pieces are whole chunks: one in hand and one on its way.
+        to.body = Readable.from(read.bytes, { objectMode: false, highWaterMark: SEAL_CHUNK_BYTES })
+      } finally {
+        place.release()
+      }
     }
   })
 
@@ -151,8 +168,30 @@ export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): v
  * @throws RequestInvalidError when the client left
  */
 export function beginDownload(ctx: Context, options: BlobRoutesOptions): void {
-  const { downloads, addressOf, stallTimeoutMs, patience } = options
+  takeDownload(ctx, options)
+  endStalled(ctx, stallLimits(options))
+}
+
+function takeDownload(ctx: Context, { downloads, addressOf }: BlobRoutesOptions): void {
   requireClient(ctx)
   onceOver(ctx, downloads.take(addressOf(ctx)))
-  endStalled(ctx, { stallTimeoutMs, bodyMsPerMib: patience.bodyMsPerMib })
+}
+
+const stallLimits = ({ stallTimeoutMs, patience }: BlobRoutesOptions) => ({
+  stallTimeoutMs,
+  bodyMsPerMib: patience.bodyMsPerMib
+})
+
+/** Answer with bytes that are all here: without a stream, which costs more than reading and opening a blob of a chunk. */
+function sendPieces(ctx: Context, pieces: readonly Uint8Array[], options: BlobRoutesOptions): void {
+  requireClient(ctx)
+  ctx.respond = false
+  const { res } = ctx
+  // One call takes them all to the system: the last goes with the end, which lets go of what was held back till then.
+  for (const piece of pieces.slice(0, -1)) res.write(piece)
+  res.end(pieces.at(-1))
+  // With an answer that breaks off it is unknown who still reads them: those are left to the collector.
+  res.once('finish', () => pieces.forEach(freeNow))
+  // What the system took is not ours to wait for.
+  if (!res.socket || res.socket.writableLength > 0) endStalled(ctx, stallLimits(options))
 }

@@ -9,12 +9,16 @@ import { customerOf } from '../net/customer.ts'
  */
 export function countedAddress(req: IncomingMessage, trustedProxies: number): string {
   const direct = req.socket.remoteAddress ?? ''
+  const told = trustedProxies === 0 ? undefined : toldAddress(req, trustedProxies)
+  const plain = (told ?? direct).replace(/^::ffff:(?=\d+\.)/, '')
+  return customerOf(plain)
+}
+
+function toldAddress(req: IncomingMessage, trustedProxies: number): string | undefined {
   const chain = String(req.headers['x-forwarded-for'] ?? '')
     .split(',')
     .map(part => part.trim())
   // Counted before it is looked at: otherwise one that is no address would make room for what a client wrote itself.
-  const entry = trustedProxies === 0 ? '' : chain.at(-Math.min(trustedProxies, chain.length))!
-  const told = isIP(entry) === 0 ? undefined : entry
-  const plain = (told ?? direct).replace(/^::ffff:(?=\d+\.)/, '')
-  return customerOf(plain)
+  const entry = chain.at(-Math.min(trustedProxies, chain.length))!
+  return isIP(entry) === 0 ? undefined : entry
 }

@@ -18,7 +18,8 @@ export function allowOrigins(origins: readonly string[]) {
   const all = origins.includes('*')
   return async (ctx: Context, next: Next): Promise<void> => {
     const origin = ctx.get('origin')
-    ctx.vary('Origin')
+    // The first to name one; who comes later adds to it.
+    ctx.res.setHeader('vary', 'Origin')
     if (origin === '') return await next()
     const allowed = all || origins.includes(origin)
     if (allowed) {

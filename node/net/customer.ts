@@ -6,7 +6,8 @@ const GROUPS_OF_64 = 4
 
 /** @param host an IP address, with a zone perhaps. Pure */
 export function customerOf(host: string): string {
-  if (!isIPv6(host)) return host
+  // Without a colon it is none, which costs less to see.
+  if (!host.includes(':') || !isIPv6(host)) return host
   const [head = '', tail] = (host.split('%')[0] ?? '').split('::')
   const first = head === '' ? [] : head.split(':')
   const last = tail === undefined || tail === '' ? [] : tail.split(':')
