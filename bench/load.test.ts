@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { firstFile, numbered } from './files.ts'
 import { load } from './load.ts'
 
 async function serve(listener: RequestListener): Promise<{ port: number; server: Server } & AsyncDisposable> {
@@ -62,6 +63,44 @@ describe('the load of a benchmark', () => {
     await load({ port: server.port, count: 12, atOnce: 2, request: { ...request, paths: [...request.paths] } })
     assert.deepEqual([...asked].sort().join(''), '/a'.repeat(4) + '/b'.repeat(4) + '/c'.repeat(4))
     assert.equal(connections, 2)
+  })
+
+  it('sends the files of a seed, each once, as bodies and as the file of a form', async () => {
+    const bytes = 200_000
+    const due = Array.from({ length: 6 }, (_, index) => numbered(firstFile('a', bytes), index).toString('hex'))
+    for (const isForm of [false, true]) {
+      const seen: string[] = []
+      await using server = await serve(async (req, res) => {
+        const whole = new Response(Buffer.concat(await req.toArray()), {
+          headers: { 'content-type': req.headers['content-type']! }
+        })
+        const file = isForm ? ((await whole.formData()).get('file') as File) : whole
+        seen.push(Buffer.from(await file.arrayBuffer()).toString('hex'))
+        res.end('{}')
+      })
+      const request = { do: 'put', path: '/store', bytes, seed: 'a', isForm } as const
+      await load({ port: server.port, count: 6, atOnce: 2, request })
+      assert.deepEqual(seen.sort(), due.toSorted())
+    }
+  })
+
+  it('reads answers that come in chunks, and asks by POST where that is wanted', async () => {
+    const asked: string[] = []
+    await using server = await serve((req, res) => {
+      asked.push(`${req.method} ${req.headers['content-length']}`)
+      for (let piece = 0; piece < 7; piece += 1) res.write(Buffer.alloc(100_000))
+      res.end()
+    })
+    const read = (bytes: number) =>
+      load({
+        port: server.port,
+        count: 3,
+        atOnce: 1,
+        request: { do: 'get', method: 'POST', paths: ['/cat'], bytes }
+      })
+    await read(700_000)
+    assert.deepEqual(asked, ['POST 0', 'POST 0', 'POST 0'])
+    await assert.rejects(read(700_001), /700000 bytes where 700001 are due/)
   })
 
   it('counts no answer that is an error or has another length', async () => {
