@@ -5,6 +5,8 @@ import { type RunningGateway, startGateway } from './testing/fixtures.ts'
 /** Rows of the table of routes that anybody may ask, on purpose. */
 const PUBLIC = [
   '/',
+  '/docs',
+  '/openapi.json',
   '/health',
   '/v1/health',
   '/status',
