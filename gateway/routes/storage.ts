@@ -1,15 +1,21 @@
 /** /v1/storage/*: a namespace's key-value storage (D41–D46, P5–P7). */
 import { Readable } from 'node:stream'
 import type { Context } from 'koa'
-import { JSON_BODY_MAX_BYTES, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TTL_MAX_S } from '../constants.ts'
+import {
+  INLINE_VALUE_MAX_BYTES,
+  JSON_BODY_MAX_BYTES,
+  LIST_LIMIT_DEFAULT,
+  LIST_LIMIT_MAX,
+  TTL_MAX_S
+} from '../constants.ts'
 import { KeyMissingError, RequestInvalidError } from '../errors.ts'
 import { callerSignal, type GatewayMiddleware, queryParameter, type Route, route } from '../http.ts'
-import { bodyOf, jsonBodyOf } from '../middleware/limits.ts'
+import { bodyOf, jsonBodyOf, wholeBodyOf } from '../middleware/limits.ts'
 import type { TenantHandler } from '../middleware/own-namespace.ts'
 import { presentDeleted, presentExpiry, presentKeys, presentStored } from '../present.ts'
 import { conditionOf, entityTag, isKnown, mayAnswerRange } from '../storage/conditions.ts'
 import { parseRange } from '../storage/range.ts'
-import type { ReadableValue } from '../storage/storage.ts'
+import type { ReadableValue, ValueSource } from '../storage/storage.ts'
 
 export interface StorageRouteOptions {
   authenticate: GatewayMiddleware
@@ -24,7 +30,7 @@ export function storageRoutes({ authenticate, ownNamespace, maxValueBytes }: Sto
     const condition = conditionOf(name => context.get(name))
     const { key, source, sizeHint, ttlS } =
       query === undefined ? await jsonValueOf(context) : rawValueOf(context, query, maxValueBytes)
-    const stored = await storage.put(key, source, { sizeHint, ttlS, condition, signal: callerSignal(context) })
+    const stored = await storage.put(key, source, { sizeHint, ttlS, condition, signal: () => callerSignal(context) })
     context.status = 201
     context.set('ETag', entityTag(stored.etag))
     context.body = presentStored(key, stored)
@@ -83,18 +89,16 @@ export function storageRoutes({ authenticate, ownNamespace, maxValueBytes }: Sto
 
 interface GivenValue {
   key: string
-  source: AsyncIterable<Uint8Array>
+  source: ValueSource
   sizeHint: number | undefined
   ttlS: number | undefined
 }
 
 function rawValueOf(context: Context, key: string, maxBytes: number): GivenValue {
-  return {
-    key: present(key),
-    source: bodyOf(context, { maxBytes }),
-    sizeHint: context.request.length,
-    ttlS: headerTtlOf(context)
-  }
+  const { length: sizeHint } = context.request
+  const isShort = sizeHint !== undefined && sizeHint <= Math.min(INLINE_VALUE_MAX_BYTES, maxBytes)
+  const source = isShort ? () => wholeBodyOf(context, { maxBytes }) : bodyOf(context, { maxBytes })
+  return { key: present(key), source, sizeHint, ttlS: headerTtlOf(context) }
 }
 
 const PUT_BODY = '{"key", "value"} with the value in base64, or ?key= and the raw bytes'
@@ -122,8 +126,9 @@ async function jsonValueOf(context: Context): Promise<GivenValue> {
     throw new RequestInvalidError('invalid base64 value')
   }
   const value = Buffer.from(body.value, 'base64')
+  const isShort = value.byteLength <= INLINE_VALUE_MAX_BYTES
   const ttlS = body.ttl_seconds === undefined ? headerTtlOf(context) : ttlOf(body.ttl_seconds, 'ttl_seconds')
-  return { key, source: one(value), sizeHint: value.byteLength, ttlS }
+  return { key, source: isShort ? async () => value : one(value), sizeHint: value.byteLength, ttlS }
 }
 
 async function* one(value: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -4,7 +4,7 @@ import { KeyInvalidError, PreconditionFailedError, RequestInvalidError, ValueNot
 import type { NameScope } from '../middleware/own-namespace.ts'
 import { SEAL_BYTES, type Sealer } from '../store/seal.ts'
 import type { Condition } from '../store/values.ts'
-import type { PutOptions, ReadableValue, Storage, StoredValue } from './storage.ts'
+import type { PutOptions, ReadableValue, Storage, StoredValue, ValueSource } from './storage.ts'
 
 /** A sealed key of the longest, in base64. */
 const CURSOR_MAX_CHARS = Math.ceil(((KEY_MAX_BYTES + SEAL_BYTES) * 4) / 3)
@@ -12,7 +12,7 @@ const CURSOR_MAX_CHARS = Math.ceil(((KEY_MAX_BYTES + SEAL_BYTES) * 4) / 3)
 /** What handlers use. Keys are the tenant's own names: 1 byte to 1 KiB of UTF-8 without NUL. */
 export interface TenantStorage {
   /** @throws PreconditionFailedError */
-  put: (key: string, source: AsyncIterable<Uint8Array>, options: PutOptions) => Promise<StoredValue>
+  put: (key: string, source: ValueSource, options: PutOptions) => Promise<StoredValue>
   /** @throws ValueNotFoundError, ValueUnreadableError */
   get: (key: string) => Promise<ReadableValue>
   /** @throws ValueNotFoundError, PreconditionFailedError */

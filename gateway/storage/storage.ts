@@ -28,13 +28,17 @@ export interface StorageName {
   key: string
 }
 
+/** A value on its way here: piece by piece, or whole, of at most 64 KiB. Neither is read before the condition was looked at. */
+export type ValueSource = AsyncIterable<Uint8Array> | (() => Promise<Buffer>)
+
 export interface PutOptions {
   /** Content-Length, when the caller said it. */
   sizeHint?: number | undefined
   /** How long it is kept, seconds; absent: until it is replaced or deleted. */
   ttlS?: number | undefined
   condition?: Condition | null
-  signal: AbortSignal
+  /** Asked for when there is something to break off. */
+  signal: () => AbortSignal
 }
 
 export interface ListOptions {
@@ -49,7 +53,7 @@ export interface Storage {
    * Replaces what was there, its time to live too. Resolves when the value is durable.
    * @throws PreconditionFailedError; looked at before the value is read, and again when it is written
    */
-  put: (name: StorageName, source: AsyncIterable<Uint8Array>, options: PutOptions) => Promise<StoredValue>
+  put: (name: StorageName, source: ValueSource, options: PutOptions) => Promise<StoredValue>
   /** @throws ValueNotFoundError, ValueUnreadableError */
   get: (name: StorageName) => Promise<ReadableValue>
   /**
@@ -80,10 +84,11 @@ export function createStorage({ values, blobs, nowMs = Date.now }: StorageInit):
         if (etag === null) throw new PreconditionFailedError(name.key)
         return { sizeBytes: content.sizeBytes, cid: content.cid, etag, expiresAtMs }
       }
-      const { head, rest } = await peel(source, INLINE_VALUE_MAX_BYTES)
+      const { head, rest } =
+        typeof source === 'function' ? { head: await source(), rest: null } : await peel(source, INLINE_VALUE_MAX_BYTES)
       if (rest === null) return await write({ value: head, sizeBytes: head.byteLength, cid: null })
       // The blob is durable on its holders before its reference is written.
-      const { cid, sizeBytes } = await blobs.put(joined(head, rest), { sizeHint, signal }).finally(() => {
+      const { cid, sizeBytes } = await blobs.put(joined(head, rest), { sizeHint, signal: signal() }).finally(() => {
         // `joined` does so only if it was begun; what a refusal leaves must let go of the request. Not awaited: a
         // stalled read would hold it up.
         void rest.return?.().catch(() => {})

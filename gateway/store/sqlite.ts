@@ -1,6 +1,7 @@
 /**
- * SQLite under the hot path. Reads have a connection of their own, which no writer holds up; writes take turns with
- * knex on its one connection: two connections that write in one process would wait for each other in its event loop.
+ * SQLite under the hot path. Writes take turns with knex on its one connection: two connections that write in one process
+ * would wait for each other in its event loop. Reads are on that connection too, whose cache its own writes keep right;
+ * while a transaction of knex is open on it, which they must not see into, they have another.
  */
 import type { Knex } from 'knex'
 import type { DbClient } from '../config.ts'
@@ -9,10 +10,14 @@ import type { Driver, Parameter } from './statements.ts'
 
 /** A connection of better-sqlite3, as far as it is used. */
 interface PreparedConnection {
+  readonly open: boolean
+  readonly inTransaction: boolean
   prepare: (sql: string) => PreparedStatement
+  exec: (sql: string) => unknown
 }
 
 interface PreparedStatement {
+  get: (...parameters: readonly Parameter[]) => unknown
   all: (...parameters: readonly Parameter[]) => unknown[]
   run: (...parameters: readonly Parameter[]) => { changes: number }
 }
@@ -37,21 +42,39 @@ async function createPreparedDriver(knex: Knex, setUp: (connection: never) => Pr
     await knex.client.destroyRawConnection(reader)
     throw error
   }
-  const reading = preparedOn(reader)
-  const writing = new WeakMap<PreparedConnection, (sql: string) => PreparedStatement>()
+  const prepared = new WeakMap<PreparedConnection, (sql: string) => PreparedStatement>()
+  const on = (connection: PreparedConnection): ((sql: string) => PreparedStatement) => {
+    const known = prepared.get(connection)
+    if (known !== undefined) return known
+    const statements = preparedOn(connection)
+    prepared.set(connection, statements)
+    return statements
+  }
+  /** knex's connection, since it was last written on. */
+  let own: PreparedConnection | null = null
+  const reading = (sql: string) => on(own?.open && !own.inTransaction ? own : reader)(sql)
   return {
+    get: (sql, parameters) => reading(sql).get(...parameters),
     all: (sql, parameters) => reading(sql).all(...parameters),
     async writer() {
       const connection: PreparedConnection = await knex.client.acquireConnection()
-      const statement = writing.get(connection) ?? preparedOn(connection)
-      writing.set(connection, statement)
+      own = connection
+      const statement = on(connection)
       return {
         run: (sql, parameters) => statement(sql).run(...parameters).changes,
+        setDurable: isDurable => {
+          connection.exec(durability(isDurable))
+        },
         release: () => knex.client.releaseConnection(connection)
       }
     },
     close: () => knex.client.destroyRawConnection(reader)
   }
+}
+
+/** In WAL, NORMAL keeps what the process committed when the process ends, and syncs it with the next that is FULL. */
+function durability(isDurable: boolean): string {
+  return `PRAGMA synchronous = ${isDurable ? 'FULL' : 'NORMAL'}`
 }
 
 function preparedOn(connection: PreparedConnection): (sql: string) => PreparedStatement {
@@ -69,6 +92,7 @@ function preparedOn(connection: PreparedConnection): (sql: string) => PreparedSt
 export function createKnexDriver(knex: Knex): Driver {
   const bound = (parameters: readonly Parameter[]) => parameters as readonly Knex.RawBinding[]
   return {
+    get: async (sql, parameters) => (await knex.raw(sql, bound(parameters)))[0],
     all: async (sql, parameters) => await knex.raw(sql, bound(parameters)),
     async writer() {
       const connection = await knex.client.acquireConnection()
@@ -77,6 +101,9 @@ export function createKnexDriver(knex: Knex): Driver {
           await knex.raw(sql, bound(parameters)).connection(connection)
           const [row] = await knex.raw('SELECT changes() AS changes').connection(connection)
           return row.changes
+        },
+        setDurable: async isDurable => {
+          await knex.raw(durability(isDurable)).connection(connection)
         },
         release: () => knex.client.releaseConnection(connection)
       }

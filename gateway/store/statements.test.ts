@@ -101,6 +101,24 @@ for (const [what, createDriver] of Object.entries(DRIVERS)) {
         assert.deepEqual(await statements.get(COUNT, []), { n: 3 })
       }))
 
+    it('does not wait for the disk with what may be lost, and does again with the next', () =>
+      withStatements(async ({ knex, statements }) => {
+        await knex.raw('PRAGMA synchronous = FULL')
+        const seen: unknown[] = []
+        const look = {
+          sql: 'INSERT INTO t SELECT synchronous FROM pragma_synchronous WHERE synchronous <> ?',
+          parameters: [9]
+        }
+        await statements.batch([look], { isDurable: false })
+        await Promise.all([
+          statements.batch([{ sql: INSERT, parameters: ['lost'] }], { isDurable: false }),
+          statements.run(look.sql, look.parameters)
+        ])
+        for (const { k } of await statements.all<{ k: string }>('SELECT k FROM t ORDER BY k', [])) seen.push(k)
+        // 1 is NORMAL, 2 is FULL.
+        assert.deepEqual(seen, ['1', '2', 'lost'])
+      }))
+
     it('begins another transaction when one has taken enough, and writes all before it closes', () =>
       withStatements(async ({ statements, ran, knex }) => {
         const many = Array.from({ length: 1100 }, (_, index) => statements.run(INSERT, [`k${index}`]))
@@ -112,3 +130,26 @@ for (const [what, createDriver] of Object.entries(DRIVERS)) {
       }))
   })
 }
+
+describe('reads by prepared statements', () => {
+  it('see nothing of a transaction of knex before it is committed', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'warren-statements-'))
+    const file = knexFactory({
+      client: 'better-sqlite3',
+      connection: { filename: join(folder, 'a.sqlite') },
+      useNullAsDefault: true
+    })
+    await file.raw('PRAGMA journal_mode = WAL')
+    await file.raw('CREATE TABLE t (k TEXT PRIMARY KEY NOT NULL) STRICT')
+    const statements = createStatements(await createSqliteDriver(file, 'better-sqlite3', async () => {}))
+    await statements.run(INSERT, ['committed'])
+    await file.transaction(async transaction => {
+      await transaction('t').insert({ k: 'open' })
+      assert.deepEqual(await statements.get(COUNT, []), { n: 1 })
+    })
+    assert.deepEqual(await statements.get(COUNT, []), { n: 2 })
+    await statements.close()
+    await file.destroy()
+    await rm(folder, { recursive: true, force: true })
+  })
+})

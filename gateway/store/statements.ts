@@ -19,13 +19,23 @@ export interface Statements {
   /** Rows changed; durable when it resolves. */
   run: (sql: string, parameters: readonly Parameter[]) => Promise<number>
   /** Several as one: all of them or none. Rows changed by each. */
-  batch: (statements: readonly Statement[]) => Promise<number[]>
+  batch: (statements: readonly Statement[], options?: BatchOptions) => Promise<number[]>
   /** Writes what waits and ends. */
   close: () => Promise<void>
 }
 
+export interface BatchOptions {
+  /**
+   * Default true. false: for what a power cut may take (the end of a process may not), and nobody waits for: a commit of such
+   * only does not wait for the disk.
+   */
+  isDurable?: boolean
+}
+
 /** What a database must be able to do. */
 export interface Driver {
+  /** The first row, as it is committed. */
+  get: (sql: string, parameters: readonly Parameter[]) => unknown
   /** Rows as they are committed. */
   all: (sql: string, parameters: readonly Parameter[]) => unknown[] | Promise<unknown[]>
   /** The connection that writes, for nobody else meanwhile. */
@@ -36,6 +46,8 @@ export interface Driver {
 export interface Writer {
   /** Rows changed. */
   run: (sql: string, parameters: readonly Parameter[]) => number | Promise<number>
+  /** Whether the next commits wait for the disk; they do until this says otherwise. */
+  setDurable: (isDurable: boolean) => void | Promise<void>
   release: () => void | Promise<void>
 }
 
@@ -43,6 +55,7 @@ export interface Writer {
 interface Waiting {
   statements: readonly Statement[]
   sizeBytes: number
+  isDurable: boolean
   resolve: (changes: number[]) => void
   reject: (error: unknown) => void
 }
@@ -59,9 +72,13 @@ export function createStatements(driver: Driver): Statements {
       const group = take(queue)
       try {
         const writer = await driver.writer()
+        const isDurable = group.some(waiting => waiting.isDurable)
         try {
+          if (!isDurable) await writer.setDurable(false)
           await commit(writer, group)
         } finally {
+          // The connection is knex's too.
+          if (!isDurable) await writer.setDurable(true)
           await writer.release()
         }
       } catch (error) {
@@ -71,18 +88,16 @@ export function createStatements(driver: Driver): Statements {
     committing = null
   }
 
-  function batch(statements: readonly Statement[]): Promise<number[]> {
+  function batch(statements: readonly Statement[], { isDurable = true }: BatchOptions = {}): Promise<number[]> {
     return new Promise((resolve, reject) => {
-      queue.push({ statements, sizeBytes: sizeOf(statements), resolve, reject })
+      queue.push({ statements, sizeBytes: sizeOf(statements), isDurable, resolve, reject })
       committing ??= commitAll()
     })
   }
 
   return {
-    async get<Row>(sql: string, parameters: readonly Parameter[]) {
-      const rows = await driver.all(sql, parameters)
-      return (rows[0] as Row | undefined) ?? null
-    },
+    get: async <Row>(sql: string, parameters: readonly Parameter[]) =>
+      ((await driver.get(sql, parameters)) as Row | undefined) ?? null,
     all: async <Row>(sql: string, parameters: readonly Parameter[]) => (await driver.all(sql, parameters)) as Row[],
     run: async (sql, parameters) => (await batch([{ sql, parameters }]))[0] as number,
     batch,
