@@ -15,6 +15,7 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   put: () => import('./put.ts'),
   get: () => import('./get.ts'),
   replicate: () => import('./replicate.ts'),
+  kv: () => import('./kv.ts'),
   large: () => import('./large.ts'),
   docker: () => import('./docker.ts'),
   'nat-pair': () => import('./nat-pair.ts'),
