@@ -16,6 +16,7 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   get: () => import('./get.ts'),
   replicate: () => import('./replicate.ts'),
   compare: () => import('./compare.ts'),
+  kv: () => import('./kv.ts'),
   large: () => import('./large.ts'),
   docker: () => import('./docker.ts'),
   'nat-pair': () => import('./nat-pair.ts'),

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -11,7 +12,7 @@ import { generousEnvironment, silentLog } from '../node/index.ts'
 import { connectNetwork } from './network/connect.ts'
 import type { NetworkView } from './network/hosts.types.ts'
 import type { NetworkPort } from './network/port.ts'
-import { BOB, eventually, type RunningGateway, startGateway } from './testing/fixtures.ts'
+import { ALICE, BOB, eventually, type RunningGateway, startGateway } from './testing/fixtures.ts'
 
 const NODE_MAIN = fileURLToPath(new URL('../node/main.ts', import.meta.url))
 const MIB = 1024 * 1024
@@ -49,6 +50,7 @@ describe('values over 64 KiB, on real nodes', function () {
   let folder: string
   let network: NetworkPort
   let running: RunningGateway
+  let aheadMs = 0
   const nodes: NodeProcess[] = []
 
   before(async () => {
@@ -80,7 +82,7 @@ describe('values over 64 KiB, on real nodes', function () {
       natKind: null,
       control: null
     }))
-    running = await startGateway({ environment, network, inventory })
+    running = await startGateway({ environment, network, inventory, nowMs: () => Date.now() + aheadMs })
     await eventually(async () => {
       const members = (await network.observeNodes()).filter(node => node.state === 'up').length
       return members === NODES
@@ -127,6 +129,47 @@ describe('values over 64 KiB, on real nodes', function () {
     const answer = await running.ask('/v1/storage/put?key=endless', init)
     assert.deepEqual([answer.status, ((await answer.json()) as { code: string }).code], [413, 'BODY_TOO_LARGE'])
     assert.equal((await running.ask('/v1/storage/get?key=endless')).status, 404)
+  })
+
+  it('obey conditions before they are uploaded, end in time, and leave no reference behind', async () => {
+    const large = Buffer.alloc(70_000, 'x')
+    const ask = (what: string, headers: Record<string, string> = {}, init: RequestInit = {}) =>
+      running.ask(`/v1/storage/${what}?key=large`, { ...init, headers })
+    const put = (body: string | Buffer<ArrayBuffer>, headers: Record<string, string>) =>
+      ask('put', headers, { method: 'PUT', body })
+    const reference = async () =>
+      (await running.store.values.get({ namespace: 'alice', key: 'ns::alice::large' }))?.cid ?? null
+
+    const stored = await put(large, { 'If-None-Match': '*', 'X-TTL-Seconds': '600' })
+    assert.equal(stored.status, 201)
+    const { cid, expires_at: end } = (await stored.json()) as { cid: string; expires_at: string }
+    assert.equal(await reference(), cid)
+    const etag = stored.headers.get('etag') ?? ''
+    assert.equal((await put(large, { 'If-None-Match': '*' })).status, 412)
+    // The answer comes without the body.
+    const waits = { 'X-API-Key': ALICE, 'Content-Length': String(4 * MIB), Expect: '100-continue', 'If-Match': '"old"' }
+    const status = await new Promise<number | undefined>((resolve, reject) => {
+      const sent = request(`${running.url}/v1/storage/put?key=large`, { method: 'PUT', headers: waits }, answer => {
+        resolve(answer.statusCode)
+        sent.destroy()
+      })
+      sent.once('continue', () => reject(new Error('the body was asked for'))).once('error', reject)
+      sent.flushHeaders()
+    })
+    assert.equal(status, 412)
+    assert.equal((await ask('get', { 'If-None-Match': etag })).status, 304)
+    assert.deepEqual(await (await ask('get', { Accept: 'application/json' })).json(), {
+      key: 'large',
+      value: large.toString('base64'),
+      expires_at: end
+    })
+    aheadMs = 600_000
+    assert.equal((await ask('get')).status, 404)
+    assert.equal(await running.store.values.sweep(), 1)
+    assert.equal((await put(large, { 'If-None-Match': '*' })).status, 201)
+    assert.equal((await put('small', { 'If-Match': '*' })).status, 201)
+    assert.equal(await reference(), null)
+    assert.equal(await (await ask('get')).text(), 'small')
   })
 
   it('are seen on the page: hosts, their blobs and the paths to them', async () => {

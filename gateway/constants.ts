@@ -10,6 +10,18 @@ export const JSON_BODY_MAX_BYTES = MIB
 export const KEY_MAX_BYTES = 1024
 export const LIST_LIMIT_DEFAULT = 100
 export const LIST_LIMIT_MAX = 1000
+/** Entity tags in one If-Match or If-None-Match. */
+export const ETAGS_MAX = 100
+
+/** Longest life a value can be given: ten years. */
+export const TTL_MAX_S = 315_360_000
+/** Expired values are gone for readers at once; their rows go so often, so many in one transaction. */
+export const SWEEP_EVERY_MS = 30_000
+export const SWEEP_BATCH_ROWS = 500
+/** Keys of values that are kept beside the master key: one for each namespace and run of a gateway. */
+export const VALUE_KEYS_MAX = 1024
+/** Rows from before values were sealed that are sealed in one transaction. */
+export const SEALING_BATCH_ROWS = 100
 
 /** A body that sends nothing for so long is given up. */
 export const BODY_IDLE_TIMEOUT_MS = 30_000
@@ -31,6 +43,9 @@ export const BLOB_TIMEOUT_MS = 60_000
 /** SQLite waits so long for another writer. The wait blocks the event loop, so it is short. */
 export const DATABASE_BUSY_TIMEOUT_MS = 2_000
 export const DATABASE_MAX_MB_DEFAULT = 10_240
+/** What one transaction takes of the writes that wait; the rest comes in the next turn of the event loop. */
+export const COMMIT_MAX_STATEMENTS = 512
+export const COMMIT_MAX_BYTES = 4 * MIB
 /** Below it SQLite can lose committed writes when a checkpoint meets a writer that resets the WAL. */
 export const SQLITE_FLOOR = '3.51.3'
 

@@ -71,6 +71,20 @@ export class ValueNotFoundError extends GatewayError {
   }
 }
 
+/** Thrown when If-Match or If-None-Match does not hold. */
+export class PreconditionFailedError extends GatewayError {
+  constructor(key: string) {
+    super('PRECONDITION_FAILED', 412, `the value of this key is not as the condition has it: read it again: ${key}`)
+  }
+}
+
+/** Thrown when a value's row is not what was sealed for its name: it was changed, or moved from another key. */
+export class ValueUnreadableError extends GatewayError {
+  constructor(cause?: unknown) {
+    super('VALUE_UNREADABLE', 500, 'the stored value was changed outside the gateway: put it again', { cause })
+  }
+}
+
 /** Thrown when a body or query parameter does not make sense. */
 export class RequestInvalidError extends GatewayError {
   constructor(message: string) {
@@ -224,5 +238,34 @@ export class ConfigInvalidError extends GatewayError {
       `the configuration has ${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${problems.map(p => `  - ${p}`).join('\n')}`
     )
     this.problems = problems
+  }
+}
+
+/** Thrown at start when values were sealed with a master key whose file is gone. Another one is never made then. */
+export class MasterKeyMissingError extends GatewayError {
+  constructor(path: string) {
+    super(
+      'MASTER_KEY_MISSING',
+      500,
+      `${path} is gone, and without it the values of this database cannot be read: put it back from a backup, or move gateway.sqlite away to start empty`
+    )
+  }
+}
+
+/** Thrown at start when the master key is not the one that the database's values were sealed with. */
+export class MasterKeyWrongError extends GatewayError {
+  constructor(path: string) {
+    super(
+      'MASTER_KEY_WRONG',
+      500,
+      `${path} is not the key that this database's values were sealed with: put back the one that belongs to gateway.sqlite`
+    )
+  }
+}
+
+/** Thrown at start when the file of the master key holds something else. */
+export class MasterKeyInvalidError extends GatewayError {
+  constructor(path: string) {
+    super('MASTER_KEY_INVALID', 500, `${path} does not hold 64 hex digits: put it back from a backup`)
   }
 }

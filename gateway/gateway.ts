@@ -35,6 +35,8 @@ export interface GatewayOptions {
   metrics: Metrics
   log: Log
   startedAt?: Date
+  /** The clock that values expire by, ms since 1970; the store's. */
+  nowMs?: (() => number) | undefined
   /** Limits of WebSockets other than `constants.ts` has them. */
   socketLimits?: Partial<SocketLimits>
 }
@@ -73,7 +75,12 @@ export function createGateway(options: GatewayOptions): Gateway {
       namespace: config.namespace
     }),
     ownNamespace: createOwnNamespace({
-      storage: createStorage({ values: store.values, blobs: createBlobs(network?.blobs ?? null) })
+      storage: createStorage({
+        values: store.values,
+        blobs: createBlobs(network?.blobs ?? null),
+        nowMs: options.nowMs
+      }),
+      sealer: store.sealer
     }),
     maxValueBytes: config.maxBlobSizeMb * BYTES_PER_MB
   })

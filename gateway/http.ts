@@ -53,9 +53,11 @@ function decodeQuery(text: string): string {
 /** Ends when the caller hangs up before the answer is complete. */
 export function callerSignal(context: Context, timeoutMs?: number): AbortSignal {
   const controller = new AbortController()
-  context.res.once('close', () => {
+  const onClose = () => {
     if (!context.res.writableFinished) controller.abort(new Error('the caller hung up'))
-  })
+  }
+  if (context.res.closed) onClose()
+  else context.res.once('close', onClose)
   return timeoutMs === undefined
     ? controller.signal
     : AbortSignal.any([controller.signal, AbortSignal.timeout(timeoutMs)])

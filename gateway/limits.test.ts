@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, request } from 'node:http'
-import { bodyOf } from './middleware/limits.ts'
-import { ALICE, eventually, type RunningGateway, startGateway } from './testing/fixtures.ts'
+import { type ClientRequest, createServer, type IncomingMessage, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Context } from 'koa'
+import { type BodyOptions, bodyOf, wholeBodyOf } from './middleware/limits.ts'
+import { ALICE, type RunningGateway, startGateway } from './testing/fixtures.ts'
 
 const KIB = 1024
 
@@ -121,27 +123,53 @@ describe('a large value where no node is', () => {
   })
 })
 
-describe('a request that never ends', () => {
-  it('is given up when no byte comes', async () => {
-    const codes: string[] = []
-    const server = createServer(async (incoming, response) => {
-      try {
-        const context = { req: incoming, res: response } as never
-        for await (const _ of bodyOf(context, { maxBytes: 10, idleTimeoutMs: 30 }));
-      } catch (error) {
-        codes.push((error as { code: string }).code)
+describe('a body', () => {
+  const readers: Record<string, (context: Context, options: BodyOptions) => Promise<Buffer>> = {
+    'piece by piece': async (context, options) => {
+      const pieces: Buffer[] = []
+      for await (const piece of bodyOf(context, options)) pieces.push(piece)
+      return Buffer.concat(pieces)
+    },
+    whole: wholeBodyOf
+  }
+  for (const [how, read] of Object.entries(readers)) {
+    /** What the reader says of the body that `send` sends: its text, or the code of the error. */
+    async function told(length: number, send: (outgoing: ClientRequest) => void): Promise<string> {
+      const said = Promise.withResolvers<string>()
+      const server = createServer(async (incoming, response) => {
+        const context = { req: incoming, res: response } as unknown as Context
+        await read(context, { maxBytes: 10, idleTimeoutMs: 50 }).then(
+          body => said.resolve(body.toString()),
+          error => said.resolve((error as { code: string }).code)
+        )
         response.end()
+      }).listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      const { port } = server.address() as AddressInfo
+      const outgoing = request({ port, host: '127.0.0.1', method: 'POST', headers: { 'Content-Length': length } })
+      outgoing.on('error', () => {})
+      send(outgoing)
+      try {
+        return await said.promise
+      } finally {
+        outgoing.destroy()
+        server.closeAllConnections()
+        server.close()
       }
-    }).listen(0, '127.0.0.1')
-    await eventually(async () => server.address())
-    const { port } = server.address() as { port: number }
-    const outgoing = request({ port, host: '127.0.0.1', method: 'POST', headers: { 'Content-Length': 5 } })
-    outgoing.on('error', () => {})
-    outgoing.flushHeaders()
-    await eventually(async () => codes.length > 0)
-    assert.deepEqual(codes, ['BODY_STALLED'])
-    outgoing.destroy()
-    server.closeAllConnections()
-    server.close()
-  })
+    }
+
+    it(`read ${how} is what was sent, in however many pieces`, async () => {
+      assert.equal(await told(10, outgoing => outgoing.end('0123456789')), '0123456789')
+      assert.equal(await told(0, outgoing => outgoing.end()), '')
+      const pieces = told(4, outgoing => outgoing.write('01', () => setImmediate(() => outgoing.end('23'))))
+      assert.equal(await pieces, '0123')
+    })
+
+    it(`read ${how} is given up when no byte comes, when its caller leaves, and over its limit`, async () => {
+      assert.equal(await told(5, outgoing => outgoing.flushHeaders()), 'BODY_STALLED')
+      assert.equal(await told(5, outgoing => outgoing.write('0')), 'BODY_STALLED')
+      assert.equal(await told(5, outgoing => outgoing.write('0', () => outgoing.destroy())), 'CALLER_GONE')
+      assert.equal(await told(11, outgoing => outgoing.flushHeaders()), 'BODY_TOO_LARGE')
+    })
+  }
 })

@@ -1,5 +1,6 @@
 /** Domain value → JSON as the documents promise it, one function a type. Pure. */
 import type { Reachability } from '../node/index.ts'
+import type { KeyPage } from './storage/scoped.ts'
 import type { StoredValue } from './storage/storage.ts'
 
 /** Every error's body (D7, with the stable code beside the message). */
@@ -7,9 +8,19 @@ export function presentError(code: string, message: string) {
   return { error: message, code }
 }
 
-/** 201 of a put; `cid` only for values that are blobs. */
-export function presentStored(key: string, { sizeBytes, cid }: StoredValue) {
-  return { status: 'ok', key, size: sizeBytes, ...(cid === null ? {} : { cid }) }
+/** 201 of a put; `cid` only for values that are blobs, `expires_at` only for those with a time to live. */
+export function presentStored(key: string, { sizeBytes, cid, expiresAtMs }: StoredValue) {
+  return { status: 'ok', key, size: sizeBytes, ...(cid === null ? {} : { cid }), ...presentExpiry(expiresAtMs) }
+}
+
+/** The field `expires_at`, where there is an end. */
+export function presentExpiry(expiresAtMs: number | null) {
+  return expiresAtMs === null ? {} : { expires_at: new Date(expiresAtMs).toISOString() }
+}
+
+/** A page of keys; `next_cursor` only where there is another page. */
+export function presentKeys({ keys, nextCursor }: KeyPage) {
+  return { keys, ...(nextCursor === null ? {} : { next_cursor: nextCursor }) }
 }
 
 export function presentDeleted(key: string) {

@@ -6,6 +6,8 @@ import knexFactory, { type Knex } from 'knex'
 import { silentLog } from '../node/index.ts'
 import { hashKey, readConfig } from './config.ts'
 import { createRequestLog } from './store/request-log.ts'
+import { createKnexDriver } from './store/sqlite.ts'
+import { createStatements } from './store/statements.ts'
 import { prefixEnd } from './store/values.ts'
 import { openStore, type Store } from './store.ts'
 import { eventually, startGateway } from './testing/fixtures.ts'
@@ -116,7 +118,7 @@ describe('the request log', () => {
   it('drops and counts what the queue cannot hold, and keeps the newest rows', () =>
     withDatabase(async (folder, look) => {
       const store = await open(folder, '')
-      const requests = createRequestLog(look(), {
+      const requests = createRequestLog(createStatements(createKnexDriver(look())), {
         onError: error => assert.fail(String(error)),
         queueMaxRows: 10,
         keepRows: 4

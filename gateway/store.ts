@@ -12,10 +12,16 @@ import {
 } from '../migrations/index.ts'
 import type { Log } from '../node/index.ts'
 import type { DbClient, SeededKey } from './config.ts'
-import { DATABASE_BUSY_TIMEOUT_MS, SQLITE_FLOOR } from './constants.ts'
+import { DATABASE_BUSY_TIMEOUT_MS, SQLITE_FLOOR, SWEEP_EVERY_MS } from './constants.ts'
 import { DatabaseDriverError, DatabaseVersionError } from './errors.ts'
 import { type ApiKeys, createApiKeys } from './store/api-keys.ts'
+import { openMasterKey } from './store/master-key.ts'
 import { createRequestLog, type RequestLog } from './store/request-log.ts'
+import { createSealer, type Sealer } from './store/seal.ts'
+import { sealOldValues } from './store/seal-old.ts'
+import { createSqliteDriver } from './store/sqlite.ts'
+import { createStatements } from './store/statements.ts'
+import { createSweeper } from './store/sweeper.ts'
 import { createValues, type Values } from './store/values.ts'
 
 const DATABASE_FILE = 'gateway.sqlite'
@@ -36,11 +42,15 @@ export interface StoreOptions {
   /** Namespaces that exist although no key names them. */
   namespaces: readonly string[]
   log: Log
+  /** The clock that values expire by, ms since 1970. */
+  nowMs?: () => number
 }
 
 /** The open database. */
 export interface Store {
   readonly values: Values
+  /** Of this data directory's master key. */
+  readonly sealer: Sealer
   readonly apiKeys: ApiKeys
   readonly requests: RequestLog
   /** Rejects when the database does not answer. */
@@ -51,35 +61,60 @@ export interface Store {
 }
 
 /**
- * Opens `DATA_DIR/gateway.sqlite`, migrated. Several processes may do so at once.
- * @throws DatabaseDriverError, DatabaseVersionError, and what a migration throws
+ * Opens `DATA_DIR/gateway.sqlite`, migrated, with the master key of the directory. Several processes may do so at once.
+ * @throws DatabaseDriverError, DatabaseVersionError, what a migration throws, and what `openMasterKey` throws
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   await mkdir(options.dataDir, { recursive: true, mode: 0o700 })
   await makePrivate(join(options.dataDir, DATABASE_FILE))
-  const knex = connect(options)
+  const { dataDir, client, log, nowMs = Date.now } = options
+  const settings = settingsOf(options)
+  const knex = connect(options, settings)
+  const driver = await opened(() => createSqliteDriver(knex, client, raw => setUp(raw, client, settings)), knex)
+  const statements = createStatements(driver)
   try {
     await checkVersion(knex)
-    await migrateAll(knex, options.log)
-    const apiKeys = createApiKeys(knex)
+    await migrateAll(knex, log)
+    const sealer = createSealer(await openMasterKey(dataDir, statements))
+    await sealOldValues({ statements, sealer, log, vacuum: () => vacuum(knex) })
+    const apiKeys = createApiKeys(knex, statements)
     await apiKeys.seed(options.apiKeys, options.namespaces)
     await knex.raw(`PRAGMA busy_timeout = ${DATABASE_BUSY_TIMEOUT_MS}`)
-    const requests = createRequestLog(knex, {
-      onError: error => options.log.warn({ err: error }, 'rows of the request log were lost')
+    const requests = createRequestLog(statements, {
+      onError: error => log.warn({ err: error }, 'rows of the request log were lost')
+    })
+    const values = createValues({ statements, sealer, nowMs })
+    const sweeper = createSweeper({
+      sweep: values.sweep,
+      everyMs: SWEEP_EVERY_MS,
+      onError: error => log.warn({ err: error }, 'expired values were not removed: tried again')
     })
     return {
-      values: createValues(knex),
+      values,
+      sealer,
       apiKeys,
       requests,
       ping: async () => {
-        await knex.raw('SELECT 1 FROM schema_migrations LIMIT 1')
+        await statements.get('SELECT 1 FROM schema_migrations LIMIT 1', [])
       },
       sizeBytes: async () => (await pragma(knex, 'page_count')) * (await pragma(knex, 'page_size')),
       close: async () => {
+        await sweeper.close()
         await requests.close()
+        await statements.close()
         await knex.destroy()
       }
     }
+  } catch (error) {
+    await statements.close()
+    await knex.destroy()
+    throw error
+  }
+}
+
+async function opened<T>(open: () => Promise<T>, knex: Knex): Promise<T> {
+  try {
+    return await open()
   } catch (error) {
     await knex.destroy()
     throw error
@@ -108,9 +143,9 @@ async function makePrivate(path: string): Promise<void> {
   }
 }
 
-/** One knex configuration for both drivers. */
-function connect({ dataDir, client, maxMb, log }: StoreOptions): Knex {
-  const settings = [
+/** What every connection is given. */
+function settingsOf({ maxMb }: StoreOptions): string {
+  return [
     `PRAGMA busy_timeout = ${OPEN_TIMEOUT_MS}`,
     'PRAGMA journal_mode = WAL',
     // An acknowledged write is on the disk; WAL's default would only be safe from a crash of the process.
@@ -119,6 +154,10 @@ function connect({ dataDir, client, maxMb, log }: StoreOptions): Knex {
     'PRAGMA trusted_schema = OFF',
     `PRAGMA max_page_count = ${Math.ceil((maxMb * BYTES_PER_MB) / PAGE_BYTES)}`
   ].join(';\n')
+}
+
+/** One knex configuration for both drivers. */
+function connect({ dataDir, client, log }: StoreOptions, settings: string): Knex {
   try {
     return knexFactory({
       client,
@@ -177,6 +216,13 @@ async function migrateAll(knex: Knex, log: Log): Promise<void> {
   } finally {
     await knex.client.releaseConnection(connection)
   }
+}
+
+/** Nothing that was deleted is left in the file, nor in the journal that the rebuilding went through. */
+async function vacuum(knex: Knex): Promise<void> {
+  await knex.raw('VACUUM')
+  const [{ busy }] = await knex.raw('PRAGMA wal_checkpoint(TRUNCATE)')
+  if (busy !== 0) throw new Error('another process reads the database: its journal cannot be emptied')
 }
 
 async function checkVersion(knex: Knex): Promise<void> {

@@ -23,7 +23,8 @@ describe("the gateway's migrations", () => {
     ])
     assert.deepEqual(columns('namespace_ownership'), ['namespace_id', 'owner_type', 'owner_id', 'created_at'])
     assert.deepEqual(columns('kv_storage'), [
-      ...['namespace', 'key', 'value', 'cid', 'size_bytes', 'created_at_ms', 'updated_at_ms']
+      ...['namespace', 'key', 'sealed', 'sealed_cid', 'size_bytes', 'created_at_ms', 'updated_at_ms'],
+      ...['form', 'etag', 'expires_at_ms']
     ])
     assert.deepEqual(columns('request_logs'), [
       ...['id', 'method', 'path', 'status_code', 'bytes_out', 'duration_ms', 'ip', 'api_key_id', 'created_at']
@@ -38,7 +39,8 @@ describe("the gateway's migrations", () => {
 
   it('keep a value or a reference to a blob, never both or none', async () => {
     const { connection } = await open()
-    const put = connection.prepare("INSERT OR REPLACE INTO kv_storage VALUES ('n', ?, ?, ?, 1, 0, 0)")
+    const put = connection.prepare(`INSERT OR REPLACE INTO kv_storage
+      (namespace, key, sealed, sealed_cid, size_bytes, created_at_ms, updated_at_ms) VALUES ('n', ?, ?, ?, 1, 0, 0)`)
     put.run('inline', Buffer.from('x'), null)
     put.run('empty', Buffer.alloc(0), null)
     put.run('blob', null, 'bafy')

@@ -56,6 +56,36 @@ export async function* bodyOf(context: Context, options: BodyOptions): AsyncGene
 }
 
 /**
+ * The same for a short body of known length, whole: many times cheaper than piece by piece.
+ * @throws BodyTooLargeError, BodyStalledError, CallerGoneError
+ */
+export async function wholeBodyOf(context: Context, options: BodyOptions): Promise<Buffer> {
+  const { req: request, res: response } = context
+  const { maxBytes, idleTimeoutMs = BODY_IDLE_TIMEOUT_MS } = options
+  if (Number(request.headers['content-length']) > maxBytes) throw new BodyTooLargeError(maxBytes)
+  if (request.destroyed) throw new CallerGoneError()
+  continueNow(request, response)
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const chunks: Buffer[] = []
+  const timer = setTimeout(() => reject(new BodyStalledError(idleTimeoutMs)), idleTimeoutMs)
+  const take = (chunk: Buffer) => {
+    chunks.push(chunk)
+    timer.refresh()
+  }
+  const leave = () => reject(new CallerGoneError())
+  request.on('data', take).once('end', resolve).once('error', leave).once('close', leave)
+  try {
+    await promise
+  } finally {
+    clearTimeout(timer)
+    // The stream survives: the answer still has to go out on its socket.
+    request.off('data', take).off('end', resolve).off('error', leave).off('close', leave)
+    if (!request.complete) request.pause()
+  }
+  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
+}
+
+/**
  * The whole body as a JSON object.
  * @throws RequestInvalidError with `expected` when it is none; and what `bodyOf` throws
  */

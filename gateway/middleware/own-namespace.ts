@@ -8,6 +8,7 @@ import { ApiKeyMissingError, NamespaceMismatchError } from '../errors.ts'
 import { type GatewayMiddleware, type GatewayState, queryParameter } from '../http.ts'
 import { scopedStorage, type TenantStorage } from '../storage/scoped.ts'
 import type { Storage } from '../storage/storage.ts'
+import type { Sealer } from '../store/seal.ts'
 
 /** What one caller may use. */
 export interface Tenant {
@@ -39,17 +40,24 @@ export function nameScope(namespace: string): NameScope {
   }
 }
 
+/** What tenants' services are made of. */
+export interface TenantServices {
+  storage: Storage
+  sealer: Sealer
+}
+
 /**
  * Wraps a handler: `?namespace=` must be the caller's own (D15), and the handler gets the caller's services.
  * Stands behind `authenticate` in a route's row.
  */
-export function createOwnNamespace(services: { storage: Storage }): (handler: TenantHandler) => GatewayMiddleware {
+export function createOwnNamespace(services: TenantServices): (handler: TenantHandler) => GatewayMiddleware {
+  const { storage, sealer } = services
   return handler => async context => {
     const { identity } = context.state
     if (identity === undefined) throw new ApiKeyMissingError()
     const asked = queryParameter(context, 'namespace')
     if (asked !== undefined && asked !== identity.namespace) throw new NamespaceMismatchError()
     const scope = nameScope(identity.namespace)
-    await handler(context, { namespace: scope.namespace, storage: scopedStorage(services.storage, scope) })
+    await handler(context, { namespace: scope.namespace, storage: scopedStorage(storage, scope, sealer) })
   }
 }

@@ -48,7 +48,7 @@ export function page(view: NetworkView): string {
 <p>The network as <strong>${view.gateway}</strong> finds it. <span id="fresh" role="status">Refreshed live.</span></p>
 </header>
 <main id="live">${live(view)}</main>
-<footer>The same as data: <a href="/v1/network/hosts">/v1/network/hosts</a> · <a href="/health">/health</a> · <a href="/metrics">/metrics</a></footer>
+<footer>The same as data: <a href="/v1/network/hosts">/v1/network/hosts</a> · <a href="/health">/health</a> · <a href="/metrics">/metrics</a> · <a href="/docs">/docs</a></footer>
 <script>${new Html(SCRIPT)}</script>
 </body>
 </html>

@@ -1,5 +1,6 @@
 /** The table of contents of the API. */
 import type { Route } from '../http.ts'
+import { apiRoutes } from './api.ts'
 import { type HealthRouteOptions, healthRoutes } from './health.ts'
 import { type NetworkRouteOptions, networkRoutes } from './network.ts'
 import { pageRoutes } from './page.ts'
@@ -9,5 +10,11 @@ export type RouteOptions = HealthRouteOptions & NetworkRouteOptions & StorageRou
 
 /** Every route of the gateway. */
 export function routes(options: RouteOptions): Route[] {
-  return [...pageRoutes(options), ...healthRoutes(options), ...networkRoutes(options), ...storageRoutes(options)]
+  return [
+    ...pageRoutes(options),
+    ...apiRoutes(options),
+    ...healthRoutes(options),
+    ...networkRoutes(options),
+    ...storageRoutes(options)
+  ]
 }

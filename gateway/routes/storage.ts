@@ -1,14 +1,21 @@
 /** /v1/storage/*: a namespace's key-value storage (D41–D46, P5–P7). */
 import { Readable } from 'node:stream'
 import type { Context } from 'koa'
-import { JSON_BODY_MAX_BYTES, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from '../constants.ts'
+import {
+  INLINE_VALUE_MAX_BYTES,
+  JSON_BODY_MAX_BYTES,
+  LIST_LIMIT_DEFAULT,
+  LIST_LIMIT_MAX,
+  TTL_MAX_S
+} from '../constants.ts'
 import { KeyMissingError, RequestInvalidError } from '../errors.ts'
 import { callerSignal, type GatewayMiddleware, queryParameter, type Route, route } from '../http.ts'
-import { bodyOf, jsonBodyOf } from '../middleware/limits.ts'
+import { bodyOf, jsonBodyOf, wholeBodyOf } from '../middleware/limits.ts'
 import type { TenantHandler } from '../middleware/own-namespace.ts'
-import { presentDeleted, presentStored } from '../present.ts'
+import { presentDeleted, presentExpiry, presentKeys, presentStored } from '../present.ts'
+import { conditionOf, entityTag, isKnown, mayAnswerRange } from '../storage/conditions.ts'
 import { parseRange } from '../storage/range.ts'
-import type { ReadableValue } from '../storage/storage.ts'
+import type { ReadableValue, ValueSource } from '../storage/storage.ts'
 
 export interface StorageRouteOptions {
   authenticate: GatewayMiddleware
@@ -20,10 +27,12 @@ export interface StorageRouteOptions {
 export function storageRoutes({ authenticate, ownNamespace, maxValueBytes }: StorageRouteOptions): Route[] {
   const put: TenantHandler = async (context, { storage }) => {
     const query = queryParameter(context, 'key')
-    const { key, source, sizeHint } =
+    const condition = conditionOf(name => context.get(name))
+    const { key, source, sizeHint, ttlS } =
       query === undefined ? await jsonValueOf(context) : rawValueOf(context, query, maxValueBytes)
-    const stored = await storage.put(key, source, { sizeHint, signal: callerSignal(context) })
+    const stored = await storage.put(key, source, { sizeHint, ttlS, condition, signal: () => callerSignal(context) })
     context.status = 201
+    context.set('ETag', entityTag(stored.etag))
     context.body = presentStored(key, stored)
   }
 
@@ -31,6 +40,12 @@ export function storageRoutes({ authenticate, ownNamespace, maxValueBytes }: Sto
     const key = await keyOf(context)
     const value = await storage.get(key)
     context.vary('Accept')
+    context.set('ETag', entityTag(value.etag))
+    if (value.expiresAtMs !== null) context.set('X-Expires-At', new Date(value.expiresAtMs).toISOString())
+    if (context.method !== 'POST' && isKnown(context.get('if-none-match'), value.etag)) {
+      context.status = 304
+      return
+    }
     if (context.accepts('application/octet-stream', 'application/json') === 'application/json') {
       return await answerJson(context, key, value)
     }
@@ -39,7 +54,10 @@ export function storageRoutes({ authenticate, ownNamespace, maxValueBytes }: Sto
 
   const remove: TenantHandler = async (context, { storage }) => {
     const key = await keyOf(context)
-    await storage.delete(key)
+    await storage.delete(
+      key,
+      conditionOf(name => context.get(name))
+    )
     context.body = presentDeleted(key)
   }
 
@@ -49,7 +67,8 @@ export function storageRoutes({ authenticate, ownNamespace, maxValueBytes }: Sto
 
   const list: TenantHandler = async (context, { storage }) => {
     const limit = limitOf(queryParameter(context, 'limit'))
-    context.body = { keys: await storage.list(queryParameter(context, 'prefix') ?? '', limit) }
+    const cursor = queryParameter(context, 'cursor') || null
+    context.body = presentKeys(await storage.list(queryParameter(context, 'prefix') ?? '', { limit, cursor }))
   }
 
   return [
@@ -70,15 +89,34 @@ export function storageRoutes({ authenticate, ownNamespace, maxValueBytes }: Sto
 
 interface GivenValue {
   key: string
-  source: AsyncIterable<Uint8Array>
+  source: ValueSource
   sizeHint: number | undefined
+  ttlS: number | undefined
 }
 
 function rawValueOf(context: Context, key: string, maxBytes: number): GivenValue {
-  return { key: present(key), source: bodyOf(context, { maxBytes }), sizeHint: context.request.length }
+  const { length: sizeHint } = context.request
+  const isShort = sizeHint !== undefined && sizeHint <= Math.min(INLINE_VALUE_MAX_BYTES, maxBytes)
+  const source = isShort ? () => wholeBodyOf(context, { maxBytes }) : bodyOf(context, { maxBytes })
+  return { key: present(key), source, sizeHint, ttlS: headerTtlOf(context) }
 }
 
 const PUT_BODY = '{"key", "value"} with the value in base64, or ?key= and the raw bytes'
+/** Time to live of a raw value, seconds. */
+const TTL_HEADER = 'X-TTL-Seconds'
+
+function headerTtlOf(context: Context): number | undefined {
+  const text = context.get(TTL_HEADER).trim()
+  if (text === '') return undefined
+  return ttlOf(/^\d{1,9}$/.test(text) ? Number(text) : null, TTL_HEADER)
+}
+
+function ttlOf(seconds: unknown, where: string): number {
+  if (typeof seconds !== 'number' || !Number.isInteger(seconds) || seconds < 1 || seconds > TTL_MAX_S) {
+    throw new RequestInvalidError(`invalid '${where}': expected 1 to ${TTL_MAX_S} whole seconds`)
+  }
+  return seconds
+}
 
 async function jsonValueOf(context: Context): Promise<GivenValue> {
   const body = await jsonBodyOf(context, { maxBytes: JSON_BODY_MAX_BYTES, expected: PUT_BODY })
@@ -88,7 +126,13 @@ async function jsonValueOf(context: Context): Promise<GivenValue> {
     throw new RequestInvalidError('invalid base64 value')
   }
   const value = Buffer.from(body.value, 'base64')
-  return { key, source: Readable.from([value]), sizeHint: value.byteLength }
+  const isShort = value.byteLength <= INLINE_VALUE_MAX_BYTES
+  const ttlS = body.ttl_seconds === undefined ? headerTtlOf(context) : ttlOf(body.ttl_seconds, 'ttl_seconds')
+  return { key, source: isShort ? async () => value : one(value), sizeHint: value.byteLength, ttlS }
+}
+
+async function* one(value: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield value
 }
 
 /** The key in the query, else in a JSON body. */
@@ -120,7 +164,8 @@ function limitOf(text: string | undefined): number {
 }
 
 async function answerBytes(context: Context, value: ReadableValue): Promise<void> {
-  const range = context.method === 'HEAD' ? null : parseRange(context.get('range'), value.sizeBytes)
+  const asked = context.method !== 'HEAD' && mayAnswerRange(context.get('if-range'), value.etag)
+  const range = asked ? parseRange(context.get('range'), value.sizeBytes) : null
   const { offset, length } = range ?? { offset: 0, length: value.sizeBytes }
   context.status = range === null ? 200 : 206
   context.type = 'application/octet-stream'
@@ -144,17 +189,17 @@ async function answerBytes(context: Context, value: ReadableValue): Promise<void
 
 async function answerJson(context: Context, key: string, value: ReadableValue): Promise<void> {
   if (value.inline !== null) {
-    context.body = { key, value: value.inline.toString('base64') }
+    context.body = { key, value: value.inline.toString('base64'), ...presentExpiry(value.expiresAtMs) }
     return
   }
   const bytes = await value.open({ offset: 0, length: value.sizeBytes, signal: callerSignal(context) })
-  context.body = Readable.from(jsonBase64(key, bytes), { objectMode: false })
+  context.body = Readable.from(jsonBase64(key, bytes, presentExpiry(value.expiresAtMs)), { objectMode: false })
   context.type = 'application/json'
 }
 
-/** `{"key": …, "value": "<base64>"}` piece by piece; base64 wants groups of three bytes. */
-async function* jsonBase64(key: string, bytes: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
-  yield `{"key":${JSON.stringify(key)},"value":"`
+/** `{"key": …, …, "value": "<base64>"}` piece by piece; base64 wants groups of three bytes. */
+async function* jsonBase64(key: string, bytes: AsyncIterable<Uint8Array>, more: object): AsyncGenerator<string> {
+  yield `${JSON.stringify({ key, ...more }).slice(0, -1)},"value":"`
   let over: Buffer = Buffer.alloc(0)
   for await (const chunk of bytes) {
     const together = Buffer.concat([over, chunk])

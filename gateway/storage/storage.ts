@@ -3,12 +3,12 @@
  * streamed there and back, with their row as the reference.
  */
 import { INLINE_VALUE_MAX_BYTES } from '../constants.ts'
-import { ValueNotFoundError } from '../errors.ts'
-import type { Values } from '../store/values.ts'
+import { PreconditionFailedError, ValueNotFoundError } from '../errors.ts'
+import type { Condition, ValueContent, ValueFacts, Values } from '../store/values.ts'
 import type { Blobs } from './blobs.ts'
 
 /** What a put kept. */
-export interface StoredValue {
+export interface StoredValue extends ValueFacts {
   sizeBytes: number
   /** Of the blob, for a value over 64 KiB. */
   cid: string | null
@@ -28,66 +28,105 @@ export interface StorageName {
   key: string
 }
 
+/** A value on its way here: piece by piece, or whole, of at most 64 KiB. Neither is read before the condition was looked at. */
+export type ValueSource = AsyncIterable<Uint8Array> | (() => Promise<Buffer>)
+
 export interface PutOptions {
   /** Content-Length, when the caller said it. */
   sizeHint?: number | undefined
-  signal: AbortSignal
+  /** How long it is kept, seconds; absent: until it is replaced or deleted. */
+  ttlS?: number | undefined
+  condition?: Condition | null
+  /** Asked for when there is something to break off. */
+  signal: () => AbortSignal
+}
+
+export interface ListOptions {
+  limit: number
+  /** The last name that is known already; null: from the beginning. */
+  after: string | null
 }
 
 /** The unscoped service; handlers get `TenantStorage` instead. */
 export interface Storage {
-  /** Replaces what was there. Resolves when the value is durable. */
-  put: (name: StorageName, source: AsyncIterable<Uint8Array>, options: PutOptions) => Promise<StoredValue>
-  /** @throws ValueNotFoundError */
+  /**
+   * Replaces what was there, its time to live too. Resolves when the value is durable.
+   * @throws PreconditionFailedError; looked at before the value is read, and again when it is written
+   */
+  put: (name: StorageName, source: ValueSource, options: PutOptions) => Promise<StoredValue>
+  /** @throws ValueNotFoundError, ValueUnreadableError */
   get: (name: StorageName) => Promise<ReadableValue>
   /**
    * Drops the value, or the reference to its blob.
-   * @throws ValueNotFoundError
+   * @throws ValueNotFoundError, PreconditionFailedError
    */
-  delete: (name: StorageName) => Promise<void>
+  delete: (name: StorageName, condition?: Condition | null) => Promise<void>
   exists: (name: StorageName) => Promise<boolean>
   /** Internal names with this beginning, in byte order. */
-  list: (prefix: StorageName, limit: number) => Promise<string[]>
+  list: (prefix: StorageName, options: ListOptions) => Promise<string[]>
 }
 
-export function createStorage({ values, blobs }: { values: Values; blobs: Blobs }): Storage {
+export interface StorageInit {
+  values: Values
+  blobs: Blobs
+  /** The clock, ms since 1970. */
+  nowMs?: () => number
+}
+
+export function createStorage({ values, blobs, nowMs = Date.now }: StorageInit): Storage {
   return {
-    async put(name, source, { sizeHint, signal }) {
-      const { head, rest } = await peel(source, INLINE_VALUE_MAX_BYTES)
-      if (rest === null) {
-        await values.put(name, { value: head, sizeBytes: head.byteLength, cid: null })
-        return { sizeBytes: head.byteLength, cid: null }
+    async put(name, source, { sizeHint, ttlS, condition = null, signal }) {
+      if (condition !== null && !holds(condition, await values.facts(name))) throw new PreconditionFailedError(name.key)
+      const write = async (content: ValueContent): Promise<StoredValue> => {
+        // From now, not from when the upload began.
+        const expiresAtMs = ttlS === undefined ? null : nowMs() + ttlS * 1000
+        const etag = await values.put(name, { content, expiresAtMs, condition })
+        if (etag === null) throw new PreconditionFailedError(name.key)
+        return { sizeBytes: content.sizeBytes, cid: content.cid, etag, expiresAtMs }
       }
+      const { head, rest } =
+        typeof source === 'function' ? { head: await source(), rest: null } : await peel(source, INLINE_VALUE_MAX_BYTES)
+      if (rest === null) return await write({ value: head, sizeBytes: head.byteLength, cid: null })
       // The blob is durable on its holders before its reference is written.
-      const { cid, sizeBytes } = await blobs.put(joined(head, rest), { sizeHint, signal }).finally(() => {
+      const { cid, sizeBytes } = await blobs.put(joined(head, rest), { sizeHint, signal: signal() }).finally(() => {
         // `joined` does so only if it was begun; what a refusal leaves must let go of the request. Not awaited: a
         // stalled read would hold it up.
         void rest.return?.().catch(() => {})
       })
-      await values.put(name, { value: null, sizeBytes, cid })
-      return { sizeBytes, cid }
+      return await write({ value: null, sizeBytes, cid })
     },
     async get(name) {
       const row = await values.get(name)
       if (row === null) throw new ValueNotFoundError(name.key)
+      const { sizeBytes, etag, expiresAtMs } = row
       if (row.cid !== null) {
-        const { cid, sizeBytes } = row
-        return { sizeBytes, cid, inline: null, open: range => blobs.get(cid, sizeBytes, range) }
+        const { cid } = row
+        return { sizeBytes, cid, etag, expiresAtMs, inline: null, open: range => blobs.get(cid, sizeBytes, range) }
       }
-      const { value, sizeBytes } = row
+      const { value } = row
       return {
         sizeBytes,
         cid: null,
+        etag,
+        expiresAtMs,
         inline: value,
         open: async ({ offset, length }) => once(value.subarray(offset, offset + length))
       }
     },
-    async delete(name) {
-      if (!(await values.delete(name))) throw new ValueNotFoundError(name.key)
+    async delete(name, condition = null) {
+      if (await values.delete(name, condition)) return
+      if (condition !== null && (await values.facts(name)) !== null) throw new PreconditionFailedError(name.key)
+      throw new ValueNotFoundError(name.key)
     },
-    exists: name => values.exists(name),
-    list: (prefix, limit) => values.list(prefix, limit)
+    exists: async name => (await values.facts(name)) !== null,
+    list: (prefix, options) => values.list(prefix, options)
   }
+}
+
+/** Whether a condition holds of what is there now; the database decides again when it writes. Pure. */
+function holds({ match, noneMatch }: Condition, facts: ValueFacts | null): boolean {
+  if (match !== undefined && !(facts !== null && (match === '*' || match.includes(facts.etag)))) return false
+  return noneMatch === undefined || facts === null || !(noneMatch === '*' || noneMatch.includes(facts.etag))
 }
 
 /**

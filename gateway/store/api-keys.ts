@@ -1,6 +1,7 @@
 /** Rows of `api_keys` and `namespaces`: keys are there as SHA-256 only. */
 import type { Knex } from 'knex'
 import type { SeededKey } from '../config.ts'
+import type { Statements } from './statements.ts'
 
 /** `api_keys.name` of the keys that come from GATEWAY_API_KEYS. */
 const SEEDED_NAME = 'GATEWAY_API_KEYS'
@@ -12,15 +13,12 @@ export interface ApiKeys {
   seed: (keys: readonly SeededKey[], namespaces: readonly string[]) => Promise<void>
 }
 
-export function createApiKeys(knex: Knex): ApiKeys {
+const FIND = `SELECT api_keys.id AS id, namespaces.name AS namespace FROM api_keys
+  JOIN namespaces ON namespaces.id = api_keys.namespace_id WHERE api_keys.key_hash = ?`
+
+export function createApiKeys(knex: Knex, statements: Pick<Statements, 'get'>): ApiKeys {
   return {
-    async find(hash) {
-      const row = await knex('api_keys')
-        .join('namespaces', 'namespaces.id', 'api_keys.namespace_id')
-        .where('api_keys.key_hash', hash)
-        .first('api_keys.id as id', 'namespaces.name as namespace')
-      return row ?? null
-    },
+    find: hash => statements.get(FIND, [hash]),
     async seed(keys, namespaces) {
       await knex.transaction(async transaction => {
         const names = [...new Set([...namespaces, ...keys.map(key => key.namespace)])]

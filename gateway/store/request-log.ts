@@ -1,11 +1,11 @@
 /** Rows of `request_logs`, written behind the requests: a bounded queue, few transactions, the newest rows kept. */
-import type { Knex } from 'knex'
 import {
   REQUEST_LOG_BATCH_ROWS,
   REQUEST_LOG_FLUSH_MS,
   REQUEST_LOG_KEEP_ROWS,
   REQUEST_LOG_QUEUE_MAX_ROWS
 } from '../constants.ts'
+import type { Statement, Statements } from './statements.ts'
 
 export interface RequestRow {
   method: string
@@ -35,7 +35,14 @@ export interface RequestLogOptions {
   keepRows?: number
 }
 
-export function createRequestLog(knex: Knex, options: RequestLogOptions): RequestLog {
+const INSERT = `INSERT INTO request_logs (method, path, status_code, bytes_out, duration_ms, ip, api_key_id)
+  VALUES (?, ?, ?, ?, ?, ?, ?)`
+const USED = `UPDATE api_keys SET last_used_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+  WHERE id IN (SELECT value FROM json_each(?))`
+// Ids only grow, so this is a range delete that mostly finds as many rows as were added.
+const KEEP_NEWEST = 'DELETE FROM request_logs WHERE id <= (SELECT max(id) FROM request_logs) - ?'
+
+export function createRequestLog(statements: Pick<Statements, 'batch'>, options: RequestLogOptions): RequestLog {
   const { onError, queueMaxRows = REQUEST_LOG_QUEUE_MAX_ROWS, keepRows = REQUEST_LOG_KEEP_ROWS } = options
   let queue: RequestRow[] = []
   let dropped = 0
@@ -45,27 +52,15 @@ export function createRequestLog(knex: Knex, options: RequestLogOptions): Reques
 
   async function write(rows: RequestRow[]): Promise<void> {
     try {
-      await knex.transaction(async transaction => {
-        await transaction('request_logs').insert(
-          rows.map(row => ({
-            method: row.method,
-            path: row.path,
-            status_code: row.statusCode,
-            bytes_out: row.bytesOut,
-            duration_ms: row.durationMs,
-            ip: row.ip,
-            api_key_id: row.apiKeyId
-          }))
-        )
-        const used = [...new Set(rows.flatMap(row => row.apiKeyId ?? []))]
-        if (used.length > 0) {
-          await transaction('api_keys')
-            .whereIn('id', used)
-            .update({ last_used_at: transaction.raw("strftime('%Y-%m-%dT%H:%M:%fZ', 'now')") })
-        }
-        // Ids only grow, so this is a range delete that mostly finds as many rows as were added.
-        await transaction('request_logs').whereRaw('id <= (SELECT max(id) FROM request_logs) - ?', [keepRows]).delete()
+      const used = [...new Set(rows.flatMap(row => row.apiKeyId ?? []))]
+      const inserts = rows.map((row): Statement => {
+        const { method, path, statusCode, bytesOut, durationMs, ip, apiKeyId } = row
+        return { sql: INSERT, parameters: [method, path, statusCode, bytesOut, durationMs, ip, apiKeyId] }
       })
+      const touch = { sql: USED, parameters: [JSON.stringify(used)] }
+      const trim = { sql: KEEP_NEWEST, parameters: [keepRows] }
+      // A power cut may take the newest rows: no request waits for the disk because of its log.
+      await statements.batch([...inserts, touch, trim], { isDurable: false })
     } catch (error) {
       dropped += rows.length
       onError(error)

@@ -1,49 +1,171 @@
-/** Rows of `kv_storage`. */
-import type { Knex } from 'knex'
+/** Rows of `kv_storage`: sealed values and references to blobs, each with a validator and perhaps an end. */
+import { randomBytes } from 'node:crypto'
+import { SWEEP_BATCH_ROWS } from '../constants.ts'
+import { ValueUnreadableError } from '../errors.ts'
 import type { StorageName } from '../storage/storage.ts'
+import type { Sealer } from './seal.ts'
+import type { Parameter, Statements } from './statements.ts'
 
 /** A value, or the reference to its blob. */
-export type ValueRow = { sizeBytes: number } & ({ value: Buffer; cid: null } | { value: null; cid: string })
+export type ValueContent = { sizeBytes: number } & ({ value: Buffer; cid: null } | { value: null; cid: string })
 
-export interface Values {
-  /** Insert or replace, durable when it resolves. */
-  put: (name: StorageName, row: ValueRow) => Promise<void>
-  get: (name: StorageName) => Promise<ValueRow | null>
-  /** Whether there was one. */
-  delete: (name: StorageName) => Promise<boolean>
-  exists: (name: StorageName) => Promise<boolean>
-  /** Keys that begin with `prefix.key`, in byte order. */
-  list: (prefix: StorageName, limit: number) => Promise<string[]>
+export type ValueRow = ValueContent & ValueFacts
+
+/** What is known of a value without reading it. */
+export interface ValueFacts {
+  /** Another with each write, of this key or any. */
+  etag: string
+  /** When it is gone, ms since 1970; null: never. */
+  expiresAtMs: number | null
 }
 
-export function createValues(knex: Knex): Values {
-  const rows = () => knex('kv_storage')
-  const where = ({ namespace, key }: StorageName) => ({ namespace, key })
+/** What must hold for a write; of an absent value only `noneMatch` does. */
+export interface Condition {
+  match?: '*' | readonly string[]
+  noneMatch?: '*' | readonly string[]
+}
+
+export interface PutValue {
+  content: ValueContent
+  expiresAtMs: number | null
+  condition: Condition | null
+}
+
+export interface Values {
+  /** Insert or replace, durable when it resolves. Its etag; null when the condition does not hold. */
+  put: (name: StorageName, put: PutValue) => Promise<string | null>
+  /** @throws ValueUnreadableError */
+  get: (name: StorageName) => Promise<ValueRow | null>
+  facts: (name: StorageName) => Promise<ValueFacts | null>
+  /** Whether there was one of which the condition holds. */
+  delete: (name: StorageName, condition: Condition | null) => Promise<boolean>
+  /** Keys that begin with `prefix.key` and come after `after`, in byte order. */
+  list: (prefix: StorageName, options: { limit: number; after: string | null }) => Promise<string[]>
+  /** Removes rows whose time is over, a bounded batch at a time; how many. */
+  sweep: () => Promise<number>
+}
+
+export interface ValuesOptions {
+  statements: Statements
+  sealer: Sealer
+  /** The clock, ms since 1970. */
+  nowMs: () => number
+}
+
+const LIVE = '(expires_at_ms IS NULL OR expires_at_ms > ?)'
+const COLUMNS = 'sealed, sealed_cid, size_bytes, etag, expires_at_ms, updated_at_ms'
+const SET = `${COLUMNS.split(', ')
+  .map(column => `${column} = excluded.${column}`)
+  .join(', ')}, form = 1`
+const INSERT = `INSERT INTO kv_storage (${COLUMNS}, namespace, key, created_at_ms, form)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (namespace, key) DO UPDATE SET ${SET}`
+const PUT_IF_NONE = `${INSERT} WHERE NOT ${LIVE} OR (NOT ? AND etag NOT IN (SELECT value FROM json_each(?)))`
+const CONDITION = `namespace = ? AND key = ? AND ${LIVE}
+  AND (? OR etag IN (SELECT value FROM json_each(?))) AND NOT ? AND etag NOT IN (SELECT value FROM json_each(?))`
+const PUT_IF_MATCH = `UPDATE kv_storage SET ${COLUMNS.split(', ')
+  .map(column => `${column} = ?`)
+  .join(', ')}, form = 1 WHERE ${CONDITION}`
+const DELETE = `DELETE FROM kv_storage WHERE namespace = ? AND key = ? AND ${LIVE}`
+const DELETE_IF = `DELETE FROM kv_storage WHERE ${CONDITION}`
+const GET = `SELECT sealed, sealed_cid, size_bytes, etag, expires_at_ms, form FROM kv_storage
+  WHERE namespace = ? AND key = ? AND ${LIVE}`
+const FACTS = `SELECT etag, expires_at_ms FROM kv_storage WHERE namespace = ? AND key = ? AND ${LIVE}`
+// A range over the primary key, not LIKE: that one ignores case, and % and _ would have to be escaped.
+const LIST = `SELECT key FROM kv_storage WHERE namespace = ? AND key >= ? AND key > ? AND key < ? AND ${LIVE}
+  ORDER BY key LIMIT ?`
+const SWEEP = `DELETE FROM kv_storage WHERE rowid IN
+  (SELECT rowid FROM kv_storage WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)`
+
+interface GetRow {
+  sealed: Buffer | null
+  sealed_cid: string | null
+  size_bytes: number
+  etag: string
+  expires_at_ms: number | null
+  form: number
+}
+
+export function createValues({ statements, sealer, nowMs }: ValuesOptions): Values {
+  const run = randomBytes(9).toString('base64url')
+  let written = 0
+
+  function sealedColumns(
+    { namespace, key }: StorageName,
+    { value, cid }: ValueContent
+  ): [Buffer | null, string | null] {
+    if (value !== null) return [sealer.seal(value, { kind: 'value', namespace, name: key }), null]
+    const sealed = sealer.seal(Buffer.from(cid as string), { kind: 'cid', namespace, name: key })
+    return [null, sealed.toString('base64url')]
+  }
+
+  function opened({ namespace, key }: StorageName, row: GetRow): Buffer {
+    const kind = row.sealed === null ? 'cid' : 'value'
+    const sealed = row.sealed ?? Buffer.from(row.sealed_cid ?? '', 'base64url')
+    const whole = row.form === 1 ? sealer.open(sealed, { kind, namespace, name: key }) : null
+    if (whole === null) throw new ValueUnreadableError()
+    return whole
+  }
+
   return {
-    async put(name, row) {
-      const nowMs = Date.now()
-      const columns = { value: row.value, cid: row.cid, size_bytes: row.sizeBytes, updated_at_ms: nowMs }
-      await rows()
-        .insert({ ...where(name), ...columns, created_at_ms: nowMs })
-        .onConflict(['namespace', 'key'])
-        .merge(Object.keys(columns))
+    async put(name, { content, expiresAtMs, condition }) {
+      const { namespace, key } = name
+      const at = nowMs()
+      written += 1
+      const etag = `${run}-${written.toString(36)}`
+      const columns: Parameter[] = [...sealedColumns(name, content), content.sizeBytes, etag, expiresAtMs, at]
+      const { match, noneMatch } = condition ?? {}
+      let changed: number
+      if (match !== undefined) {
+        changed = await statements.run(PUT_IF_MATCH, [...columns, ...conditionParameters(name, condition, at)])
+      } else if (noneMatch !== undefined) {
+        const none: Parameter[] = [noneMatch === '*' ? 1 : 0, tagsOf(noneMatch)]
+        changed = await statements.run(PUT_IF_NONE, [...columns, namespace, key, at, at, ...none])
+      } else {
+        changed = await statements.run(INSERT, [...columns, namespace, key, at])
+      }
+      return changed > 0 ? etag : null
     },
     async get(name) {
-      const row = await rows().where(where(name)).first('value', 'size_bytes', 'cid')
-      if (row === undefined) return null
-      const sizeBytes: number = row.size_bytes
-      return row.cid === null ? { sizeBytes, value: row.value, cid: null } : { sizeBytes, value: null, cid: row.cid }
+      const row = await statements.get<GetRow>(GET, [name.namespace, name.key, nowMs()])
+      if (row === null) return null
+      const facts = { sizeBytes: row.size_bytes, etag: row.etag, expiresAtMs: row.expires_at_ms }
+      const whole = opened(name, row)
+      return row.sealed === null
+        ? { ...facts, value: null, cid: whole.toString('latin1') }
+        : { ...facts, value: whole, cid: null }
     },
-    delete: async name => (await rows().where(where(name)).delete()) > 0,
-    exists: async name => (await rows().where(where(name)).first(knex.raw('1 AS found'))) !== undefined,
-    async list(prefix, limit) {
-      // A range over the primary key, not LIKE: that one ignores case, and % and _ would have to be escaped.
-      const query = rows().where('namespace', prefix.namespace).where('key', '>=', prefix.key)
-      const end = prefixEnd(prefix.key)
-      if (end !== null) query.where('key', '<', end)
-      return await query.orderBy('key').limit(limit).pluck('key')
-    }
+    async facts({ namespace, key }) {
+      const row = await statements.get<GetRow>(FACTS, [namespace, key, nowMs()])
+      return row === null ? null : { etag: row.etag, expiresAtMs: row.expires_at_ms }
+    },
+    async delete(name, condition) {
+      const changed =
+        condition === null
+          ? await statements.run(DELETE, [name.namespace, name.key, nowMs()])
+          : await statements.run(DELETE_IF, conditionParameters(name, condition, nowMs()))
+      return changed > 0
+    },
+    async list({ namespace, key: prefix }, { limit, after }) {
+      // A prefix that nothing comes after cannot be: internal names begin with `ns::`.
+      const end = prefixEnd(prefix) ?? ''
+      const rows = await statements.all<{ key: string }>(LIST, [namespace, prefix, after ?? '', end, nowMs(), limit])
+      return rows.map(row => row.key)
+    },
+    sweep: () => statements.run(SWEEP, [nowMs(), SWEEP_BATCH_ROWS])
   }
+}
+
+/** Of CONDITION, in its order. */
+function conditionParameters(name: StorageName, condition: Condition | null, at: number): Parameter[] {
+  const { match = '*', noneMatch = [] } = condition ?? {}
+  return [
+    ...[name.namespace, name.key, at],
+    ...[match === '*' ? 1 : 0, tagsOf(match), noneMatch === '*' ? 1 : 0, tagsOf(noneMatch)]
+  ]
+}
+
+function tagsOf(tags: '*' | readonly string[]): string {
+  return tags === '*' ? '[]' : JSON.stringify(tags)
 }
 
 const LAST_CODE_POINT = 0x10ffff

@@ -34,6 +34,8 @@ export interface StartOptions {
   socketLimits?: Partial<SocketLimits>
   /** Default: any free one. */
   port?: number
+  /** The clock that values expire by, ms since 1970. */
+  nowMs?: () => number
 }
 
 export const ALICE = 'alice-key'
@@ -53,11 +55,12 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     maxMb: config.databaseMaxMb,
     apiKeys: config.apiKeys,
     namespaces: [config.namespace],
-    log
+    log,
+    ...(options.nowMs === undefined ? {} : { nowMs: options.nowMs })
   })
-  const { network = null, inventory = [], socketLimits = {}, port = 0 } = options
+  const { network = null, inventory = [], socketLimits = {}, port = 0, nowMs } = options
   const metrics = createMetrics('gateway')
-  const gateway = createGateway({ config, store, network, inventory, metrics, log, socketLimits })
+  const gateway = createGateway({ config, store, network, inventory, metrics, log, socketLimits, nowMs })
   const server = await serve({ handle: gateway.handle, host: '127.0.0.1', port })
   const url = `http://127.0.0.1:${server.port}`
   return {
