@@ -15,6 +15,8 @@ import type { DbClient, SeededKey } from './config.ts'
 import { DATABASE_BUSY_TIMEOUT_MS, SQLITE_FLOOR } from './constants.ts'
 import { DatabaseDriverError, DatabaseVersionError } from './errors.ts'
 import { type ApiKeys, createApiKeys } from './store/api-keys.ts'
+import { type AuthRows, createAuthRows } from './store/auth.ts'
+import { type AuthReader, createAuthReader } from './store/auth-reader.ts'
 import { createRequestLog, type RequestLog } from './store/request-log.ts'
 import { createValues, type Values } from './store/values.ts'
 
@@ -43,6 +45,10 @@ export interface Store {
   readonly values: Values
   readonly apiKeys: ApiKeys
   readonly requests: RequestLog
+  /** What logins write. */
+  readonly auth: AuthRows
+  /** What every request asks about its credential. */
+  readonly authReader: AuthReader
   /** Rejects when the database does not answer. */
   ping: () => Promise<void>
   sizeBytes: () => Promise<number>
@@ -64,6 +70,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     const apiKeys = createApiKeys(knex)
     await apiKeys.seed(options.apiKeys, options.namespaces)
     await knex.raw(`PRAGMA busy_timeout = ${DATABASE_BUSY_TIMEOUT_MS}`)
+    const authReader = createAuthReader(knex, { client: options.client, file: join(options.dataDir, DATABASE_FILE) })
     const requests = createRequestLog(knex, {
       onError: error => options.log.warn({ err: error }, 'rows of the request log were lost')
     })
@@ -71,12 +78,15 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       values: createValues(knex),
       apiKeys,
       requests,
+      auth: createAuthRows(knex),
+      authReader,
       ping: async () => {
         await knex.raw('SELECT 1 FROM schema_migrations LIMIT 1')
       },
       sizeBytes: async () => (await pragma(knex, 'page_count')) * (await pragma(knex, 'page_size')),
       close: async () => {
         await requests.close()
+        authReader.close()
         await knex.destroy()
       }
     }

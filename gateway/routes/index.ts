@@ -1,13 +1,20 @@
 /** The table of contents of the API. */
 import type { Route } from '../http.ts'
+import { type AuthRouteOptions, authRoutes } from './auth.ts'
 import { type HealthRouteOptions, healthRoutes } from './health.ts'
 import { type NetworkRouteOptions, networkRoutes } from './network.ts'
 import { pageRoutes } from './page.ts'
 import { type StorageRouteOptions, storageRoutes } from './storage.ts'
 
-export type RouteOptions = HealthRouteOptions & NetworkRouteOptions & StorageRouteOptions
+export type RouteOptions = HealthRouteOptions & AuthRouteOptions & NetworkRouteOptions & StorageRouteOptions
 
 /** Every route of the gateway. */
 export function routes(options: RouteOptions): Route[] {
-  return [...pageRoutes(options), ...healthRoutes(options), ...networkRoutes(options), ...storageRoutes(options)]
+  return [
+    ...pageRoutes(options),
+    ...healthRoutes(options),
+    ...authRoutes(options),
+    ...networkRoutes(options),
+    ...storageRoutes(options)
+  ]
 }
