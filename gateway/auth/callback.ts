@@ -19,7 +19,10 @@ const LOOPBACK = new Set(['127.0.0.1', 'localhost', '[::1]'])
  */
 export function parseCallback(text: string | undefined, allowed: readonly string[]): Callback {
   if (text === undefined || text === '') throw new RequestInvalidError("missing 'callback'")
-  if (text.length > CALLBACK_MAX_CHARS || !URL.canParse(text)) throw new CallbackForbiddenError()
+  // A parser forgives back strokes and white space; whoever reads the URL as a text may read another host.
+  if (text.length > CALLBACK_MAX_CHARS || /[\\\s\p{C}]/u.test(text) || !URL.canParse(text)) {
+    throw new CallbackForbiddenError()
+  }
   const url = new URL(text)
   if (url.username !== '' || url.password !== '' || url.hash !== '' || text.includes('#')) {
     throw new CallbackForbiddenError()
