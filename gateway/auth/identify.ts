@@ -73,9 +73,9 @@ export function createIdentify({ reader, keys, now = Date.now }: IdentifyOptions
     if (facts.revoked || epoch < facts.epoch) return null
     const token = { ...claims }
     if (amr === 'wallet') return { namespace, apiKeyId: null, kind: 'wallet', subject: sub, owner: facts.owner, token }
-    // A token is worth what its key is worth. Row ids come again after the last one is deleted, so the age counts too.
+    // A token is worth what its key is worth.
     const key = /^\d{1,15}$/.test(sub) ? await reader.keyById(Number(sub)) : null
-    if (key === null || key.namespace !== namespace || Date.parse(key.createdAt) >= (claims.iat + 1) * 1000) return null
+    if (key === null || key.namespace !== namespace || key.createdAt !== claims.key_made) return null
     return { namespace, apiKeyId: key.id, kind: 'api_key', subject: sub, owner: key.owner, token }
   }
 

@@ -29,6 +29,8 @@ export interface Claims {
   amr: 'wallet' | 'api_key'
   /** Revokes every token of one login; absent in tokens got with an API key. */
   sid?: string
+  /** When the API key was made that the token was got with: a later key may have its row's id. */
+  key_made?: string
   /** Of the subject in its namespace; an older one is no longer good. */
   epoch: number
 }
@@ -54,7 +56,7 @@ export function headerOf(kid: string): string {
 }
 
 export function newClaims(
-  about: Pick<Claims, 'sub' | 'jti' | 'namespace' | 'amr' | 'sid' | 'epoch'>,
+  about: Pick<Claims, 'sub' | 'jti' | 'namespace' | 'amr' | 'sid' | 'key_made' | 'epoch'>,
   nowMs: number
 ): Claims {
   const now = Math.floor(nowMs / 1000)
@@ -69,6 +71,7 @@ export function newClaims(
     namespace: about.namespace,
     amr: about.amr,
     ...(about.sid === undefined ? {} : { sid: about.sid }),
+    ...(about.key_made === undefined ? {} : { key_made: about.key_made }),
     epoch: about.epoch
   }
 }

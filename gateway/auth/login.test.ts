@@ -170,6 +170,21 @@ describe('a wallet', () => {
     assert.equal(list.status, 200)
   })
 
+  it('gets another API key when it asks for one, and the old one ends with its tokens', async () => {
+    const wallet = ethereumWallet()
+    const ask = async (more: object) =>
+      (await running.post('/v1/auth/api-key', { ...(await running.proofOf(wallet, 'leaky')), ...more })).body
+        .api_key as string
+    const old = await ask({})
+    const { body } = await running.post('/v1/auth/token', '', { 'X-API-Key': old })
+    const list = async (credential: string) => (await running.get('/v1/storage/list', credential)).status
+    assert.deepEqual([await list(old), await list(body.access_token as string)], [200, 200])
+    const next = await ask({ rotate: true })
+    assert.notEqual(next, old)
+    assert.deepEqual([await list(old), await list(body.access_token as string), await list(next)], [401, 401, 200])
+    assert.equal(await ask({}), next)
+  })
+
   it('changes an API key for a token that opens the key’s namespace and does not name the key', async () => {
     const { status, body } = await running.post('/v1/auth/token', '', { 'X-API-Key': 'alice-key' })
     assert.equal(status, 200)

@@ -170,6 +170,32 @@ describe('a login', () => {
     }
   })
 
+  it('takes its nonce behind the look at it: of a hundred that have seen it unused, one has it', async () => {
+    const wallet = ethereumWallet()
+    const name = { namespace: 'seen', wallet: wallet.id, nonce: await running.nonceOf(wallet, 'seen') }
+    const now = new Date().toISOString()
+    const { auth, authReader } = running.store
+    const seen = await Promise.all(Array.from({ length: 100 }, () => authReader.hasNonce(name, now)))
+    assert.ok(seen.every(Boolean))
+    const taken = await Promise.all(
+      Array.from({ length: 100 }, () => auth.transaction(transaction => transaction.useNonce(name, now)))
+    )
+    assert.equal(taken.filter(Boolean).length, 1)
+  })
+
+  it('after five minutes is refused, and its nonce is gone', async () => {
+    const wallet = ethereumWallet()
+    const nonce = await running.nonceOf(wallet, 'late')
+    const name = { namespace: 'late', wallet: wallet.id, nonce }
+    const [before, after] = [299_000, 301_000].map(ms => new Date(Date.now() + ms).toISOString()) as [string, string]
+    const { auth, authReader } = running.store
+    assert.deepEqual([await authReader.hasNonce(name, before), await authReader.hasNonce(name, after)], [true, false])
+    assert.equal(await auth.transaction(transaction => transaction.useNonce(name, after)), false)
+    // The next challenge of anybody throws it away.
+    await auth.addNonce({ ...name, nonce: 'next', purpose: '', ip: '', expiresAt: after }, after)
+    assert.equal(await authReader.hasNonce(name, before), false)
+  })
+
   it('needs a body that makes sense, and says what it expects', async () => {
     const wallet = ethereumWallet()
     const table: Array<[string, unknown, number, string]> = [

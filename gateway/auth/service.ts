@@ -66,7 +66,10 @@ export interface Auth {
   verify: (body: AuthBody, ip: string) => Promise<Session & { nonce: string }>
   /** The same, and NotOwnerError. */
   register: (body: AuthBody, ip: string) => Promise<RegisteredApp>
-  /** By a wallet's signature, or by a wallet's token. One key a wallet and namespace: asked again, it is the same. */
+  /**
+   * By a wallet's signature, or by a wallet's token. One key a wallet and namespace: asked again, it is the same, unless
+   * `rotate: true` asks for another, which ends the old one.
+   */
   apiKey: (body: AuthBody, identity: Identity | null, ip: string) => Promise<IssuedKey>
   /** A token for an API key. @throws ApiKeyInvalidError when the caller has none */
   token: (identity: Identity) => Promise<{ accessToken: string; namespace: string }>
@@ -79,7 +82,7 @@ export interface Auth {
 export interface AuthOptions {
   config: Pick<GatewayConfig, 'namespace' | 'publicUrls' | 'chainIds'>
   rows: AuthRows
-  reader: Pick<AuthReader, 'hasNonce' | 'tokenFacts'>
+  reader: Pick<AuthReader, 'hasNonce' | 'tokenFacts' | 'keyById'>
   keys: Pick<KeyFile, 'signing' | 'ring'>
   now?: () => number
 }
@@ -151,12 +154,13 @@ export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthO
 
   async function keyFor(
     transaction: AuthTransaction,
-    { namespaceId, namespace, wallet, plan, ip }: Omit<IssuedKey, 'apiKey'> & { namespaceId: number; ip: string }
+    request: Omit<IssuedKey, 'apiKey'> & { namespaceId: number; ip: string; rotate: boolean }
   ): Promise<IssuedKey> {
+    const { namespaceId, namespace, wallet, plan, ip, rotate } = request
     const { sealingKey } = await keys.ring()
     const about = `${namespace} ${wallet}`
     const known = await transaction.walletKey(namespaceId, wallet)
-    const opened = known === null ? null : unseal(sealingKey, known.sealed, about)
+    const opened = known === null || rotate ? null : unseal(sealingKey, known.sealed, about)
     if (known !== null && opened !== null) return { apiKey: opened, namespace, plan: known.plan, wallet }
     const apiKey = newApiKey(namespace)
     await transaction.setWalletKey({
@@ -166,7 +170,12 @@ export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthO
       plan,
       sealed: seal(sealingKey, apiKey, about)
     })
-    await transaction.audit({ namespaceId, actor: wallet, action: 'api_key.create', ip })
+    await transaction.audit({
+      namespaceId,
+      actor: wallet,
+      action: known === null ? 'api_key.create' : 'api_key.replace',
+      ip
+    })
     return { apiKey, namespace, plan, wallet }
   }
 
@@ -226,17 +235,22 @@ export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthO
         if (proof !== null) await take(transaction, proof)
         const { namespaceId, owner } = await transaction.claim(namespace, wallet)
         if (!owner) throw new NotOwnerError()
-        return await keyFor(transaction, { namespaceId, namespace, wallet, plan, ip })
+        return await keyFor(transaction, { namespaceId, namespace, wallet, plan, ip, rotate: body.rotate === true })
       })
     },
 
     async token(identity) {
-      const { kind, token, subject, namespace } = identity
+      const { kind, token, subject, namespace, apiKeyId } = identity
       // A token for a token would never have to end.
-      if (kind !== 'api_key' || token !== null || subject === null) throw new ApiKeyInvalidError()
+      if (kind !== 'api_key' || token !== null || subject === null || apiKeyId === null) throw new ApiKeyInvalidError()
+      const key = await reader.keyById(apiKeyId)
+      if (key === null) throw new ApiKeyInvalidError()
       const name = subjectOf('api_key', subject)
       const { epoch } = await reader.tokenFacts({ namespace, subject: name, wallet: '', jti: '', sid: '' })
-      const claims = newClaims({ sub: subject, jti: newId(), namespace, amr: 'api_key', epoch }, now())
+      const claims = newClaims(
+        { sub: subject, jti: newId(), namespace, amr: 'api_key', key_made: key.createdAt, epoch },
+        now()
+      )
       return { accessToken: signToken(claims, await keys.signing()), namespace }
     },
 

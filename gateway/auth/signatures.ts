@@ -1,7 +1,6 @@
 /** Wallets' signatures: EIP-191 with secp256k1 recovery, and Ed25519. Pure. */
 import { createPublicKey, verify } from 'node:crypto'
-import { hashMessage, recoverPublicKey } from 'viem'
-import { publicKeyToAddress } from 'viem/accounts'
+import { hashMessage, publicKeyToAddress, recoverPublicKey } from 'viem/utils'
 import { SignatureFormatError, SignatureMismatchError, SignatureRecoveryError } from '../errors.ts'
 import { solanaKeyBytes, type Wallet } from './wallets.ts'
 

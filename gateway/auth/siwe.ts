@@ -2,7 +2,7 @@
  * Sign-In with Ethereum (EIP-4361): a message read by the standard's grammar, and whether it may log in here. A text has
  * one reading: it must be exactly what its parts make when they are written again. Pure.
  */
-import { getAddress } from 'viem'
+import { getAddress } from 'viem/utils'
 import { CLOCK_SKEW_S, NONCE_LIFETIME_MS, SIWE_MESSAGE_MAX_CHARS } from '../constants.ts'
 import { SiweInvalidError } from '../errors.ts'
 
