@@ -18,6 +18,7 @@ import { type ApiKeys, createApiKeys } from './store/api-keys.ts'
 import { type AuthRows, createAuthRows } from './store/auth.ts'
 import { type AuthReader, createAuthReader } from './store/auth-reader.ts'
 import { createRequestLog, type RequestLog } from './store/request-log.ts'
+import { createSessions } from './store/session.ts'
 import { createValues, type Values } from './store/values.ts'
 
 const DATABASE_FILE = 'gateway.sqlite'
@@ -78,7 +79,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       values: createValues(knex),
       apiKeys,
       requests,
-      auth: createAuthRows(knex),
+      auth: createAuthRows(createSessions(knex, options.client)),
       authReader,
       ping: async () => {
         await knex.raw('SELECT 1 FROM schema_migrations LIMIT 1')

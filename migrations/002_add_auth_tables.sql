@@ -62,7 +62,7 @@ CREATE TABLE wallet_api_keys (
   wallet TEXT NOT NULL,
   api_key_id INTEGER NOT NULL REFERENCES api_keys (id) ON DELETE CASCADE,
   plan TEXT NOT NULL DEFAULT 'free',
-  sealed_key BLOB NOT NULL, -- the key for its wallet to ask for again, under a secret that is not in this file
+  sealed_key BLOB NOT NULL, -- the key for its wallet to ask for again, sealed with what is not in this file
   created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   PRIMARY KEY (namespace_id, wallet)
 ) STRICT, WITHOUT ROWID;

@@ -15,7 +15,7 @@ import type { Identity } from '../http.ts'
 import type { AuthRows, AuthTransaction } from '../store/auth.ts'
 import type { AuthReader } from '../store/auth-reader.ts'
 import { subjectOf } from './identify.ts'
-import { newClaims, signToken } from './jwt.ts'
+import { type Claims, newClaims, signToken } from './jwt.ts'
 import type { KeyFile } from './key-file.ts'
 import { newApiKey, newAppId, newId, newNonce, newRefreshToken, seal, unseal } from './secrets.ts'
 import { provenKey } from './signatures.ts'
@@ -95,6 +95,12 @@ interface Proof {
   publicKey: string
 }
 
+/** A login that is in the database and still needs its token signed. */
+interface Unsigned {
+  claims: Claims
+  refreshToken: string
+}
+
 export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthOptions): Auth {
   const iso = (ms: number) => new Date(ms).toISOString()
 
@@ -131,25 +137,30 @@ export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthO
 
   async function startSession(
     transaction: AuthTransaction,
-    {
-      namespaceId,
-      namespace,
-      wallet,
-      family
-    }: { namespaceId: number; namespace: string; wallet: string; family: string }
-  ): Promise<Session> {
+    about: { namespaceId: number; namespace: string; wallet: string; family: string }
+  ): Promise<Unsigned> {
+    const { namespaceId, namespace, wallet, family } = about
+    const subject = subjectOf('wallet', wallet)
     const refreshToken = newRefreshToken()
     await transaction.addRefresh({
       namespaceId,
-      subject: subjectOf('wallet', wallet),
+      subject,
       tokenHash: hashKey(refreshToken),
       family,
       audience: TOKEN_AUDIENCE,
       expiresAt: iso(now() + REFRESH_TOKEN_LIFETIME_MS)
     })
-    const epoch = await transaction.epochOf(namespaceId, subjectOf('wallet', wallet))
-    const claims = newClaims({ sub: wallet, jti: newId(), namespace, amr: 'wallet', sid: family, epoch }, now())
-    return { accessToken: signToken(claims, await keys.signing()), refreshToken, subject: wallet, namespace }
+    const epoch = await transaction.epochOf(namespaceId, subject)
+    return {
+      claims: newClaims({ sub: wallet, jti: newId(), namespace, amr: 'wallet', sid: family, epoch }, now()),
+      refreshToken
+    }
+  }
+
+  /** Outside the transaction: a signature takes its time, and a first key even more. */
+  async function signed({ claims, refreshToken }: Unsigned): Promise<Session> {
+    const accessToken = signToken(claims, await keys.signing())
+    return { accessToken, refreshToken, subject: claims.sub, namespace: claims.namespace }
   }
 
   async function keyFor(
@@ -195,16 +206,14 @@ export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthO
     async verify(body, ip) {
       const proof = await proofIn(body)
       const { namespace, wallet } = proof
-      // Outside the transaction, which holds the database: a first key takes a while to make.
-      await keys.signing()
-      return await rows.transaction(async transaction => {
+      const session = await rows.transaction(async transaction => {
         await take(transaction, proof)
         // Who logs in to a namespace of somebody else gets a token that says who he is; the wall says what it opens.
         const { namespaceId, owner } = await transaction.claim(namespace, wallet.id)
-        const session = await startSession(transaction, { namespaceId, namespace, wallet: wallet.id, family: newId() })
         await transaction.audit({ namespaceId, actor: wallet.id, action: owner ? 'login' : 'login.foreign', ip })
-        return { ...session, nonce: proof.nonce }
+        return await startSession(transaction, { namespaceId, namespace, wallet: wallet.id, family: newId() })
       })
+      return { ...(await signed(session)), nonce: proof.nonce }
     },
 
     async register(body, ip) {
@@ -258,7 +267,6 @@ export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthO
       if (!isText(body.refresh_token)) throw new RequestInvalidError('refresh_token is required')
       const asked = body.namespace === undefined || body.namespace === '' ? null : parseNamespace(body.namespace, '')
       const hash = hashKey(body.refresh_token)
-      await keys.signing()
       const session = await rows.transaction(async transaction => {
         const { used, row } = await transaction.useRefresh(hash, asked, iso(now()))
         if (row === null) return null
@@ -273,7 +281,7 @@ export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthO
         return await startSession(transaction, { namespaceId, namespace, wallet, family })
       })
       if (session === null) throw new RefreshTokenInvalidError()
-      return session
+      return await signed(session)
     },
 
     async logout(body, identity, ip) {

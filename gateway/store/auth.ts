@@ -1,5 +1,4 @@
 /** Rows of logins: nonces, sessions, apps, wallets' keys, owners. Whole acts are transactions of `auth/service.ts`. */
-import type { Knex } from 'knex'
 import {
   ACCESS_TOKEN_LIFETIME_S,
   AUDIT_KEEP_ROWS,
@@ -9,6 +8,7 @@ import {
   NONCES_PER_CALLER_MAX
 } from '../constants.ts'
 import { ChallengesFullError, NamespacesFullError } from '../errors.ts'
+import type { Session, Sessions } from './session.ts'
 
 /** What a challenge was given for. */
 export interface NonceName {
@@ -24,12 +24,10 @@ export interface Claimed {
 }
 
 export interface RefreshRow {
-  id: number
   namespaceId: number
   namespace: string
   subject: string
   family: string
-  revoked: boolean
 }
 
 export interface AuditEvent {
@@ -40,7 +38,7 @@ export interface AuditEvent {
   ip: string
 }
 
-/** One transaction. Its first statement must write: a reader that writes later would find the database busy. */
+/** One transaction. */
 export interface AuthTransaction {
   /** Takes a nonce, once: false when it is unknown, used or over. */
   useNonce: (name: NonceName, now: string) => Promise<boolean>
@@ -60,8 +58,8 @@ export interface AuthTransaction {
     namespace: string | null,
     now: string
   ) => Promise<{ used: boolean; row: RefreshRow | null }>
-  /** Ends all refresh tokens and access tokens of one login. How many refresh tokens were still good. */
-  endFamily: (family: string, nowMs: number) => Promise<number>
+  /** Ends all refresh tokens and access tokens of one login. */
+  endFamily: (family: string, nowMs: number) => Promise<void>
   /** Ends everything that this subject has in this namespace. */
   endSubject: (namespace: string, subject: string, now: string) => Promise<void>
   epochOf: (namespaceId: number, subject: string) => Promise<number>
@@ -72,7 +70,7 @@ export interface AuthTransaction {
     publicKey: string
     wallet: string
   }) => Promise<void>
-  walletKey: (namespaceId: number, wallet: string) => Promise<{ apiKeyId: number; plan: string; sealed: Buffer } | null>
+  walletKey: (namespaceId: number, wallet: string) => Promise<{ plan: string; sealed: Uint8Array } | null>
   /** A new key of this wallet, instead of the one it may have. */
   setWalletKey: (row: {
     namespaceId: number
@@ -92,152 +90,173 @@ export interface AuthRows {
   exclusively: (work: () => Promise<void>) => Promise<void>
 }
 
-export function createAuthRows(knex: Knex): AuthRows {
+export function createAuthRows({ transaction }: Sessions): AuthRows {
   return {
-    async addNonce({ ip, wallet, purpose, expiresAt, ...name }, now) {
-      await knex.transaction(async transaction => {
-        await transaction('nonces').where('expires_at', '<=', now).orWhereNotNull('used_at').delete()
+    addNonce: ({ namespace, wallet, nonce, ip, purpose, expiresAt }, now) =>
+      transaction(async session => {
+        await session.run('DELETE FROM nonces WHERE expires_at <= ? OR used_at IS NOT NULL', now)
         // A flood of challenges for a wallet puts out only its own: those asked for at the same address.
-        const kept = transaction('nonces')
-          .where({ wallet, ip })
-          .orderBy('id', 'desc')
-          .limit(NONCES_PER_CALLER_MAX - 1)
-          .select('id')
-        await transaction('nonces').where({ wallet, ip }).whereNotIn('id', kept).delete()
-        const [{ span }] = await transaction.raw('SELECT coalesce(max(id) - min(id) + 1, 0) AS span FROM nonces')
-        if (span >= NONCES_MAX) {
-          const [{ count }] = await transaction.raw('SELECT count(*) AS count FROM nonces')
-          if (count >= NONCES_MAX) throw new ChallengesFullError()
+        await session.run(
+          `DELETE FROM nonces WHERE wallet = ? AND ip = ? AND id NOT IN (
+             SELECT id FROM nonces WHERE wallet = ? AND ip = ? ORDER BY id DESC LIMIT ${NONCES_PER_CALLER_MAX - 1})`,
+          ...[wallet, ip, wallet, ip]
+        )
+        // Ids only grow, so this is at least the number of rows, and costs nothing.
+        const most = await session.get('SELECT coalesce(max(id) - min(id) + 1, 0) AS rows FROM nonces')
+        if (Number(most?.rows) >= NONCES_MAX) {
+          const exact = await session.get('SELECT count(*) AS rows FROM nonces')
+          if (Number(exact?.rows) >= NONCES_MAX) throw new ChallengesFullError()
         }
-        await transaction('nonces').insert({ ...name, wallet, purpose, ip, expires_at: expiresAt })
-      })
-    },
-    transaction: work => knex.transaction(transaction => work(transactionRows(transaction))),
+        await session.run(
+          'INSERT INTO nonces (namespace, wallet, nonce, purpose, ip, expires_at) VALUES (?, ?, ?, ?, ?, ?)',
+          ...[namespace, wallet, nonce, purpose, ip, expiresAt]
+        )
+      }),
+    transaction: work => transaction(session => work(transactionRows(session))),
     exclusively: work =>
-      knex.transaction(async transaction => {
-        await transaction('auth_revision').increment('revision')
+      transaction(async session => {
         await work()
+        await session.run('UPDATE auth_revision SET revision = revision + 1')
       })
   }
 }
 
-function transactionRows(knex: Knex): AuthTransaction {
-  async function namespaceId(name: string): Promise<number> {
-    const { id } = await knex('namespaces').where({ name }).first('id')
-    return id
-  }
-
+function transactionRows({ get, run }: Session): AuthTransaction {
   return {
-    useNonce: async (name, now) =>
-      (await knex('nonces')
-        .where({ namespace: name.namespace, wallet: name.wallet, nonce: name.nonce })
-        .whereNull('used_at')
-        .where('expires_at', '>', now)
-        .update({ used_at: now })) === 1,
+    useNonce: async ({ namespace, wallet, nonce }, now) =>
+      (await run(
+        `UPDATE nonces SET used_at = ?
+         WHERE namespace = ? AND wallet = ? AND nonce = ? AND used_at IS NULL AND expires_at > ?`,
+        ...[now, namespace, wallet, nonce, now]
+      )) === 1,
     async claim(namespace, wallet) {
-      const owner = { owner_type: 'wallet', owner_id: wallet }
+      const found = await get(
+        `SELECT id, EXISTS (
+           SELECT 1 FROM namespace_ownership o
+           WHERE o.namespace_id = namespaces.id AND o.owner_type = 'wallet' AND o.owner_id = ?
+         ) AS owner FROM namespaces WHERE name = ?`,
+        ...[wallet, namespace]
+      )
       // Only a namespace that has no row is free. One without owners may have had some, and still have their data.
-      const made = await knex.raw('INSERT INTO namespaces (name) VALUES (?) ON CONFLICT DO NOTHING RETURNING id', [
-        namespace
-      ])
-      if (made.length === 0) {
-        const id = await namespaceId(namespace)
-        const found = await knex('namespace_ownership')
-          .where({ namespace_id: id, ...owner })
-          .first('namespace_id')
-        return { namespaceId: id, owner: found !== undefined }
-      }
-      const owned = await knex('namespace_ownership').where(owner).pluck('namespace_id')
-      if (owned.length >= NAMESPACES_PER_WALLET_MAX) throw new NamespacesFullError(NAMESPACES_PER_WALLET_MAX)
-      await knex('namespace_ownership').insert({ namespace_id: made[0].id, ...owner })
-      return { namespaceId: made[0].id, owner: true }
+      if (found !== undefined) return { namespaceId: Number(found.id), owner: found.owner === 1 }
+      const owned = await get(
+        "SELECT count(*) AS rows FROM namespace_ownership WHERE owner_type = 'wallet' AND owner_id = ?",
+        wallet
+      )
+      if (Number(owned?.rows) >= NAMESPACES_PER_WALLET_MAX) throw new NamespacesFullError(NAMESPACES_PER_WALLET_MAX)
+      const made = await get('INSERT INTO namespaces (name) VALUES (?) RETURNING id', namespace)
+      const namespaceId = Number(made?.id)
+      await run(ADD_OWNER, namespaceId, 'wallet', wallet)
+      return { namespaceId, owner: true }
     },
-    async addRefresh({ namespaceId: id, subject, tokenHash, family, audience, expiresAt }) {
-      const row = { namespace_id: id, subject, token_hash: tokenHash, family, audience, expires_at: expiresAt }
-      await knex('refresh_tokens').insert(row)
+    async addRefresh({ namespaceId, subject, tokenHash, family, audience, expiresAt }) {
+      await run(
+        `INSERT INTO refresh_tokens (namespace_id, subject, token_hash, family, audience, expires_at)
+         VALUES (?, ?, ?, ?, ?, ?)`,
+        ...[namespaceId, subject, tokenHash, family, audience, expiresAt]
+      )
     },
     async useRefresh(tokenHash, namespace, now) {
       // Rows that are over go here, at the price of an index look-up, so that nothing else has to.
-      await knex('refresh_tokens').where('expires_at', '<=', now).delete()
-      const found = await knex('refresh_tokens')
-        .join('namespaces', 'namespaces.id', 'refresh_tokens.namespace_id')
-        .where('token_hash', tokenHash)
-        .first(
-          'refresh_tokens.id as id',
-          'namespace_id as namespaceId',
-          'namespaces.name as namespace',
-          'subject',
-          'family',
-          'revoked_at as revokedAt'
-        )
+      await run('DELETE FROM refresh_tokens WHERE expires_at <= ?', now)
+      const found = await get(
+        `SELECT r.id AS id, r.namespace_id AS namespaceId, n.name AS namespace, r.subject AS subject, r.family AS family
+         FROM refresh_tokens r JOIN namespaces n ON n.id = r.namespace_id WHERE r.token_hash = ?`,
+        tokenHash
+      )
       if (found === undefined || (namespace !== null && namespace !== found.namespace))
         return { used: false, row: null }
-      const { revokedAt, ...row } = found
-      const used =
-        (await knex('refresh_tokens').where('id', row.id).whereNull('revoked_at').update({ revoked_at: now })) === 1
-      return { used, row: { ...row, revoked: revokedAt !== null } }
+      const used = await run(
+        'UPDATE refresh_tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL',
+        ...[now, Number(found.id)]
+      )
+      const { namespaceId, subject, family } = found
+      const row = {
+        namespaceId: Number(namespaceId),
+        namespace: String(found.namespace),
+        subject: String(subject),
+        family: String(family)
+      }
+      return { used: used === 1, row }
     },
     async endFamily(family, nowMs) {
       const now = new Date(nowMs).toISOString()
-      await knex('revoked_tokens').where('expires_at', '<=', now).delete()
-      const ended = await knex('refresh_tokens').where({ family }).whereNull('revoked_at').update({ revoked_at: now })
-      await knex('revoked_tokens')
-        .insert({ id: family, expires_at: lastUse(nowMs) })
-        .onConflict('id')
-        .merge(['expires_at'])
-      return ended
+      await run('DELETE FROM revoked_tokens WHERE expires_at <= ?', now)
+      await run('UPDATE refresh_tokens SET revoked_at = ? WHERE family = ? AND revoked_at IS NULL', now, family)
+      await run(
+        `INSERT INTO revoked_tokens (id, expires_at) VALUES (?, ?)
+         ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at`,
+        ...[family, lastUse(nowMs)]
+      )
     },
     async endSubject(namespace, subject, now) {
-      await knex.raw(
+      await run(
         `INSERT INTO subject_epochs (namespace_id, subject, epoch) SELECT id, ?, 1 FROM namespaces WHERE name = ?
          ON CONFLICT DO UPDATE SET epoch = epoch + 1`,
-        [subject, namespace]
+        ...[subject, namespace]
       )
-      await knex('refresh_tokens')
-        .where({ namespace_id: await namespaceId(namespace), subject })
-        .whereNull('revoked_at')
-        .update({ revoked_at: now })
+      await run(
+        `UPDATE refresh_tokens SET revoked_at = ? WHERE subject = ? AND revoked_at IS NULL
+         AND namespace_id = (SELECT id FROM namespaces WHERE name = ?)`,
+        ...[now, subject, namespace]
+      )
     },
-    async epochOf(id, subject) {
-      const found = await knex('subject_epochs').where({ namespace_id: id, subject }).first('epoch')
-      return found?.epoch ?? 0
+    async epochOf(namespaceId, subject) {
+      const found = await get(
+        'SELECT epoch FROM subject_epochs WHERE namespace_id = ? AND subject = ?',
+        ...[namespaceId, subject]
+      )
+      return Number(found?.epoch ?? 0)
     },
-    async addApp({ namespaceId: id, appId, name, publicKey, wallet }) {
-      await knex('apps').insert({ namespace_id: id, app_id: appId, name, public_key: publicKey, wallet })
+    async addApp({ namespaceId, appId, name, publicKey, wallet }) {
+      await run(
+        'INSERT INTO apps (namespace_id, app_id, name, public_key, wallet) VALUES (?, ?, ?, ?, ?)',
+        ...[namespaceId, appId, name, publicKey, wallet]
+      )
     },
-    async walletKey(id, wallet) {
-      const found = await knex('wallet_api_keys')
-        .where({ namespace_id: id, wallet })
-        .first('api_key_id as apiKeyId', 'plan', 'sealed_key as sealed')
-      return found ?? null
+    async walletKey(namespaceId, wallet) {
+      const found = await get(
+        'SELECT plan, sealed_key AS sealed FROM wallet_api_keys WHERE namespace_id = ? AND wallet = ?',
+        ...[namespaceId, wallet]
+      )
+      return found === undefined ? null : { plan: String(found.plan), sealed: found.sealed as Buffer }
     },
-    async setWalletKey({ namespaceId: id, wallet, keyHash, plan, sealed }) {
-      const old = await knex('wallet_api_keys').where({ namespace_id: id, wallet }).first('api_key_id')
+    async setWalletKey({ namespaceId, wallet, keyHash, plan, sealed }) {
+      const old = await get(
+        `SELECT k.id AS id, k.key_hash AS hash FROM wallet_api_keys w JOIN api_keys k ON k.id = w.api_key_id
+         WHERE w.namespace_id = ? AND w.wallet = ?`,
+        ...[namespaceId, wallet]
+      )
       if (old !== undefined) {
-        const { key_hash: hash } = await knex('api_keys').where('id', old.api_key_id).first('key_hash')
-        await knex('namespace_ownership').where({ namespace_id: id, owner_type: 'api_key', owner_id: hash }).delete()
-        await knex('api_keys').where('id', old.api_key_id).delete()
+        await run(
+          "DELETE FROM namespace_ownership WHERE namespace_id = ? AND owner_type = 'api_key' AND owner_id = ?",
+          ...[namespaceId, String(old.hash)]
+        )
+        // Its row of wallet_api_keys goes with it.
+        await run('DELETE FROM api_keys WHERE id = ?', Number(old.id))
       }
-      const [made] = await knex.raw(
+      const made = await get(
         "INSERT INTO api_keys (key_hash, name, namespace_id) VALUES (?, 'wallet', ?) RETURNING id",
-        [keyHash, id]
+        ...[keyHash, namespaceId]
       )
-      await knex('wallet_api_keys').insert({
-        namespace_id: id,
-        wallet,
-        api_key_id: made.id,
-        plan,
-        sealed_key: sealed
-      })
-      await knex('namespace_ownership').insert({ namespace_id: id, owner_type: 'api_key', owner_id: keyHash })
+      await run(
+        'INSERT INTO wallet_api_keys (namespace_id, wallet, api_key_id, plan, sealed_key) VALUES (?, ?, ?, ?, ?)',
+        ...[namespaceId, wallet, Number(made?.id), plan, sealed]
+      )
+      await run(ADD_OWNER, namespaceId, 'api_key', keyHash)
     },
-    async audit({ namespaceId: id, actor, action, resource = '', ip }) {
-      await knex('audit_events').insert({ namespace_id: id, actor, action, resource, ip })
+    async audit({ namespaceId, actor, action, resource = '', ip }) {
+      await run(
+        'INSERT INTO audit_events (namespace_id, actor, action, resource, ip) VALUES (?, ?, ?, ?, ?)',
+        ...[namespaceId, actor, action, resource, ip]
+      )
       // Ids only grow, so this is a range delete that mostly finds as many rows as were added.
-      await knex('audit_events').whereRaw('id <= (SELECT max(id) FROM audit_events) - ?', [AUDIT_KEEP_ROWS]).delete()
+      await run(`DELETE FROM audit_events WHERE id <= (SELECT max(id) FROM audit_events) - ${AUDIT_KEEP_ROWS}`)
     }
   }
 }
+
+const ADD_OWNER = 'INSERT INTO namespace_ownership (namespace_id, owner_type, owner_id) VALUES (?, ?, ?)'
 
 /** Until when an access token of before may still be good. */
 function lastUse(nowMs: number): string {
