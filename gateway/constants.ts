@@ -94,6 +94,8 @@ export const NONCES_PER_CALLER_MAX = 128
 export const NONCES_MAX = 100_000
 /** Namespaces one wallet may claim. */
 export const NAMESPACES_PER_WALLET_MAX = 100
+/** Apps one namespace may have. */
+export const APPS_PER_NAMESPACE_MAX = 1000
 /** The newest rows that are kept. */
 export const AUDIT_KEEP_ROWS = 100_000
 export const AUTH_BODY_MAX_BYTES = 16 * KIB

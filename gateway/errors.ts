@@ -64,6 +64,20 @@ export class NamespacesFullError extends GatewayError {
   }
 }
 
+/** Thrown when a namespace has no app of that id. */
+export class AppNotFoundError extends GatewayError {
+  constructor() {
+    super('APP_NOT_FOUND', 404, 'app not found')
+  }
+}
+
+/** Thrown when a namespace has as many apps as one may have. */
+export class AppsFullError extends GatewayError {
+  constructor(max: number) {
+    super('APPS_FULL', 403, `this namespace has ${max} apps already: delete one first`)
+  }
+}
+
 /** Thrown when a nonce was never given to this wallet and namespace, is used, or is over. */
 export class NonceInvalidError extends GatewayError {
   constructor() {

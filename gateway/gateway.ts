@@ -77,6 +77,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     auth: createAuth({ config, rows: store.auth, reader: store.authReader, keys }),
     keys,
     identify,
+    apps: store.apps,
     rate: createRateLimit({ limit: config.authRatePerMinute, periodMs: 60_000, callersMax: RATE_CALLERS_MAX }),
     addressOf,
     startedAt: startedAt ?? new Date(),

@@ -127,9 +127,19 @@ export function presentSession({ accessToken, refreshToken, subject, namespace }
   return { ...presentAccessToken(accessToken), refresh_token: refreshToken, subject, namespace }
 }
 
+/** 201 of D71. */
+export function presentApp({ appId, name, publicKey, namespace }: Omit<RegisteredApp, 'wallet'>) {
+  return { app_id: appId, name, public_key: publicKey, namespace }
+}
+
 /** The `app` of D35. */
-export function presentApp({ appId, name, publicKey, namespace, wallet }: RegisteredApp) {
-  return { app_id: appId, name, public_key: publicKey, namespace, wallet }
+export function presentRegisteredApp(app: RegisteredApp) {
+  return { ...presentApp(app), wallet: app.wallet }
+}
+
+/** One element of D71. */
+export function presentListedApp(app: Omit<RegisteredApp, 'wallet'> & { createdAt: string }) {
+  return { ...presentApp(app), created_at: app.createdAt }
 }
 
 /** D36. */

@@ -15,6 +15,7 @@ import type { DbClient, SeededKey } from './config.ts'
 import { DATABASE_BUSY_TIMEOUT_MS, SQLITE_FLOOR } from './constants.ts'
 import { DatabaseDriverError, DatabaseVersionError } from './errors.ts'
 import { type ApiKeys, createApiKeys } from './store/api-keys.ts'
+import { type Apps, createApps } from './store/apps.ts'
 import { type AuthRows, createAuthRows } from './store/auth.ts'
 import { type AuthReader, createAuthReader } from './store/auth-reader.ts'
 import { createRequestLog, type RequestLog } from './store/request-log.ts'
@@ -48,6 +49,7 @@ export interface Store {
   readonly requests: RequestLog
   /** What logins write. */
   readonly auth: AuthRows
+  readonly apps: Apps
   /** What every request asks about its credential. */
   readonly authReader: AuthReader
   /** Rejects when the database does not answer. */
@@ -72,6 +74,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await apiKeys.seed(options.apiKeys, options.namespaces)
     await knex.raw(`PRAGMA busy_timeout = ${DATABASE_BUSY_TIMEOUT_MS}`)
     const authReader = createAuthReader(knex, { client: options.client, file: join(options.dataDir, DATABASE_FILE) })
+    const sessions = createSessions(knex, options.client)
     const requests = createRequestLog(knex, {
       onError: error => options.log.warn({ err: error }, 'rows of the request log were lost')
     })
@@ -79,7 +82,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       values: createValues(knex),
       apiKeys,
       requests,
-      auth: createAuthRows(createSessions(knex, options.client)),
+      auth: createAuthRows(sessions),
+      apps: createApps(sessions),
       authReader,
       ping: async () => {
         await knex.raw('SELECT 1 FROM schema_migrations LIMIT 1')

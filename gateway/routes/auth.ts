@@ -23,9 +23,9 @@ import {
 } from '../page/login.ts'
 import {
   presentAccessToken,
-  presentApp,
   presentChallenge,
   presentIssuedKey,
+  presentRegisteredApp,
   presentSession,
   presentWhoami
 } from '../present.ts'
@@ -66,7 +66,7 @@ export function authRoutes(options: AuthRouteOptions): Route[] {
   const register: GatewayMiddleware = async context => {
     const app = await auth.register(await bodyOf(context), addressOf(context))
     context.status = 201
-    context.body = { client_id: app.appId, app: presentApp(app), signature_verified: true }
+    context.body = { client_id: app.appId, app: presentRegisteredApp(app), signature_verified: true }
   }
 
   const apiKey: GatewayMiddleware = async context => {

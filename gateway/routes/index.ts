@@ -1,12 +1,17 @@
 /** The table of contents of the API. */
 import type { Route } from '../http.ts'
+import { type AppRouteOptions, appRoutes } from './apps.ts'
 import { type AuthRouteOptions, authRoutes } from './auth.ts'
 import { type HealthRouteOptions, healthRoutes } from './health.ts'
 import { type NetworkRouteOptions, networkRoutes } from './network.ts'
 import { pageRoutes } from './page.ts'
 import { type StorageRouteOptions, storageRoutes } from './storage.ts'
 
-export type RouteOptions = HealthRouteOptions & AuthRouteOptions & NetworkRouteOptions & StorageRouteOptions
+export type RouteOptions = HealthRouteOptions &
+  AuthRouteOptions &
+  AppRouteOptions &
+  NetworkRouteOptions &
+  StorageRouteOptions
 
 /** Every route of the gateway. */
 export function routes(options: RouteOptions): Route[] {
@@ -14,6 +19,7 @@ export function routes(options: RouteOptions): Route[] {
     ...pageRoutes(options),
     ...healthRoutes(options),
     ...authRoutes(options),
+    ...appRoutes(options),
     ...networkRoutes(options),
     ...storageRoutes(options)
   ]

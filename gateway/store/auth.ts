@@ -8,6 +8,7 @@ import {
   NONCES_PER_CALLER_MAX
 } from '../constants.ts'
 import { ChallengesFullError, NamespacesFullError } from '../errors.ts'
+import { checkRoom } from './apps.ts'
 import type { Session, Sessions } from './session.ts'
 
 /** What a challenge was given for. */
@@ -65,6 +66,7 @@ export interface AuthTransaction {
   epochOf: (namespaceId: number, subject: string) => Promise<number>
   addApp: (row: {
     namespaceId: number
+    namespace: string
     appId: string
     name: string
     publicKey: string
@@ -121,7 +123,8 @@ export function createAuthRows({ transaction }: Sessions): AuthRows {
   }
 }
 
-function transactionRows({ get, run }: Session): AuthTransaction {
+function transactionRows(session: Session): AuthTransaction {
+  const { get, run } = session
   return {
     useNonce: async ({ namespace, wallet, nonce }, now) =>
       (await run(
@@ -208,7 +211,8 @@ function transactionRows({ get, run }: Session): AuthTransaction {
       )
       return Number(found?.epoch ?? 0)
     },
-    async addApp({ namespaceId, appId, name, publicKey, wallet }) {
+    async addApp({ namespaceId, namespace, appId, name, publicKey, wallet }) {
+      await checkRoom(session, namespace)
       await run(
         'INSERT INTO apps (namespace_id, app_id, name, public_key, wallet) VALUES (?, ?, ?, ?, ?)',
         ...[namespaceId, appId, name, publicKey, wallet]

@@ -13,6 +13,7 @@ export type Row = Record<string, unknown>
 export interface Session {
   /** The first row. */
   get: (sql: string, ...cells: Cell[]) => Promise<Row | undefined>
+  all: (sql: string, ...cells: Cell[]) => Promise<Row[]>
   /** Rows changed. */
   run: (sql: string, ...cells: Cell[]) => Promise<number>
 }
@@ -67,6 +68,7 @@ function preparedOn(connection: Sqlite.Database): Session {
   }
   return {
     get: async (sql, ...cells) => statement(sql).get(...cells) as Row | undefined,
+    all: async (sql, ...cells) => statement(sql).all(...cells) as Row[],
     run: async (sql, ...cells) => statement(sql).run(...cells).changes
   }
 }
@@ -76,6 +78,7 @@ function throughKnex(knex: Knex, connection: unknown): Session {
     (await knex.raw(sql, cells as readonly Knex.RawBinding[]).connection(connection)) as Row[]
   return {
     get: async (sql, ...cells) => (await ask(sql, cells))[0],
+    all: (sql, ...cells) => ask(sql, cells),
     async run(sql, ...cells) {
       await ask(sql, cells)
       return Number((await ask('SELECT changes() AS changes', []))[0]?.changes)
