@@ -72,6 +72,12 @@ export function createGateway(options: GatewayOptions): Gateway {
   const identify = createIdentify({ reader: store.authReader, keys })
   const addressOf = (context: Context) =>
     customerOf(countedIp(context, config.trustProxy).replace(/^::ffff:(?=\d+\.)/, ''))
+  const authenticating = {
+    identify,
+    namespace: config.namespace,
+    rate: createRateLimit({ limit: config.ratePerSecond, periodMs: 1_000, callersMax: RATE_CALLERS_MAX }),
+    addressOf
+  }
   const table = routes({
     config,
     auth: createAuth({ config, rows: store.auth, reader: store.authReader, keys }),
@@ -89,13 +95,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     live: createLive({ watch, sockets, log }),
     sockets,
     waiting: () => (draining ? ['the gateway is stopping'] : []),
-    authenticate: createAuthenticate({
-      identify,
-      requireAuth: config.requireAuth,
-      namespace: config.namespace,
-      rate: createRateLimit({ limit: config.ratePerSecond, periodMs: 1_000, callersMax: RATE_CALLERS_MAX }),
-      addressOf
-    }),
+    authenticate: createAuthenticate({ ...authenticating, requireAuth: config.requireAuth }),
     ownNamespace: createOwnNamespace({
       storage: createStorage({ values: store.values, blobs: createBlobs(network?.blobs ?? null) })
     }),
