@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { base58btc } from 'multiformats/bases/base58'
 import { type AuthGateway, ethereumWallet, solanaWallet, startAuthGateway } from '../testing/wallets.ts'
 
 const ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n
@@ -129,6 +130,19 @@ describe('a login', () => {
       )
     }
     assert.equal((await running.post('/v1/auth/verify', proof)).status, 200)
+  })
+
+  it('is refused for a Solana wallet that reads as an Ethereum one: two would be one', async () => {
+    // Ones are zero bytes: ten or eleven of them and hex digits behind can be a key of 32 bytes in 40 characters.
+    const twins = Array.from({ length: 6 }, (_, index) => 8 + index).flatMap(ones =>
+      ['2', '9', 'a', 'f'].map(digit => '1'.repeat(ones) + digit.repeat(40 - ones))
+    )
+    const keys = twins.filter(text => base58btc.baseDecode(text).byteLength === 32)
+    assert.ok(keys.length > 0)
+    for (const wallet of keys) {
+      const { status } = await running.post('/v1/auth/challenge', { wallet, chain_type: 'SOL', namespace: 'twin' })
+      assert.equal(status, 400, wallet)
+    }
   })
 
   it('is refused for a nonce that is unknown, another’s, used or of another namespace', async () => {

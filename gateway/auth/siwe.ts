@@ -84,9 +84,8 @@ export function parseSiwe(text: string): SiweMessage {
       throw new SiweInvalidError('its Resources')
     }
     message.resources = listed.map(line => line.slice(2))
-    at = lines.length
   }
-  if (at !== lines.length || writeSiwe(message) !== text) throw new SiweInvalidError('there is more than its fields')
+  if (writeSiwe(message) !== text) throw new SiweInvalidError('there is more than its fields')
   return message
 }
 
@@ -135,12 +134,12 @@ export function checkSiwe(message: SiweMessage, { origins, chainIds, nowMs }: Si
   }
 }
 
-/** The origin of a URI without user, with its path whatever it is; else a text that equals none. */
+/** The origin of a URI that begins with it; else a text that equals none. */
 function originOf(uri: string): string {
   if (!URL.canParse(uri)) return ''
-  const { origin, username, password } = new URL(uri)
-  // The parser forgives: only what it would write itself is taken.
-  return username === '' && password === '' && (uri === origin || uri.startsWith(`${origin}/`)) ? origin : ''
+  const { origin } = new URL(uri)
+  // The parser forgives (users, back strokes, spellings): only what it would write itself is taken.
+  return uri === origin || uri.startsWith(`${origin}/`) ? origin : ''
 }
 
 function checksummed(text: string): string {
