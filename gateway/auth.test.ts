@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { NAMESPACE_PATTERN } from './config.ts'
 import { type RunningGateway, startGateway } from './testing/fixtures.ts'
+import { startAuthGateway } from './testing/wallets.ts'
 
 /** Rows of the table of routes that anybody may ask, on purpose. */
 const PUBLIC = [
@@ -15,13 +16,24 @@ const PUBLIC = [
   '/ready',
   '/metrics',
   '/v1/network/hosts',
-  '/v1/network/ws'
+  '/v1/network/ws',
+  '/v1/auth/challenge',
+  '/v1/auth/verify',
+  '/v1/auth/register',
+  '/v1/auth/api-key',
+  '/v1/auth/refresh',
+  '/v1/auth/logout',
+  '/v1/auth/jwks',
+  '/.well-known/jwks.json',
+  '/v1/auth/login',
+  '/v1/auth/login.js',
+  '/v1/auth/login.css'
 ]
 
 describe('who may ask', () => {
   let running: RunningGateway
   before(async () => {
-    running = await startGateway({ environment: { GATEWAY_API_KEYS: 'Key-1:team,odd:key:other,bare' } })
+    running = await startAuthGateway({ environment: { GATEWAY_API_KEYS: 'Key-1:team,odd:key:other,bare' } })
   })
   after(() => running[Symbol.asyncDispose]())
 

@@ -22,12 +22,25 @@ describe('the configuration', () => {
     assert.equal(config.dbClient, 'better-sqlite3')
     assert.equal(config.maxBlobSizeMb, 100)
     assert.deepEqual([config.bootstrapPeers, config.apiKeys, config.rpcUrl], [[], [], undefined])
+    assert.deepEqual([config.publicUrls, config.chainIds, config.loginCallbacks], [[], [1, 31337], []])
+    assert.deepEqual([config.authRatePerMinute, config.ratePerSecond, config.signingKeyDays], [120, 10_000, 90])
   })
 
   it('reads an address, and PORT goes before it', () => {
     const { host, port } = readConfig({ GATEWAY_ADDR: '127.0.0.1:9', PORT: '0' })
     assert.deepEqual([host, port], ['127.0.0.1', 0])
     assert.equal(readConfig({ GATEWAY_ADDR: '[::1]:7' }).host, '::1')
+  })
+
+  it('reads where people reach it, and where its login page may send a key', () => {
+    const { publicUrls, loginCallbacks, chainIds } = readConfig({
+      GATEWAY_PUBLIC_URL: 'https://A.example/, http://localhost:8080',
+      GATEWAY_LOGIN_CALLBACKS: 'https://app.example/after,https://app.example',
+      GATEWAY_CHAIN_IDS: '10, 8453'
+    })
+    assert.deepEqual(publicUrls, ['https://a.example', 'http://localhost:8080'])
+    assert.deepEqual(loginCallbacks, ['https://app.example/after', 'https://app.example/'])
+    assert.deepEqual(chainIds, [10, 8453])
   })
 
   it('splits keys at the last colon and keeps their hashes only', () => {
@@ -46,6 +59,12 @@ describe('the configuration', () => {
       GATEWAY_NAMESPACE: 'a:b',
       GATEWAY_API_KEYS: 's3cret:x y,:ns,s3cret:one,s3cret:two',
       GATEWAY_BOOTSTRAP_PEERS: 'here,/ip4/1.2.3.4/tcp/1',
+      GATEWAY_PUBLIC_URL: 'https://a.example/path,a.example,ftp://a.example,https://me@a.example',
+      GATEWAY_LOGIN_CALLBACKS: 'https://a.example/?x=1,javascript:alert(1),https://a.example/#x',
+      GATEWAY_CHAIN_IDS: '1,0x1',
+      GATEWAY_AUTH_RATE_PER_MINUTE: '-1',
+      GATEWAY_RATE_PER_SECOND: 'fast',
+      GATEWAY_SIGNING_KEY_DAYS: '0',
       DB_CLIENT: 'oracle',
       RPC_URL: 'ftp://x',
       LOG_LEVEL: 'loud',
@@ -59,6 +78,17 @@ describe('the configuration', () => {
       'GATEWAY_API_KEYS entry 1',
       'GATEWAY_API_KEYS entry 2',
       'GATEWAY_API_KEYS entry 4',
+      'GATEWAY_PUBLIC_URL: "https://a.example/path"',
+      'GATEWAY_PUBLIC_URL: "a.example"',
+      'GATEWAY_PUBLIC_URL: "ftp://a.example"',
+      'GATEWAY_PUBLIC_URL: "https://me@a.example"',
+      'GATEWAY_LOGIN_CALLBACKS: "https://a.example/?x=1"',
+      'GATEWAY_LOGIN_CALLBACKS: "javascript:alert(1)"',
+      'GATEWAY_LOGIN_CALLBACKS: "https://a.example/#x"',
+      'GATEWAY_CHAIN_IDS',
+      'GATEWAY_AUTH_RATE_PER_MINUTE',
+      'GATEWAY_RATE_PER_SECOND',
+      'GATEWAY_SIGNING_KEY_DAYS',
       'GATEWAY_BOOTSTRAP_PEERS: "here"',
       'GATEWAY_BOOTSTRAP_PEERS: "/ip4/1.2.3.4/tcp/1"',
       'DB_CLIENT',

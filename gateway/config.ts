@@ -12,7 +12,12 @@ import {
   readHardPunch,
   readLimits
 } from '../node/index.ts'
-import { DATABASE_MAX_MB_DEFAULT } from './constants.ts'
+import {
+  AUTH_RATE_PER_MINUTE_DEFAULT,
+  DATABASE_MAX_MB_DEFAULT,
+  RATE_PER_SECOND_DEFAULT,
+  SIGNING_KEY_DAYS_DEFAULT
+} from './constants.ts'
 import { ConfigInvalidError } from './errors.ts'
 
 /** What a namespace may be called; no colon, so that `ns::<namespace>::` has one reading (D18, P4). */
@@ -39,6 +44,18 @@ export interface GatewayConfig {
   namespace: string
   requireAuth: boolean
   apiKeys: readonly SeededKey[]
+  /** Origins under which people reach this gateway; an EIP-4361 message must name one. Empty: none is taken. */
+  publicUrls: readonly string[]
+  /** Chains an EIP-4361 message may name. */
+  chainIds: readonly number[]
+  /** Pages the login page may hand a key to, beside those on loopback: URLs without query. */
+  loginCallbacks: readonly string[]
+  /** Requests to the public paths below /v1/auth an address may make in a minute. 0: no limit. */
+  authRatePerMinute: number
+  /** Requests one identity may make in a second. 0: no limit. */
+  ratePerSecond: number
+  /** Age at which a signing key gets its successor. */
+  signingKeyDays: number
   dataDir: string
   dbClient: DbClient
   /** The database file may grow to here, MiB. */
@@ -98,6 +115,18 @@ const peers = (name: string) =>
     }
   })
 
+/** Whole URLs: of http or https, without user, query and fragment. */
+const urls = (name: string, { path }: { path: boolean }) =>
+  list.superRefine((texts, context) => {
+    for (const text of texts) {
+      const url = URL.canParse(text) ? new URL(text) : null
+      const plain = url !== null && `${url.origin}${url.pathname}` === url.href && /^https?:$/.test(url.protocol)
+      if (plain && (path || url.pathname === '/')) continue
+      const what = path ? 'an http(s) URL without user, query and fragment' : 'https://host[:port] and nothing more'
+      context.addIssue({ code: 'custom', message: `${name}: "${text}" is not ${what}` })
+    }
+  })
+
 const namespace = (name: string) =>
   z.string().trim().regex(NAMESPACE_PATTERN, `${name} is no namespace: letters, digits, _ and -, at most 64, no colon`)
 
@@ -114,6 +143,16 @@ const schema = z.object({
   GATEWAY_NAMESPACE: namespace('GATEWAY_NAMESPACE').default('default'),
   GATEWAY_REQUIRE_AUTH: flag('GATEWAY_REQUIRE_AUTH').default(true),
   GATEWAY_API_KEYS: list.default([]),
+  GATEWAY_PUBLIC_URL: urls('GATEWAY_PUBLIC_URL', { path: false }).default([]),
+  GATEWAY_CHAIN_IDS: list
+    .refine(ids => ids.every(id => /^[1-9]\d{0,14}$/.test(id)), 'GATEWAY_CHAIN_IDS is no list of chain ids')
+    .default(['1', '31337']),
+  GATEWAY_LOGIN_CALLBACKS: urls('GATEWAY_LOGIN_CALLBACKS', { path: true }).default([]),
+  GATEWAY_AUTH_RATE_PER_MINUTE: whole('GATEWAY_AUTH_RATE_PER_MINUTE', 0, 1_000_000_000).default(
+    AUTH_RATE_PER_MINUTE_DEFAULT
+  ),
+  GATEWAY_RATE_PER_SECOND: whole('GATEWAY_RATE_PER_SECOND', 0, 1_000_000_000).default(RATE_PER_SECOND_DEFAULT),
+  GATEWAY_SIGNING_KEY_DAYS: whole('GATEWAY_SIGNING_KEY_DAYS', 1, 3650).default(SIGNING_KEY_DAYS_DEFAULT),
   GATEWAY_BOOTSTRAP_PEERS: peers('GATEWAY_BOOTSTRAP_PEERS').default([]),
   P2P_PRIVATE_KEY_FILE: z.string().min(1).optional(),
   P2P_DCUTR: z.enum(DCUTR_MODES, `P2P_DCUTR is none of ${DCUTR_MODES.join(', ')}`).default('warren'),
@@ -173,6 +212,12 @@ export function readConfig(environment: Record<string, string | undefined>): Gat
     namespace: env.GATEWAY_NAMESPACE,
     requireAuth: env.GATEWAY_REQUIRE_AUTH,
     apiKeys,
+    publicUrls: env.GATEWAY_PUBLIC_URL.map(text => new URL(text).origin),
+    chainIds: env.GATEWAY_CHAIN_IDS.map(Number),
+    loginCallbacks: env.GATEWAY_LOGIN_CALLBACKS.map(text => new URL(text).href),
+    authRatePerMinute: env.GATEWAY_AUTH_RATE_PER_MINUTE,
+    ratePerSecond: env.GATEWAY_RATE_PER_SECOND,
+    signingKeyDays: env.GATEWAY_SIGNING_KEY_DAYS,
     dataDir: env.DATA_DIR,
     dbClient: env.DB_CLIENT,
     databaseMaxMb: env.GATEWAY_DATABASE_MAX_MB,

@@ -93,6 +93,43 @@ export const HEARTBEAT_MS = 1_000
 export const HEARTBEAT_STALE_MS = 5_000
 export const SIBLINGS_MAX = 32
 
+/** Of the access tokens: who issues them, who takes them, how long they are good. */
+export const TOKEN_ISSUER = 'debros-gateway'
+export const TOKEN_AUDIENCE = 'gateway'
+export const ACCESS_TOKEN_LIFETIME_S = 900
+/** Ours are about 900 characters. */
+export const ACCESS_TOKEN_MAX_CHARS = 4096
+/** What the clocks of two machines may differ by. */
+export const CLOCK_SKEW_S = 60
+export const REFRESH_TOKEN_LIFETIME_MS = 30 * 24 * 3600 * 1000
+export const NONCE_LIFETIME_MS = 5 * 60 * 1000
+/** Challenges of one wallet at one address that wait for their signature; a further one puts the oldest out. */
+export const NONCES_PER_CALLER_MAX = 128
+/** Challenges of everybody; the next is answered 503. */
+export const NONCES_MAX = 100_000
+/** Namespaces one wallet may claim. */
+export const NAMESPACES_PER_WALLET_MAX = 100
+/** Apps one namespace may have. */
+export const APPS_PER_NAMESPACE_MAX = 1000
+/** The newest rows that are kept. */
+export const AUDIT_KEEP_ROWS = 100_000
+export const AUTH_BODY_MAX_BYTES = 16 * KIB
+export const SIWE_MESSAGE_MAX_CHARS = 4096
+/** A next signing key is in the JWKS for so long before it signs: twice what copies of it may be old. */
+export const SIGNING_KEY_ANNOUNCE_MS = 10 * 60 * 1000
+export const JWKS_MAX_AGE_S = 300
+export const SIGNING_KEY_DAYS_DEFAULT = 90
+/** Between two looks at the key file that nobody has told to have changed. */
+export const KEY_FILE_LOOK_MS = 1_000
+/** Verified tokens and keys that are remembered. */
+export const IDENTITIES_MAX = 20_000
+/** Requests to the public paths below /v1/auth an address may make in a minute. */
+export const AUTH_RATE_PER_MINUTE_DEFAULT = 120
+/** Requests one identity may make in a second. */
+export const RATE_PER_SECOND_DEFAULT = 10_000
+/** Addresses and identities whose rates are remembered. */
+export const RATE_CALLERS_MAX = 20_000
+
 /** SIGTERM to exit. */
 export const SHUTDOWN_TIMEOUT_MS = 10_000
 /** What requests under way get of it. */

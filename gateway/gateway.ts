@@ -1,10 +1,14 @@
 /** createGateway: the parts put together into one request handler. It never listens; `main.ts` and tests do. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import Router from '@koa/router'
-import Koa from 'koa'
-import { type Log, type Metrics, registerReachability } from '../node/index.ts'
+import Koa, { type Context } from 'koa'
+import { customerOf, type Log, type Metrics, registerReachability } from '../node/index.ts'
+import { createIdentify } from './auth/identify.ts'
+import { createKeyFile } from './auth/key-file.ts'
+import { createRateLimit } from './auth/rate.ts'
+import { createAuth } from './auth/service.ts'
 import type { GatewayConfig } from './config.ts'
-import { REQUESTS_MAX } from './constants.ts'
+import { RATE_CALLERS_MAX, REQUESTS_MAX } from './constants.ts'
 import { MethodNotAllowedError, RouteUnknownError } from './errors.ts'
 import { createFailures } from './failures.ts'
 import type { GatewayMiddleware, GatewayState, Route } from './http.ts'
@@ -12,7 +16,7 @@ import { createAuthenticate } from './middleware/authenticate.ts'
 import { cors } from './middleware/cors.ts'
 import { createConcurrencyLimit } from './middleware/limits.ts'
 import { createOwnNamespace } from './middleware/own-namespace.ts'
-import { createRequestLogging } from './middleware/request-log.ts'
+import { countedIp, createRequestLogging } from './middleware/request-log.ts'
 import type { InventoryHost } from './network/hosts.types.ts'
 import { createLive } from './network/live.ts'
 import type { NetworkPort } from './network/port.ts'
@@ -46,10 +50,13 @@ export interface Gateway {
   readonly handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>
   /** The table of routes, as it is served. */
   readonly routes: readonly Route[]
+  /** Sees to the key that signs tokens, so that the first login need not wait for it. */
+  prepare: () => Promise<void>
   /** From now on `/ready` answers 503, and WebSockets are closed with 1001. */
   drain: () => void
 }
 
+const MS_PER_DAY = 24 * 3600 * 1000
 const BYTES_PER_MB = 1024 * 1024
 
 export function createGateway(options: GatewayOptions): Gateway {
@@ -58,8 +65,29 @@ export function createGateway(options: GatewayOptions): Gateway {
   if (network !== null) registerReachability(metrics, network.connectivity)
   const watch = createNetworkWatch({ name: config.nodeId, inventory, network, siblings, rpcUrl: config.rpcUrl, log })
   const sockets = createSockets({ metrics, log, limits: options.socketLimits })
+  const keys = createKeyFile({
+    dataDir: config.dataDir,
+    rotateAfterMs: config.signingKeyDays * MS_PER_DAY,
+    exclusively: store.auth.exclusively,
+    onError: error => log.error({ err: error }, 'no next signing key could be made')
+  })
+  const identify = createIdentify({ reader: store.authReader, keys })
+  const addressOf = (context: Context) =>
+    customerOf(countedIp(context, config.trustProxy).replace(/^::ffff:(?=\d+\.)/, ''))
+  const authenticating = {
+    identify,
+    namespace: config.namespace,
+    rate: createRateLimit({ limit: config.ratePerSecond, periodMs: 1_000, callersMax: RATE_CALLERS_MAX }),
+    addressOf
+  }
   const table = routes({
     config,
+    auth: createAuth({ config, rows: store.auth, reader: store.authReader, keys }),
+    keys,
+    identify,
+    apps: store.apps,
+    rate: createRateLimit({ limit: config.authRatePerMinute, periodMs: 60_000, callersMax: RATE_CALLERS_MAX }),
+    addressOf,
     startedAt: startedAt ?? new Date(),
     name: config.nodeId,
     store,
@@ -69,11 +97,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     live: createLive({ watch, sockets, log }),
     sockets,
     waiting: () => (draining ? ['the gateway is stopping'] : []),
-    authenticate: createAuthenticate({
-      apiKeys: store.apiKeys,
-      requireAuth: config.requireAuth,
-      namespace: config.namespace
-    }),
+    authenticate: createAuthenticate({ ...authenticating, requireAuth: config.requireAuth }),
     ownNamespace: createOwnNamespace({
       storage: createStorage({
         values: store.values,
@@ -102,6 +126,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     handle: app.callback(),
     routes: table,
+    async prepare() {
+      await keys.ring()
+    },
     drain() {
       draining = true
       sockets.drain()

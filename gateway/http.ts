@@ -1,11 +1,19 @@
 /** The words all middleware and routes of the room share: koa's context with our state, and the row of a route. */
 import type { Context, DefaultState, Middleware, Next } from 'koa'
+import type { Claims } from './auth/jwt.ts'
 
 /** Who asks: found out by `authenticate`. */
 export interface Identity {
   namespace: string
-  /** Row of the API key; null for an anonymous caller. */
+  /** Row of the API key, also behind a token that was got with it; null for a wallet and for an anonymous caller. */
   apiKeyId: number | null
+  kind: 'wallet' | 'api_key' | 'anonymous'
+  /** A wallet's id, or the API key's row as text; never a secret. null for an anonymous caller. */
+  subject: string | null
+  /** Whether it may use its namespace: `ownNamespace` refuses who may not. */
+  owner: boolean
+  /** What the presented token says, times in seconds since 1970; null when it was an API key or nothing. */
+  token: Readonly<Claims> | null
 }
 
 /** What the gateway keeps beside a request. */

@@ -27,9 +27,10 @@ async function main(): Promise<void> {
     createSiblings(config, log)
   ])
   if (network === null) log.warn('GATEWAY_BOOTSTRAP_PEERS is empty: values over 64 KiB are refused')
-  if (config.requireAuth && config.apiKeys.length === 0) log.warn('GATEWAY_API_KEYS is empty: nobody has a key')
+  if (config.requireAuth && config.apiKeys.length === 0) log.warn('GATEWAY_API_KEYS is empty: only wallets get in')
 
   const gateway = createGateway({ config, store, network, inventory, siblings, metrics, log, startedAt })
+  await gateway.prepare()
   const server = await serve({ handle: gateway.handle, ...config, environment: process.env })
 
   async function stop(signal: string): Promise<void> {

@@ -1,5 +1,8 @@
 /** Domain value → JSON as the documents promise it, one function a type. Pure. */
 import type { Reachability } from '../node/index.ts'
+import type { Challenge, IssuedKey, RegisteredApp, Session } from './auth/service.ts'
+import { ACCESS_TOKEN_LIFETIME_S } from './constants.ts'
+import type { Identity } from './http.ts'
 import type { KeyPage } from './storage/scoped.ts'
 import type { StoredValue } from './storage/storage.ts'
 
@@ -118,5 +121,56 @@ export function presentPeer(peer: {
     addresses: peer.addresses,
     connected: peer.connected,
     last_seen: peer.lastSeenAt?.toISOString() ?? null
+  }
+}
+
+/** D24. */
+export function presentChallenge({ wallet, namespace, nonce, purpose, expiresAt }: Challenge) {
+  return { wallet, namespace, nonce, purpose, expires_at: expiresAt }
+}
+
+export function presentAccessToken(accessToken: string) {
+  return { access_token: accessToken, token_type: 'Bearer', expires_in: ACCESS_TOKEN_LIFETIME_S }
+}
+
+/** D32, also inside D27. */
+export function presentSession({ accessToken, refreshToken, subject, namespace }: Session) {
+  return { ...presentAccessToken(accessToken), refresh_token: refreshToken, subject, namespace }
+}
+
+/** 201 of D71. */
+export function presentApp({ appId, name, publicKey, namespace }: Omit<RegisteredApp, 'wallet'>) {
+  return { app_id: appId, name, public_key: publicKey, namespace }
+}
+
+/** The `app` of D35. */
+export function presentRegisteredApp(app: RegisteredApp) {
+  return { ...presentApp(app), wallet: app.wallet }
+}
+
+/** One element of D71. */
+export function presentListedApp(app: Omit<RegisteredApp, 'wallet'> & { createdAt: string }) {
+  return { ...presentApp(app), created_at: app.createdAt }
+}
+
+/** D36. */
+export function presentIssuedKey({ apiKey, namespace, plan, wallet }: IssuedKey) {
+  return { api_key: apiKey, namespace, plan, wallet }
+}
+
+/** D34. @param key the caller's own, as it came */
+export function presentWhoami({ kind, namespace, token }: Identity, key: string) {
+  if (kind === 'anonymous') return { authenticated: false, method: 'none', namespace }
+  if (token === null) return { authenticated: true, method: 'api_key', api_key: key, namespace }
+  return {
+    authenticated: true,
+    method: 'jwt',
+    subject: token.sub,
+    issuer: token.iss,
+    audience: token.aud,
+    issued_at: token.iat,
+    not_before: token.nbf,
+    expires_at: token.exp,
+    namespace
   }
 }

@@ -15,10 +15,14 @@ import type { DbClient, SeededKey } from './config.ts'
 import { DATABASE_BUSY_TIMEOUT_MS, SQLITE_FLOOR, SWEEP_EVERY_MS } from './constants.ts'
 import { DatabaseDriverError, DatabaseVersionError } from './errors.ts'
 import { type ApiKeys, createApiKeys } from './store/api-keys.ts'
+import { type Apps, createApps } from './store/apps.ts'
+import { type AuthRows, createAuthRows } from './store/auth.ts'
+import { type AuthReader, createAuthReader } from './store/auth-reader.ts'
 import { openMasterKey } from './store/master-key.ts'
 import { createRequestLog, type RequestLog } from './store/request-log.ts'
 import { createSealer, type Sealer } from './store/seal.ts'
 import { sealOldValues } from './store/seal-old.ts'
+import { createSessions } from './store/session.ts'
 import { createSqliteDriver } from './store/sqlite.ts'
 import { createStatements } from './store/statements.ts'
 import { createSweeper } from './store/sweeper.ts'
@@ -53,6 +57,11 @@ export interface Store {
   readonly sealer: Sealer
   readonly apiKeys: ApiKeys
   readonly requests: RequestLog
+  /** What logins write. */
+  readonly auth: AuthRows
+  readonly apps: Apps
+  /** What every request asks about its credential. */
+  readonly authReader: AuthReader
   /** Rejects when the database does not answer. */
   ping: () => Promise<void>
   sizeBytes: () => Promise<number>
@@ -89,11 +98,16 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       everyMs: SWEEP_EVERY_MS,
       onError: error => log.warn({ err: error }, 'expired values were not removed: tried again')
     })
+    const authReader = createAuthReader(knex, { client, file: join(dataDir, DATABASE_FILE) })
+    const sessions = createSessions(knex, client)
     return {
       values,
       sealer,
       apiKeys,
       requests,
+      auth: createAuthRows(sessions),
+      apps: createApps(sessions),
+      authReader,
       ping: async () => {
         await statements.get('SELECT 1 FROM schema_migrations LIMIT 1', [])
       },
@@ -102,6 +116,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
         await sweeper.close()
         await requests.close()
         await statements.close()
+        authReader.close()
         await knex.destroy()
       }
     }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { NetworkView } from './network/hosts.types.ts'
 import { eventually } from './testing/fixtures.ts'
+import { ethereumWallet } from './testing/wallets.ts'
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 const KEY = 'shared-key'
@@ -108,6 +109,36 @@ describe('two gateway processes on one data directory', function () {
     const again = await start(dataDir, 'one', join(dataDir, 'inventory.json'))
     started.push(again)
     await eventually(async () => (await state()) === 'up')
+  })
+
+  it('share logins: a nonce is used once, and what one has ended the other refuses with the next request', async () => {
+    const [one, two] = [started.at(-1), started[1]] as [GatewayProcess, GatewayProcess]
+    const wallet = ethereumWallet()
+    const post = async ({ url }: GatewayProcess, path: string, body: unknown) => {
+      const answer = await fetch(`${url}/v1/auth/${path}`, { method: 'POST', body: JSON.stringify(body) })
+      return { status: answer.status, body: (await answer.json()) as Record<string, string> }
+    }
+    const whoami = async ({ url }: GatewayProcess, token: string) =>
+      (await fetch(`${url}/v1/auth/whoami`, { headers: { Authorization: `Bearer ${token}` } })).status
+    const proof = async (from: GatewayProcess) => {
+      const { nonce } = (await post(from, 'challenge', { wallet: wallet.address, namespace: 'both' })).body
+      return { wallet: wallet.address, namespace: 'both', nonce, signature: await wallet.sign(nonce as string) }
+    }
+    const raced = await proof(one)
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, i) => post(i % 2 === 0 ? one : two, 'verify', raced))
+    )
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [200, ...Array.from({ length: 39 }, () => 400)])
+    for (const [here, there] of [
+      [one, two],
+      [two, one]
+    ] as Array<[GatewayProcess, GatewayProcess]>) {
+      const { access_token: token = '', refresh_token } = (await post(here, 'verify', await proof(there))).body
+      assert.deepEqual([await whoami(here, token), await whoami(there, token)], [200, 200])
+      assert.equal((await post(there, 'logout', { refresh_token })).status, 200)
+      assert.deepEqual([await whoami(here, token), await whoami(there, token)], [401, 401])
+    }
+    assert.equal((await stat(join(dataDir, 'auth-keys.json'))).mode & 0o777, 0o600)
   })
 
   it('end with code 0 within the drain time at SIGTERM', async () => {

@@ -1,49 +1,55 @@
-/** Who asks: an API key from the request's headers (D11, D12), or nobody where auth is not required (P1). */
+/** Who asks: a token or an API key from the request's headers (D11, D12), or nobody where auth is not required (P1). */
 import type { Context } from 'koa'
-import { hashKey } from '../config.ts'
-import { ApiKeyInvalidError, ApiKeyMissingError } from '../errors.ts'
-import type { GatewayMiddleware } from '../http.ts'
-import type { ApiKeys } from '../store/api-keys.ts'
-
-/** No key is longer; hashing megabytes for a stranger is work he should not get. */
-const CREDENTIAL_MAX_CHARS = 1024
+import type { Credential, Identify } from '../auth/identify.ts'
+import type { RateLimit } from '../auth/rate.ts'
+import { ApiKeyInvalidError, ApiKeyMissingError, RateLimitedError } from '../errors.ts'
+import type { GatewayMiddleware, Identity } from '../http.ts'
 
 export interface AuthenticateOptions {
-  apiKeys: Pick<ApiKeys, 'find'>
+  identify: Identify
   requireAuth: boolean
   /** Where an anonymous caller lives. */
   namespace: string
+  /** Of one identity. */
+  rate: RateLimit
+  /** What an anonymous caller is counted by. */
+  addressOf: (context: Context) => string
 }
 
 /**
  * Sets `state.identity`, or answers 401. A wrong credential is 401 also where none is required.
  */
-export function createAuthenticate({ apiKeys, requireAuth, namespace }: AuthenticateOptions): GatewayMiddleware {
+export function createAuthenticate(options: AuthenticateOptions): GatewayMiddleware {
+  const { identify, requireAuth, namespace, rate, addressOf } = options
   return async (context, next) => {
     const credential = credentialOf(context)
-    if (credential === null) {
-      if (requireAuth) throw new ApiKeyMissingError()
-      context.state.identity = { namespace, apiKeyId: null }
-      return next()
-    }
-    const found = credential.length > CREDENTIAL_MAX_CHARS ? null : await apiKeys.find(hashKey(credential))
-    if (found === null) throw new ApiKeyInvalidError()
-    context.state.identity = { namespace: found.namespace, apiKeyId: found.id }
+    if (credential === null && requireAuth) throw new ApiKeyMissingError()
+    const identity = credential === null ? anonymous(namespace) : await identify(credential)
+    if (identity === null) throw new ApiKeyInvalidError()
+    context.state.identity = identity
+    const caller =
+      identity.subject === null ? `anonymous ${addressOf(context)}` : `${identity.kind} ${identity.subject}`
+    const waitS = rate.take(caller, Date.now())
+    if (waitS > 0) throw new RateLimitedError(waitS)
     return next()
   }
 }
 
 /**
- * The presented key, or null. `Authorization` goes before `X-API-Key`: `Bearer <key>`, `ApiKey <key>`, or a bare
+ * The presented key or token, or null. `Authorization` goes before `X-API-Key`: `Bearer <key>`, `ApiKey <key>`, or a bare
  * value without spaces. A scheme without a key is no credential. Another scheme (a proxy's, say) gives way to
  * `X-API-Key`, and is a wrong credential without one.
  */
-export function credentialOf(context: Pick<Context, 'get'>): string | null {
+export function credentialOf(context: Pick<Context, 'get'>): Credential | null {
   const authorization = context.get('authorization').trim()
   const header = context.get('x-api-key').trim()
-  const scheme = /^(?:bearer|apikey)\s+(.+)$/is.exec(authorization)
-  if (scheme !== null) return scheme[1] as string
+  const scheme = /^(bearer|apikey)\s+(.+)$/is.exec(authorization)
+  if (scheme !== null) return { text: scheme[2] as string, bearer: scheme[1]?.toLowerCase() === 'bearer' }
   const bare = /^(?:bearer|apikey)$/i.test(authorization) ? '' : authorization
-  if (bare !== '' && !(/\s/.test(bare) && header !== '')) return bare
-  return header === '' ? null : header
+  if (bare !== '' && !(/\s/.test(bare) && header !== '')) return { text: bare, bearer: false }
+  return header === '' ? null : { text: header, bearer: false }
+}
+
+function anonymous(namespace: string): Identity {
+  return { namespace, apiKeyId: null, kind: 'anonymous', subject: null, owner: true, token: null }
 }

@@ -4,7 +4,7 @@
  */
 import type { Context } from 'koa'
 import { NAMESPACE_PATTERN } from '../config.ts'
-import { ApiKeyMissingError, NamespaceMismatchError } from '../errors.ts'
+import { ApiKeyMissingError, NamespaceMismatchError, NotOwnerError } from '../errors.ts'
 import { type GatewayMiddleware, type GatewayState, queryParameter } from '../http.ts'
 import { scopedStorage, type TenantStorage } from '../storage/scoped.ts'
 import type { Storage } from '../storage/storage.ts'
@@ -47,7 +47,8 @@ export interface TenantServices {
 }
 
 /**
- * Wraps a handler: `?namespace=` must be the caller's own (D15), and the handler gets the caller's services.
+ * Wraps a handler: `?namespace=` must be the caller's own (D15), the caller must own it (D14), and the handler gets the
+ * caller's services.
  * Stands behind `authenticate` in a route's row.
  */
 export function createOwnNamespace(services: TenantServices): (handler: TenantHandler) => GatewayMiddleware {
@@ -57,6 +58,7 @@ export function createOwnNamespace(services: TenantServices): (handler: TenantHa
     if (identity === undefined) throw new ApiKeyMissingError()
     const asked = queryParameter(context, 'namespace')
     if (asked !== undefined && asked !== identity.namespace) throw new NamespaceMismatchError()
+    if (!identity.owner) throw new NotOwnerError()
     const scope = nameScope(identity.namespace)
     await handler(context, { namespace: scope.namespace, storage: scopedStorage(storage, scope, sealer) })
   }

@@ -55,11 +55,24 @@ export function createRequestLogging({ requests, metrics, log, trustProxy }: Req
   }
 }
 
+/** Which addresses are believed what they say of others. */
+function believes(context: Context, trustProxy: RequestLogOptions['trustProxy']): boolean {
+  return trustProxy === 'always' || (trustProxy === 'loopback' && isLoopback(context.socket.remoteAddress ?? ''))
+}
+
+/**
+ * The address a rate is counted by: the last X-Forwarded-For entry, which the trusted proxy itself wrote (those before
+ * it are the caller's to invent), else the socket's.
+ */
+export function countedIp(context: Context, trustProxy: RequestLogOptions['trustProxy']): string {
+  const said = believes(context, trustProxy) ? (context.get('x-forwarded-for').split(',').at(-1) as string).trim() : ''
+  return isIP(said) === 0 ? (context.socket.remoteAddress ?? '') : said
+}
+
 /** First X-Forwarded-For entry, else X-Real-IP, when the sender may say so; else the socket's. */
 function clientIp(context: Context, trustProxy: RequestLogOptions['trustProxy']): string {
   const socket = context.socket.remoteAddress ?? ''
-  const trusted = trustProxy === 'always' || (trustProxy === 'loopback' && isLoopback(socket))
-  if (trusted) {
+  if (believes(context, trustProxy)) {
     const said = context.get('x-forwarded-for').split(',')[0]?.trim() || context.get('x-real-ip').trim()
     if (isIP(said) !== 0) return said
   }

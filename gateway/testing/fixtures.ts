@@ -1,12 +1,12 @@
 /** What the room's tests share: a real gateway over real SQLite on a free loopback port. Not for production code. */
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createMetrics, silentLog } from '../../node/index.ts'
+import { createMetrics, type Log, silentLog } from '../../node/index.ts'
 import { type DbClient, type GatewayConfig, readConfig } from '../config.ts'
 import { createGateway, type Gateway } from '../gateway.ts'
 import type { InventoryHost } from '../network/hosts.types.ts'
@@ -32,6 +32,9 @@ export interface StartOptions {
   network?: NetworkPort | null
   inventory?: readonly InventoryHost[]
   socketLimits?: Partial<SocketLimits>
+  /** Text of the file with the signing keys; default: one is made when it is first needed, which takes a while. */
+  keyFile?: string
+  log?: Log
   /** Default: any free one. */
   port?: number
   /** The clock that values expire by, ms since 1970. */
@@ -48,7 +51,8 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     ...options.environment,
     DATA_DIR: folder
   })
-  const log = silentLog()
+  const log = options.log ?? silentLog()
+  if (options.keyFile !== undefined) await writeFile(join(folder, 'auth-keys.json'), options.keyFile, { mode: 0o600 })
   const store = await openStore({
     dataDir: config.dataDir,
     client: config.dbClient,
