@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { Validator } from '@seriousme/openapi-schema-validator'
+import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { z } from 'zod'
 import { assertAnswersAsDescribed, type Case } from '../testing/described.ts'
 import { type RunningGateway, startGateway } from '../testing/fixtures.ts'
+import { authOperations } from './auth-operations.ts'
 import { splitRoute } from './description.ts'
 import { DOCS_HEADERS, docsPage } from './docs.ts'
 import { healthOperations } from './health-operations.ts'
@@ -156,6 +158,43 @@ describe('the description of the API', () => {
         ['GET /v1/network/peers', 200, '/v1/network/peers'],
         ['GET /v1/network/status', 200, '/v1/network/status'],
         ['GET /v1/network/status', 401, '/v1/network/status', { headers: { 'X-API-Key': 'wrong' } }]
+      ]
+    })
+  })
+
+  it('is what the gateway answers of logging in, and of apps', async () => {
+    const account = privateKeyToAccount(generatePrivateKey())
+    const wallet = account.address
+    const signed = async (namespace: string): Promise<RequestInit> => {
+      const answer = await fetch(`${running.url}/v1/auth/challenge`, json({ wallet, namespace }))
+      const { nonce } = (await answer.json()) as { nonce: string }
+      return json({ wallet, namespace, nonce, signature: await account.signMessage({ message: nonce }) })
+    }
+    const app = json({ name: 'a', public_key: 'k' })
+    await assertAnswersAsDescribed(running, {
+      operations: authOperations,
+      cases: [
+        ['POST /v1/auth/challenge', 200, '/v1/auth/challenge', json({ wallet, namespace: 'carol' })],
+        ['POST /v1/auth/challenge', 400, '/v1/auth/challenge', json({ wallet: 'x' })],
+        ['POST /v1/auth/verify', 200, '/v1/auth/verify', await signed('carol')],
+        ['POST /v1/auth/verify', 400, '/v1/auth/verify', json({ wallet, nonce: 'x', signature: '0x00' })],
+        ['POST /v1/auth/register', 201, '/v1/auth/register', await signed('carol')],
+        ['POST /v1/auth/api-key', 200, '/v1/auth/api-key', await signed('carol')],
+        ['POST /v1/auth/refresh', 401, '/v1/auth/refresh', json({ refresh_token: 'x' })],
+        ['POST /v1/auth/logout', 200, '/v1/auth/logout', json({ refresh_token: 'x' })],
+        ['POST /v1/auth/token', 200, '/v1/auth/token', { method: 'POST' }],
+        ['GET /v1/auth/whoami', 200, '/v1/auth/whoami'],
+        ['GET /v1/auth/jwks', 200, '/v1/auth/jwks'],
+        ['GET /.well-known/jwks.json', 200, '/.well-known/jwks.json'],
+        ['GET /v1/auth/login', 200, '/v1/auth/login?callback=http://127.0.0.1:1/'],
+        ['GET /v1/auth/login.js', 200, '/v1/auth/login.js'],
+        ['GET /v1/auth/login.css', 200, '/v1/auth/login.css'],
+        ['POST /v1/apps', 201, '/v1/apps', app],
+        ['POST /v1/apps', 400, '/v1/apps', json({})],
+        ['GET /v1/apps', 200, '/v1/apps'],
+        ['GET /v1/apps/:app_id', 404, '/v1/apps/x'],
+        ['PUT /v1/apps/:app_id', 404, '/v1/apps/x', { ...app, method: 'PUT' }],
+        ['DELETE /v1/apps/:app_id', 404, '/v1/apps/x', { method: 'DELETE' }]
       ]
     })
   })
