@@ -20,6 +20,7 @@ import type { Siblings } from './network/siblings.ts'
 import { createNetworkWatch } from './network/watch.ts'
 import { routes } from './routes/index.ts'
 import { createSockets, type SocketLimits } from './sockets.ts'
+import type { SqlEngine } from './sql/sql.types.ts'
 import { createBlobs } from './storage/blobs.ts'
 import { createStorage } from './storage/storage.ts'
 import type { Store } from './store.ts'
@@ -27,6 +28,8 @@ import type { Store } from './store.ts'
 export interface GatewayOptions {
   config: GatewayConfig
   store: Store
+  /** Where tenants' own SQL databases are. */
+  sql: SqlEngine
   /** null: no network; values up to 64 KiB only. */
   network: NetworkPort | null
   inventory: readonly InventoryHost[]
@@ -51,7 +54,7 @@ export interface Gateway {
 const BYTES_PER_MB = 1024 * 1024
 
 export function createGateway(options: GatewayOptions): Gateway {
-  const { config, store, network, inventory, siblings = null, metrics, log, startedAt } = options
+  const { config, store, sql, network, inventory, siblings = null, metrics, log, startedAt } = options
   let draining = false
   if (network !== null) registerReachability(metrics, network.connectivity)
   const watch = createNetworkWatch({ name: config.nodeId, inventory, network, siblings, rpcUrl: config.rpcUrl, log })
@@ -72,10 +75,14 @@ export function createGateway(options: GatewayOptions): Gateway {
       requireAuth: config.requireAuth,
       namespace: config.namespace
     }),
+    // A database is somebody's: never an anonymous caller's (P1).
+    authenticateAlways: createAuthenticate({ apiKeys: store.apiKeys, requireAuth: true, namespace: config.namespace }),
     ownNamespace: createOwnNamespace({
+      sql,
       storage: createStorage({ values: store.values, blobs: createBlobs(network?.blobs ?? null) })
     }),
-    maxValueBytes: config.maxBlobSizeMb * BYTES_PER_MB
+    maxValueBytes: config.maxBlobSizeMb * BYTES_PER_MB,
+    maxDatabaseBytes: config.sqlMaxMb * BYTES_PER_MB
   })
   const router = routerOf(table)
 

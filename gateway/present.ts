@@ -1,5 +1,7 @@
 /** Domain value → JSON as the documents promise it, one function a type. Pure. */
 import type { Reachability } from '../node/index.ts'
+import type { SqlTable } from './sql/scoped.ts'
+import type { SqlResult } from './sql/sql.types.ts'
 import type { StoredValue } from './storage/storage.ts'
 
 /** Every error's body (D7, with the stable code beside the message). */
@@ -108,4 +110,32 @@ export function presentPeer(peer: {
     connected: peer.connected,
     last_seen: peer.lastSeenAt?.toISOString() ?? null
   }
+}
+
+/** D50, P11: a statement without a result tells how many rows it wrote. */
+export function presentQueried({ columns, rows, affected }: SqlResult) {
+  return columns.length === 0
+    ? { columns: ['affected'], rows: [[affected]], count: 1 }
+    : { columns, rows, count: rows.length }
+}
+
+/** D56: rows as objects. */
+export function presentItems({ columns, rows }: SqlResult) {
+  const items = rows.map(row => Object.fromEntries(columns.map((name, at) => [name, row[at] ?? null])))
+  return { items, count: items.length }
+}
+
+/** D56. */
+export function presentExecuted({ affected, lastInsertId }: SqlResult) {
+  return { rows_affected: affected, last_insert_id: lastInsertId }
+}
+
+/** One of a transaction's results (D56). */
+export function presentOutcome(result: SqlResult, kind: 'exec' | 'query') {
+  return kind === 'exec' ? presentExecuted(result) : presentItems(result).items
+}
+
+/** D54. */
+export function presentSchema(tables: readonly SqlTable[]) {
+  return { tables }
 }

@@ -1,0 +1,141 @@
+/** One child process as the gateway holds it: one job at a time, with a deadline that is kept by SIGKILL. */
+import { spawn } from 'node:child_process'
+import type { Readable, Writable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import type { GatewayError } from '../errors.ts'
+import { errorOf, SqlDeadlineError, SqlMemoryError, SqlOutcomeUnknownError, SqlUnavailableError } from './errors.ts'
+import { ANSWER, COMMITTING, createFrameReader, frame, JOB, OUT_OF_MEMORY_SIGNAL, READY } from './frames.ts'
+import {
+  SQL_BUSY_TIMEOUT_MS,
+  SQL_COMMIT_GRACE_MS,
+  SQL_END_TIMEOUT_MS,
+  SQL_HEAP_MAX_MB,
+  SQL_START_TIMEOUT_MS
+} from './limits.ts'
+import type { SqlResult } from './sql.types.ts'
+import type { ChildInit, SqlAnswer, SqlJob } from './wire.types.ts'
+
+export interface SqlProcess {
+  readonly pid: number
+  /**
+   * The job's results. Not to be called while another job is under way.
+   * @throws what `errorOf` makes of a problem; SqlDeadlineError, SqlMemoryError, SqlUnavailableError, SqlOutcomeUnknownError
+   */
+  run: (job: SqlJob, deadlineMs: number) => Promise<SqlResult[]>
+  /** Lets it close its file; SIGKILL when it does not. */
+  end: () => Promise<void>
+  /** Whether it has not ended yet. */
+  isAlive: () => boolean
+  /** Resolves when the process is gone. */
+  readonly gone: Promise<void>
+}
+
+export interface SqlProcessInit {
+  path: string
+  maxPages: number
+}
+
+interface UnderWay {
+  deadlineMs: number
+  committing: boolean
+  timer: NodeJS.Timeout | undefined
+  resolve: (results: SqlResult[]) => void
+  reject: (error: GatewayError) => void
+}
+
+const CHILD = fileURLToPath(new URL('./child.ts', import.meta.url))
+
+/** Its own watch ends it with the first; V8 aborts by the others. */
+const MEMORY_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set([OUT_OF_MEMORY_SIGNAL, 'SIGABRT', 'SIGTRAP', 'SIGILL'])
+
+export function startSqlProcess({ path, maxPages }: SqlProcessInit): SqlProcess {
+  const init: ChildInit = { path, maxPages, busyTimeoutMs: SQL_BUSY_TIMEOUT_MS }
+  const options = [`--max-old-space-size=${SQL_HEAP_MAX_MB}`, '--disable-warning=ExperimentalWarning']
+  const child = spawn(process.execPath, [...options, CHILD, JSON.stringify(init)], {
+    // Nothing of the gateway's: keys and secrets are in its environment.
+    env: {},
+    stdio: ['pipe', 'pipe', 'ignore', 'pipe']
+  })
+  const input = child.stdin as Writable
+  const output = child.stdout as Readable
+  const lifeline = child.stdio[3] as Readable
+  const ready = Promise.withResolvers<void>()
+  const gone = Promise.withResolvers<void>()
+  let job: UnderWay | null = null
+  let killedFor: 'deadline' | 'start' | null = null
+  let ended = false
+
+  function kill(why: 'deadline' | 'start'): void {
+    killedFor ??= why
+    child.kill('SIGKILL')
+  }
+
+  const reader = createFrameReader((kind, json) => {
+    if (kind === READY) ready.resolve()
+    if (kind === COMMITTING && job !== null) job.committing = true
+    if (kind === ANSWER && job !== null) {
+      const { resolve, reject, timer } = job
+      clearTimeout(timer)
+      job = null
+      const answer = JSON.parse(json) as SqlAnswer
+      if ('problem' in answer) reject(errorOf(answer.problem))
+      else resolve(answer.results)
+    }
+  })
+  output.on('data', (piece: Buffer) => reader.push(piece))
+  // Whoever writes to it when it is gone learns so by `close`.
+  for (const stream of [input, output, lifeline]) stream.on('error', () => {})
+  const startTimer = setTimeout(() => kill('start'), SQL_START_TIMEOUT_MS)
+
+  // `close`, not `exit`: an answer may still be in the pipe.
+  child.once('close', (_, signal) => over(signal))
+  child.once('error', () => over(null))
+  function over(signal: NodeJS.Signals | null): void {
+    if (ended) return
+    ended = true
+    clearTimeout(startTimer)
+    const left = job
+    job = null
+    clearTimeout(left?.timer)
+    left?.reject(endOf(left, signal))
+    ready.reject(new SqlUnavailableError('it does not start'))
+    gone.resolve()
+  }
+  function endOf({ committing, deadlineMs }: UnderWay, signal: NodeJS.Signals | null): GatewayError {
+    if (committing) return new SqlOutcomeUnknownError()
+    if (killedFor === 'deadline') return new SqlDeadlineError(deadlineMs)
+    if (signal !== null && MEMORY_SIGNALS.has(signal)) return new SqlMemoryError()
+    return new SqlUnavailableError('its process ended')
+  }
+  ready.promise.then(
+    () => clearTimeout(startTimer),
+    () => {}
+  )
+
+  return {
+    pid: child.pid ?? 0,
+    isAlive: () => !ended,
+    gone: gone.promise,
+    async run(work, deadlineMs) {
+      await ready.promise
+      if (ended) throw new SqlUnavailableError('its process ended')
+      const done = Promise.withResolvers<SqlResult[]>()
+      job = { deadlineMs, committing: false, timer: undefined, resolve: done.resolve, reject: done.reject }
+      job.timer = setTimeout(onDeadline, deadlineMs, job)
+      input.write(frame(JOB, JSON.stringify(work)))
+      return done.promise
+    },
+    async end() {
+      input.end()
+      const late = setTimeout(() => child.kill('SIGKILL'), SQL_END_TIMEOUT_MS)
+      await gone.promise
+      clearTimeout(late)
+    }
+  }
+
+  function onDeadline(late: UnderWay): void {
+    if (job !== late) return
+    if (late.committing) late.timer = setTimeout(() => kill('deadline'), SQL_COMMIT_GRACE_MS)
+    else kill('deadline')
+  }
+}
