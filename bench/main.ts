@@ -16,6 +16,7 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   get: () => import('./get.ts'),
   replicate: () => import('./replicate.ts'),
   large: () => import('./large.ts'),
+  sql: () => import('./sql.ts'),
   docker: () => import('./docker.ts'),
   'nat-pair': () => import('./nat-pair.ts'),
   links: () => import('./links.ts'),

@@ -1,5 +1,6 @@
 /** One child process as the gateway holds it: one job at a time, with a deadline that is kept by SIGKILL. */
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { GatewayError } from '../errors.ts'
@@ -43,7 +44,9 @@ interface UnderWay {
   reject: (error: GatewayError) => void
 }
 
-const CHILD = fileURLToPath(new URL('./child.ts', import.meta.url))
+const SOURCE = fileURLToPath(new URL('./child.ts', import.meta.url))
+/** In a bundle this module's own place is kept, but the child lies beside the bundle. */
+const CHILD = existsSync(SOURCE) ? SOURCE : fileURLToPath(new URL('../../sql-child.js', import.meta.url))
 
 /** Its own watch ends it with the first; V8 aborts by the others. */
 const MEMORY_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set([OUT_OF_MEMORY_SIGNAL, 'SIGABRT', 'SIGTRAP', 'SIGILL'])
