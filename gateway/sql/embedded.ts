@@ -16,6 +16,7 @@ import {
   SQL_EXPORT_FACTOR,
   SQL_IDLE_MS,
   SQL_MAINTENANCE_DEADLINE_MS,
+  SQL_NODE_FLOOR,
   SQL_QUEUE_MAX,
   SQL_QUEUE_TIMEOUT_MS,
   SQL_RESULT_MAX_BYTES,
@@ -109,6 +110,8 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
   const processes = new Set<SqlProcess>()
   /** Databases of which a copy is made or read. */
   const copying = new Set<string>()
+  const isOld = process.versions.node.localeCompare(SQL_NODE_FLOOR, 'en', { numeric: true }) < 0
+  if (isOld) log.warn(`no SQL: it needs Node ${SQL_NODE_FLOOR} or later`)
   let stopped = false
 
   metrics.gauge(
@@ -122,7 +125,7 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
     for (const lane of lanes.values()) waiting += lane.queue.length
     return waiting
   })
-  const outcomes = metrics.counter('warren_gateway_sql_requests', 'SQL requests by how they ended', ['code'])
+  const outcomes = metrics.counter('warren_gateway_sql_requests_total', 'SQL requests by how they ended', ['code'])
 
   function laneOf(database: string): Lane {
     const known = lanes.get(database)
@@ -174,7 +177,13 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
         return
       }
       const lane = turns.shift() as Lane
-      start(lane)
+      try {
+        start(lane)
+      } catch (error) {
+        // The host has no process left to give; those who wait for one are told.
+        log.warn({ err: error }, 'no process for SQL')
+        for (const { reject } of lane.queue.splice(0)) reject(new SqlUnavailableError('no process can be started'))
+      }
       next(lane)
     }
   }
@@ -215,11 +224,11 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
     })
   }
 
-  async function work(lane: Lane, process: SqlProcess, { job, deadlineMs, resolve, reject }: Waiting): Promise<void> {
+  async function work(lane: Lane, child: SqlProcess, { job, deadlineMs, resolve, reject }: Waiting): Promise<void> {
     lane.busy = true
     lane.lastUsedMs = performance.now()
     try {
-      resolve(await process.run(job, deadlineMs))
+      resolve(await child.run(job, deadlineMs))
     } catch (error) {
       reject(error)
     }
@@ -231,11 +240,11 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
 
   /** Ends the lane's child. */
   async function letGo(lane: Lane): Promise<void> {
-    const { process } = lane
+    const child = lane.process
     clearTimeout(lane.idleTimer)
     lane.yields = false
     lane.process = null
-    await process?.end()
+    await child?.end()
   }
 
   async function ask(database: string, job: SqlJob, deadlineMs: number, options?: SqlOptions): Promise<SqlResult[]> {
@@ -252,6 +261,7 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
   function waitFor(database: string, job: SqlJob, deadlineMs: number, signal?: AbortSignal): Promise<SqlResult[]> {
     signal?.throwIfAborted()
     if (stopped) throw new SqlUnavailableError('the gateway is stopping')
+    if (isOld) throw new SqlUnavailableError(`it needs Node ${SQL_NODE_FLOOR} or later`)
     const lane = laneOf(database)
     if (lane.queue.length >= limits.queueMax) {
       throw new SqlQueueFullError(`${limits.queueMax} requests of this namespace wait already`)
@@ -285,7 +295,10 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
     copying.add(database)
     const path = join(copies, randomUUID())
     try {
-      await ask(database, jobOf(path), limits.maintenanceDeadlineMs, options)
+      options?.signal?.throwIfAborted()
+      // Not given up in between: the child would go on and make its file behind our back.
+      await ask(database, jobOf(path), limits.maintenanceDeadlineMs)
+      options?.signal?.throwIfAborted()
       const file = await open(path, 'r')
       const { size: sizeBytes } = await file.stat()
       const bytes = file.createReadStream()
@@ -318,7 +331,8 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
       const path = join(copies, randomUUID())
       try {
         await write(path, file)
-        await ask(database, { do: 'restore', path }, limits.maintenanceDeadlineMs, options)
+        options?.signal?.throwIfAborted()
+        await ask(database, { do: 'restore', path }, limits.maintenanceDeadlineMs)
       } finally {
         copying.delete(database)
         await removeCopy(path)
@@ -336,7 +350,7 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
         clearTimeout(lane.idleTimer)
         for (const { reject } of lane.queue.splice(0)) reject(new SqlUnavailableError('the gateway is stopping'))
       }
-      const ending = [...processes].map(process => process.end())
+      const ending = [...processes].map(child => child.end())
       await Promise.all(ending)
       log.debug({ children: ending.length }, 'SQL children ended')
     },

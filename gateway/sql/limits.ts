@@ -24,6 +24,9 @@ export const SQL_HEAP_MAX_MB = 64
 
 /** A query or transaction, from its start in the child. */
 export const SQL_DEADLINE_MS = 5_000
+/** What runs for longer loses its share of the processor to everybody else; its child keeps that for life. */
+export const SQL_NICE_AFTER_MS = 250
+export const SQL_NICE = 10
 /** A COMMIT that has begun gets so much more: a disk may be slow, and to kill it leaves the outcome unknown. */
 export const SQL_COMMIT_GRACE_MS = 5_000
 /** A backup, restore or export. */

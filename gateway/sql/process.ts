@@ -1,6 +1,7 @@
 /** One child process as the gateway holds it: one job at a time, with a deadline that is kept by SIGKILL. */
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { setPriority } from 'node:os'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { GatewayError } from '../errors.ts'
@@ -11,6 +12,8 @@ import {
   SQL_COMMIT_GRACE_MS,
   SQL_END_TIMEOUT_MS,
   SQL_HEAP_MAX_MB,
+  SQL_NICE,
+  SQL_NICE_AFTER_MS,
   SQL_START_TIMEOUT_MS
 } from './limits.ts'
 import type { SqlResult } from './sql.types.ts'
@@ -40,6 +43,7 @@ interface UnderWay {
   deadlineMs: number
   committing: boolean
   timer: NodeJS.Timeout | undefined
+  niceTimer: NodeJS.Timeout | undefined
   resolve: (results: SqlResult[]) => void
   reject: (error: GatewayError) => void
 }
@@ -59,9 +63,10 @@ export function startSqlProcess({ path, maxPages }: SqlProcessInit): SqlProcess 
     env: {},
     stdio: ['pipe', 'pipe', 'ignore', 'pipe']
   })
-  const input = child.stdin as Writable
-  const output = child.stdout as Readable
-  const lifeline = child.stdio[3] as Readable
+  // A host without descriptors gives a child without streams, and its error.
+  const input = child.stdin as Writable | null
+  const output = child.stdout as Readable | null
+  const lifeline = child.stdio?.[3] as Readable | null | undefined
   const ready = Promise.withResolvers<void>()
   const gone = Promise.withResolvers<void>()
   let job: UnderWay | null = null
@@ -77,17 +82,18 @@ export function startSqlProcess({ path, maxPages }: SqlProcessInit): SqlProcess 
     if (kind === READY) ready.resolve()
     if (kind === COMMITTING && job !== null) job.committing = true
     if (kind === ANSWER && job !== null) {
-      const { resolve, reject, timer } = job
+      const { resolve, reject, timer, niceTimer } = job
       clearTimeout(timer)
+      clearTimeout(niceTimer)
       job = null
       const answer = JSON.parse(json) as SqlAnswer
       if ('problem' in answer) reject(errorOf(answer.problem))
       else resolve(answer.results)
     }
   })
-  output.on('data', (piece: Buffer) => reader.push(piece))
+  output?.on('data', (piece: Buffer) => reader.push(piece))
   // Whoever writes to it when it is gone learns so by `close`.
-  for (const stream of [input, output, lifeline]) stream.on('error', () => {})
+  for (const stream of [input, output, lifeline]) stream?.on('error', () => {})
   const startTimer = setTimeout(() => kill('start'), SQL_START_TIMEOUT_MS)
 
   // `close`, not `exit`: an answer may still be in the pipe.
@@ -100,6 +106,7 @@ export function startSqlProcess({ path, maxPages }: SqlProcessInit): SqlProcess 
     const left = job
     job = null
     clearTimeout(left?.timer)
+    clearTimeout(left?.niceTimer)
     left?.reject(endOf(left, signal))
     ready.reject(new SqlUnavailableError('it does not start'))
     gone.resolve()
@@ -123,16 +130,32 @@ export function startSqlProcess({ path, maxPages }: SqlProcessInit): SqlProcess 
       await ready.promise
       if (ended) throw new SqlUnavailableError('its process ended')
       const done = Promise.withResolvers<SqlResult[]>()
-      job = { deadlineMs, committing: false, timer: undefined, resolve: done.resolve, reject: done.reject }
+      job = {
+        deadlineMs,
+        committing: false,
+        timer: undefined,
+        niceTimer: undefined,
+        resolve: done.resolve,
+        reject: done.reject
+      }
       job.timer = setTimeout(onDeadline, deadlineMs, job)
-      input.write(frame(JOB, JSON.stringify(work)))
+      job.niceTimer = setTimeout(beNice, SQL_NICE_AFTER_MS)
+      input?.write(frame(JOB, JSON.stringify(work)))
       return done.promise
     },
     async end() {
-      input.end()
+      input?.end()
       const late = setTimeout(() => child.kill('SIGKILL'), SQL_END_TIMEOUT_MS)
       await gone.promise
       clearTimeout(late)
+    }
+  }
+
+  function beNice(): void {
+    try {
+      setPriority(child.pid as number, SQL_NICE)
+    } catch {
+      // It is gone, or the system has no such thing.
     }
   }
 
