@@ -165,7 +165,10 @@ describe('SQL over HTTP', function () {
 
   it('keeps namespaces apart by their key, and takes no other', async () => {
     assert.deepEqual(codeOf(await post('/v1/db/query', { sql: 'SELECT * FROM users' }, BOB)), [400, 'SQL_ERROR'])
-    assert.deepEqual(codeOf(await post('/v1/db/query?namespace=bob', { sql: 'SELECT 1' })), [403, 'NAMESPACE_MISMATCH'])
+    for (const name of ['bob', 'bob::', '..%2Fbob', '..', 'alice%2F..%2Fbob', 'alice::x', 'ALICE', '']) {
+      const answer = await post(`/v1/db/query?namespace=${name}`, { sql: 'SELECT 1' })
+      assert.deepEqual(codeOf(answer), [403, 'NAMESPACE_MISMATCH'], name)
+    }
   })
 
   it('asks for a key where other routes do not', async () => {

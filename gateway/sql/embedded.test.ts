@@ -346,14 +346,16 @@ describe('the children of SQL', function () {
     const holder = spawn(process.execPath, [fileURLToPath(new URL('./testing-holder.ts', import.meta.url)), folder], {
       stdio: ['ignore', 'pipe', 'inherit']
     })
+    let pid = 0
     try {
       const [line] = (await once(createInterface(holder.stdout), 'line')) as [string]
-      const pid = Number(line)
+      pid = Number(line)
       assert.equal(await lives(pid), true)
       holder.kill('SIGKILL')
       await eventually(async () => !(await lives(pid)))
     } finally {
       holder.kill('SIGKILL')
+      if (pid > 0 && (await lives(pid))) process.kill(pid, 'SIGKILL')
       await rm(folder, { recursive: true, force: true })
     }
   })

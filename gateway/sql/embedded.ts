@@ -4,8 +4,9 @@
  * nothing to do ends for a lane that needs one, the longest idle first, and where all are busy lanes take turns.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import type { Log, Metrics } from '../../node/index.ts'
 import { GatewayError } from '../errors.ts'
 import { SqlQueueFullError, SqlUnavailableError } from './errors.ts'
@@ -76,6 +77,7 @@ interface Lane {
 const PAGE_BYTES = 4096
 const BYTES_PER_MB = 1024 * 1024
 const COPIES = 'copies'
+const COPY_PIECE_BYTES = 256 * 1024
 /** A copy that is older was left by a gateway that was killed. */
 const COPY_STALE_MS = 60 * 60 * 1000
 
@@ -301,9 +303,15 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
       options?.signal?.throwIfAborted()
       const file = await open(path, 'r')
       const { size: sizeBytes } = await file.stat()
-      const bytes = file.createReadStream()
-      // `end` comes before its reader can ask again; `close` also when it gives up.
-      for (const event of ['end', 'close']) bytes.once(event, () => copying.delete(database))
+      // Free with its last piece: whoever has that may ask for the next copy.
+      const bytes = Readable.from(
+        piecesOf(file, sizeBytes, () => copying.delete(database)),
+        { objectMode: false }
+      )
+      bytes.once('close', () => {
+        copying.delete(database)
+        file.close().catch((error: Error) => log.warn({ err: error }, 'a copy was not closed'))
+      })
       return { sizeBytes, bytes }
     } catch (error) {
       copying.delete(database)
@@ -355,6 +363,20 @@ export async function createEmbeddedSql(options: EmbeddedSqlOptions): Promise<Em
       log.debug({ children: ending.length }, 'SQL children ended')
     },
     pids: () => [...processes].map(({ pid }) => pid)
+  }
+}
+
+async function* piecesOf(file: FileHandle, sizeBytes: number, onLast: () => void): AsyncGenerator<Buffer> {
+  for (let left = sizeBytes; left > 0; ) {
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(left, COPY_PIECE_BYTES)))
+    if (bytesRead === 0) throw new Error('a copy is shorter than it was')
+    left -= bytesRead
+    if (left === 0) {
+      // Its room on the disk is free before the next copy may take some.
+      await file.close()
+      onLast()
+    }
+    yield buffer.subarray(0, bytesRead)
   }
 }
 

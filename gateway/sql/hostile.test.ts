@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { access, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { ALICE, BOB, type RunningGateway, startGateway } from '../testing/fixtures.ts'
 import { openDatabase, problemOf } from './database.ts'
 import { sqlFileName } from './embedded.ts'
+import { errorOf } from './errors.ts'
 import { type Hostile, hostileStatements, SPELLINGS } from './hostile.ts'
 import { RUNAWAY } from './testing.ts'
 
@@ -129,6 +131,13 @@ describe('hostile SQL, two tenants over HTTP', function () {
   })
 })
 
+/** Pieces that make sense beside each other often enough; none that runs for ever. */
+const PIECES =
+  `SELECT INSERT INTO UPDATE DELETE FROM WHERE VALUES SET CREATE TABLE VIEW TRIGGER INDEX TEMP DROP ATTACH DETACH AS
+  VACUUM PRAGMA BEGIN COMMIT END SAVEPOINT ROLLBACK RELEASE EXPLAIN WITH UNION ALL ON AFTER notes h main temp sqlite_master dbstat
+  journal_mode writable_schema database_list pragma_database_list load_extension('x') abs(1) * ( ) , ; = . 1 'x' "x" ? -- /* */
+  RETURNING body USING fts5(x) EXISTS IF NOT NULL x'00' RENAME TO ALTER ADD COLUMN`.split(/\s+/)
+
 describe('hostile SQL inside a child', () => {
   it('changes no setting of the connection, whatever it answers', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'warren-sql-'))
@@ -160,6 +169,41 @@ describe('hostile SQL inside a child', () => {
       database.close()
       const distinct = new Set(hostile.flatMap(({ sql }: Hostile) => Object.values(SPELLINGS).map(spell => spell(sql))))
       assert.ok(distinct.size >= 500)
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  })
+
+  it('has an answer of ours for any jumble, and is ready for the next', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'warren-sql-'))
+    try {
+      const init = { path: join(folder, 'own.sqlite'), maxPages: 1_000, busyTimeoutMs: 100 }
+      const database = openDatabase(init, () => {})
+      const limits = { maxRows: 100, maxBytes: 100_000 }
+      database.query({ sql: 'CREATE TABLE notes (body)' }, limits)
+      const jumble = fc.array(fc.oneof(fc.constantFrom(...PIECES), fc.string()), { maxLength: 12 })
+      fc.assert(
+        fc.property(jumble, fc.boolean(), (pieces, isTransaction) => {
+          const sql = pieces.join(' ')
+          try {
+            if (isTransaction) database.transaction([{ sql: 'SELECT 1' }, { sql }], limits)
+            else database.query({ sql }, limits)
+          } catch (error) {
+            assert.ok(errorOf(problemOf(error)).status < 500)
+          }
+          assert.equal(database.raw.isTransaction, false)
+          assert.equal(
+            database.query({ sql: 'SELECT 7' }, limits),
+            '{"columns":["7"],"rows":[[7]],"affected":0,"lastInsertId":0}'
+          )
+        }),
+        { numRuns: 2_000 }
+      )
+      assert.deepEqual(
+        (await readdir(folder)).filter(name => !name.startsWith('own.sqlite')),
+        []
+      )
+      database.close()
     } finally {
       await rm(folder, { recursive: true, force: true })
     }

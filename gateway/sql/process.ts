@@ -17,7 +17,7 @@ import {
   SQL_START_TIMEOUT_MS
 } from './limits.ts'
 import type { SqlResult } from './sql.types.ts'
-import type { ChildInit, SqlAnswer, SqlJob } from './wire.types.ts'
+import type { ChildInit, SqlAnswer, SqlJob, SqlProblem } from './wire.types.ts'
 
 export interface SqlProcess {
   readonly pid: number
@@ -37,6 +37,8 @@ export interface SqlProcess {
 export interface SqlProcessInit {
   path: string
   maxPages: number
+  /** Another than the child, for tests. */
+  program?: string
 }
 
 interface UnderWay {
@@ -55,10 +57,13 @@ const CHILD = existsSync(SOURCE) ? SOURCE : fileURLToPath(new URL('../../sql-chi
 /** Its own watch ends it with the first; V8 aborts by the others. */
 const MEMORY_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set([OUT_OF_MEMORY_SIGNAL, 'SIGABRT', 'SIGTRAP', 'SIGILL'])
 
-export function startSqlProcess({ path, maxPages }: SqlProcessInit): SqlProcess {
+const SQLITE_IOERR = 10
+const isDiskError = (problem: SqlProblem) => problem.kind === 'sqlite' && problem.code % 256 === SQLITE_IOERR
+
+export function startSqlProcess({ path, maxPages, program = CHILD }: SqlProcessInit): SqlProcess {
   const init: ChildInit = { path, maxPages, busyTimeoutMs: SQL_BUSY_TIMEOUT_MS }
   const options = [`--max-old-space-size=${SQL_HEAP_MAX_MB}`, '--disable-warning=ExperimentalWarning']
-  const child = spawn(process.execPath, [...options, CHILD, JSON.stringify(init)], {
+  const child = spawn(process.execPath, [...options, program, JSON.stringify(init)], {
     // Nothing of the gateway's: keys and secrets are in its environment.
     env: {},
     stdio: ['pipe', 'pipe', 'ignore', 'pipe']
@@ -82,13 +87,15 @@ export function startSqlProcess({ path, maxPages }: SqlProcessInit): SqlProcess 
     if (kind === READY) ready.resolve()
     if (kind === COMMITTING && job !== null) job.committing = true
     if (kind === ANSWER && job !== null) {
-      const { resolve, reject, timer, niceTimer } = job
+      const { resolve, reject, timer, niceTimer, committing } = job
       clearTimeout(timer)
       clearTimeout(niceTimer)
       job = null
       const answer = JSON.parse(json) as SqlAnswer
-      if ('problem' in answer) reject(errorOf(answer.problem))
-      else resolve(answer.results)
+      if (!('problem' in answer)) resolve(answer.results)
+      // What of a COMMIT is on a disk that fails shows when the file is opened again.
+      else if (committing && isDiskError(answer.problem)) reject(new SqlOutcomeUnknownError())
+      else reject(errorOf(answer.problem))
     }
   })
   output?.on('data', (piece: Buffer) => reader.push(piece))
