@@ -78,6 +78,8 @@ function offerToKernel(): void {
   } catch {}
 }
 
+// systemd and terminals signal every process of a service; this one ends when the gateway has drained.
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
 process.umask(0o077)
 offerToKernel()
 const watch = new Worker(WATCH, { eval: true })

@@ -178,6 +178,9 @@ function openSource(path: string): DatabaseSync {
     }
     const modules = source.prepare('SELECT name FROM pragma_module_list').all() as unknown as string[][]
     source.setAuthorizer(createRules(new Set(modules.map(([name]) => String(name).toLowerCase()))).authorize)
+    // First of all: to check one runs its code on what a stranger has written.
+    const virtual = source.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND rootpage = 0").get()
+    if (virtual !== undefined) throw invalid('it has a virtual table, which is refused')
     const [verdict] = source.prepare('PRAGMA integrity_check(1)').get() as unknown as [string]
     if (verdict !== 'ok') throw invalid(verdict)
     return source

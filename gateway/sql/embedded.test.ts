@@ -275,6 +275,15 @@ describe('the children of SQL', function () {
     assert.equal(most, 2)
   })
 
+  it('leave it to the gateway when to end, though all of a service are signalled', async () => {
+    await using sql = await startEngine()
+    await sql.run(ALICE, 'SELECT 1')
+    const before = sql.engine.pids()
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.kill(before[0] as number, signal)
+    assert.equal(await sql.codeOf(ALICE, 'SELECT 1'), 'OK')
+    assert.deepEqual(sql.engine.pids(), before)
+  })
+
   it('end when they are idle', async () => {
     await using sql = await startEngine({ limits: { idleMs: 50 } })
     await sql.run(ALICE, 'SELECT 1')
