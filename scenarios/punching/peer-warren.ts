@@ -38,7 +38,10 @@ export async function createWarrenPeer(options: OpenRequest): Promise<LabPeer> {
   const spans: Span[] = []
   const limits = {
     ...GENEROUS_LIMITS,
-    ...(options.punchesAtOnce === undefined ? {} : { punchesAtOnce: options.punchesAtOnce })
+    ...(options.punchesAtOnce === undefined ? {} : { punchesAtOnce: options.punchesAtOnce }),
+    ...(options.dialWithinMs === undefined
+      ? {}
+      : { dialTimeoutMs: options.dialWithinMs, addressDialTimeoutMs: options.dialWithinMs })
   }
   const node = await createNetworkNode({
     role: 'node',

@@ -31,6 +31,7 @@ const FIRST_SOCKET = 3
 const LOOK_EVERY_MS = 5
 /** Between two attempts of one punch there is less. */
 const QUIET_MS = 4000
+/** At least, for a dial through a relay. */
 const DIAL_WITHIN_MS = 15_000
 const BODY_BYTES_MAX = 64 * 1024
 /** Peers at one time, and requests remembered of one stream. */
@@ -90,7 +91,7 @@ function connectionsOf({ libp2p }: LabPeer): string {
 /** Dial through a relay; by itself nobody dials directly. Answers when it is direct, or no longer waited for. */
 async function meet({ id, peerId, via, withinMs }: MeetRequest): Promise<PeerFacts> {
   const { watch } = peer(id)
-  await dialThrough(id, via)
+  await dialThrough(id, via, withinMs)
   const waiting = new AbortController()
   const given = givenUp(peer(id), withinMs, waiting)
   await watch.direct(peerId, waiting.signal)
@@ -99,10 +100,10 @@ async function meet({ id, peerId, via, withinMs }: MeetRequest): Promise<PeerFac
   return facts({ id, peerId })
 }
 
-async function dialThrough(id: string, via: string[]): Promise<void> {
+async function dialThrough(id: string, via: string[], withinMs: number): Promise<void> {
   // The signal of a dial stays with the connection it made: this one is aborted while the dial runs, or never.
   const dialling = new AbortController()
-  const timer = setTimeout(() => dialling.abort(), DIAL_WITHIN_MS)
+  const timer = setTimeout(() => dialling.abort(), Math.max(DIAL_WITHIN_MS, withinMs))
   try {
     await peer(id).libp2p.dial(
       via.map(address => multiaddr(address)),
@@ -150,7 +151,7 @@ async function transfer({ id, peerId, bytes, withinMs }: TransferRequest): Promi
 /** Dial through a relay and ask at once: the first bytes come before there can be a direct connection. */
 async function moving({ id, peerId, via, bytes, withinMs }: MovingRequest): Promise<Moved> {
   const { watch, network } = peer(id)
-  await dialThrough(id, via)
+  await dialThrough(id, via, withinMs)
   const before = { relayed: watch.relayedBytes(peerId), ...network?.counters() }
   const began = clockMs()
   let beganRelayed: boolean | undefined

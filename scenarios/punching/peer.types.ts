@@ -25,6 +25,8 @@ export interface OpenRequest {
   hardPunch?: boolean
   /** Punches under way at one time. Default: as in all of the lab. */
   punchesAtOnce?: number
+  /** For a dial, and for one address of it. Default: as in all of the lab. */
+  dialWithinMs?: number
   withinMs: number
 }
 
