@@ -50,7 +50,7 @@ describe('SQL over HTTP', function () {
       assert.deepEqual([status, body], [200, { columns: ['id', 'name'], rows: [[2, 'bo']], count: 1, ...items }])
     })
 
-    it(`does all of a transaction or nothing, under ${base}`, async () => {
+    it(`K3: does all of a transaction or nothing, under ${base}`, async () => {
       const statements = ['UPDATE users SET age = 0 WHERE id = 1', "INSERT INTO users VALUES (1, 'again', 1)"]
       const [status, body] = await post(`${base}/transaction`, { statements })
       assert.deepEqual(
@@ -62,7 +62,7 @@ describe('SQL over HTTP', function () {
     })
   }
 
-  it('tells how many rows a write has changed', async () => {
+  it('K4: tells how many rows a write has changed', async () => {
     assert.deepEqual(await post('/v1/db/query', { sql: 'UPDATE users SET age = age' }), [
       200,
       { columns: ['affected'], rows: [[2]], count: 1 }
@@ -163,7 +163,7 @@ describe('SQL over HTTP', function () {
     assert.deepEqual(await bobs.json(), { tables: [] })
   })
 
-  it('keeps namespaces apart by their key, and takes no other', async () => {
+  it('K1: keeps namespaces apart by their key, and takes no other', async () => {
     assert.deepEqual(codeOf(await post('/v1/db/query', { sql: 'SELECT * FROM users' }, BOB)), [400, 'SQL_ERROR'])
     for (const name of ['bob', 'bob::', '..%2Fbob', '..', 'alice%2F..%2Fbob', 'alice::x', 'ALICE', '']) {
       const answer = await post(`/v1/db/query?namespace=${name}`, { sql: 'SELECT 1' })
@@ -177,6 +177,22 @@ describe('SQL over HTTP', function () {
       if (!/^\/v1\/(db|rqlite)\//.test(path)) continue
       assert.equal((await fetch(running.url + path, { method })).status, 401, path)
     }
+  })
+
+  it('K19: drops by name only, whatever the name says', async () => {
+    for (const table of [
+      'users; DROP TABLE users',
+      'users--',
+      '"users"',
+      'users, users',
+      'main.users',
+      'users\0',
+      ''
+    ]) {
+      assert.equal((await post('/v1/db/drop-table', { table }))[0], 400, table)
+    }
+    assert.deepEqual(codeOf(await post('/v1/db/drop-table', { table: 'sqlite_schema' })), [400, 'SQL_ERROR'])
+    assert.equal((await post('/v1/db/find', { table: 'users' }))[0], 200)
   })
 
   it('answers bodies it does not understand with 400 and the shape it expects', async () => {

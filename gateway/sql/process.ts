@@ -28,7 +28,7 @@ export interface SqlProcess {
   run: (job: SqlJob, deadlineMs: number) => Promise<SqlResult[]>
   /** Lets it close its file; SIGKILL when it does not. */
   end: () => Promise<void>
-  /** Whether it has not ended yet. */
+  /** Whether it may be given a job: it has not ended and is not being killed. */
   isAlive: () => boolean
   /** Resolves when the process is gone. */
   readonly gone: Promise<void>
@@ -131,11 +131,11 @@ export function startSqlProcess({ path, maxPages, program = CHILD }: SqlProcessI
 
   return {
     pid: child.pid ?? 0,
-    isAlive: () => !ended,
+    isAlive,
     gone: gone.promise,
     async run(work, deadlineMs) {
       await ready.promise
-      if (ended) throw new SqlUnavailableError('its process ended')
+      if (!isAlive()) throw new SqlUnavailableError('its process ended')
       const done = Promise.withResolvers<SqlResult[]>()
       job = {
         deadlineMs,
@@ -156,6 +156,11 @@ export function startSqlProcess({ path, maxPages, program = CHILD }: SqlProcessI
       await gone.promise
       clearTimeout(late)
     }
+  }
+
+  /** One that is being killed takes nothing more: its end would be told to a job that is not to blame. */
+  function isAlive(): boolean {
+    return !ended && killedFor === null
   }
 
   function beNice(): void {

@@ -70,7 +70,7 @@ const SCHEMA = new Set([
   constants.SQLITE_ANALYZE
 ])
 const NAMED: Readonly<Record<number, string>> = {
-  [constants.SQLITE_ATTACH]: 'ATTACH, also as VACUUM does it',
+  [constants.SQLITE_ATTACH]: 'ATTACH (which VACUUM does too)',
   [constants.SQLITE_DETACH]: 'DETACH',
   [constants.SQLITE_CREATE_VTABLE]: 'a virtual table',
   [constants.SQLITE_DROP_VTABLE]: 'a virtual table',
