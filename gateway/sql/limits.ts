@@ -17,7 +17,7 @@ export const SQL_IDLE_MS = 60_000
 export const SQL_START_TIMEOUT_MS = 30_000
 /** From the end of its input to the end of a child, then SIGKILL. */
 export const SQL_END_TIMEOUT_MS = 2_000
-/** Resident memory of a child, Node's own share (about 95 MiB) in it; looked at so often, then it ends. */
+/** Resident memory of a child, Node's own share (75 to 100 MiB) in it; looked at so often, then it ends. */
 export const SQL_MEMORY_MAX_BYTES = 256 * MIB
 export const SQL_MEMORY_CHECK_MS = 50
 export const SQL_HEAP_MAX_MB = 64
