@@ -18,6 +18,7 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   compare: () => import('./compare.ts'),
   kv: () => import('./kv.ts'),
   large: () => import('./large.ts'),
+  sql: () => import('./sql.ts'),
   docker: () => import('./docker.ts'),
   'nat-pair': () => import('./nat-pair.ts'),
   links: () => import('./links.ts'),

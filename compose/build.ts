@@ -21,13 +21,14 @@ export const PROGRAMS = {
   leg: 'netem/leg.ts'
 } as const
 
-/** Workers of the leg, and a program that a client host may be instead; found beside the bundle by name. */
+/** Processes that a program starts beside itself, found by name beside the bundle. */
 const WORKERS: Partial<Record<Program, Array<[name: string, path: string]>>> = {
   leg: [
     ['shaper-worker', 'netem/shaper-worker.ts'],
     ['dns64-server', 'netem/dns64-server.ts']
   ],
-  client: [['puncher', 'scenarios/punching/peer.ts']]
+  client: [['puncher', 'scenarios/punching/peer.ts']],
+  gateway: [['sql-child', 'gateway/sql/child.ts']]
 }
 
 /** Programs whose lazily imported parts are files of their own, shared between them. The others are one file each. */

@@ -19,6 +19,7 @@ import {
   SIGNING_KEY_DAYS_DEFAULT
 } from './constants.ts'
 import { ConfigInvalidError } from './errors.ts'
+import { SQL_DATABASE_MAX_MB_DEFAULT } from './sql/limits.ts'
 
 /** What a namespace may be called; no colon, so that `ns::<namespace>::` has one reading (D18, P4). */
 export const NAMESPACE_PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,63}$/
@@ -60,6 +61,8 @@ export interface GatewayConfig {
   dbClient: DbClient
   /** The database file may grow to here, MiB. */
   databaseMaxMb: number
+  /** A namespace's own SQL database may grow to here, MiB. */
+  sqlMaxMb: number
   /** Largest value, MiB: the nodes' blob limit. */
   maxBlobSizeMb: number
   /** Multiaddrs with peer id; empty: the gateway runs without a network, for values up to 64 KiB only. */
@@ -159,6 +162,7 @@ const schema = z.object({
   DATA_DIR: z.string().min(1, 'DATA_DIR is empty').default('./data/gateway'),
   DB_CLIENT: z.enum(DB_CLIENTS, `DB_CLIENT is none of ${DB_CLIENTS.join(', ')}`).default('better-sqlite3'),
   GATEWAY_DATABASE_MAX_MB: whole('GATEWAY_DATABASE_MAX_MB', 1, 16_777_216).default(DATABASE_MAX_MB_DEFAULT),
+  GATEWAY_SQL_MAX_MB: whole('GATEWAY_SQL_MAX_MB', 1, 1_048_576).default(SQL_DATABASE_MAX_MB_DEFAULT),
   MAX_BLOB_SIZE_MB: whole('MAX_BLOB_SIZE_MB', 1, 1_048_576).default(100),
   VAULT_REGISTRY_ADDRESS: z
     .string()
@@ -221,6 +225,7 @@ export function readConfig(environment: Record<string, string | undefined>): Gat
     dataDir: env.DATA_DIR,
     dbClient: env.DB_CLIENT,
     databaseMaxMb: env.GATEWAY_DATABASE_MAX_MB,
+    sqlMaxMb: env.GATEWAY_SQL_MAX_MB,
     maxBlobSizeMb: env.MAX_BLOB_SIZE_MB,
     bootstrapPeers: env.GATEWAY_BOOTSTRAP_PEERS,
     limits,
@@ -278,4 +283,9 @@ export function hashKey(key: string): string {
 /** Where this gateway keeps what it does not share with others on the same data directory. */
 export function ownFolder({ dataDir, nodeId }: Pick<GatewayConfig, 'dataDir' | 'nodeId'>): string {
   return join(dataDir, 'gateways', nodeId)
+}
+
+/** Where tenants' SQL databases are, shared by the gateways of a data directory. */
+export function sqlFolder({ dataDir }: Pick<GatewayConfig, 'dataDir'>): string {
+  return join(dataDir, 'sql')
 }

@@ -24,6 +24,7 @@ import type { Siblings } from './network/siblings.ts'
 import { createNetworkWatch } from './network/watch.ts'
 import { routes } from './routes/index.ts'
 import { createSockets, type SocketLimits } from './sockets.ts'
+import type { SqlEngine } from './sql/sql.types.ts'
 import { createBlobs } from './storage/blobs.ts'
 import { createStorage } from './storage/storage.ts'
 import type { Store } from './store.ts'
@@ -31,6 +32,8 @@ import type { Store } from './store.ts'
 export interface GatewayOptions {
   config: GatewayConfig
   store: Store
+  /** Where tenants' own SQL databases are. */
+  sql: SqlEngine
   /** null: no network; values up to 64 KiB only. */
   network: NetworkPort | null
   inventory: readonly InventoryHost[]
@@ -60,7 +63,7 @@ const MS_PER_DAY = 24 * 3600 * 1000
 const BYTES_PER_MB = 1024 * 1024
 
 export function createGateway(options: GatewayOptions): Gateway {
-  const { config, store, network, inventory, siblings = null, metrics, log, startedAt } = options
+  const { config, store, sql, network, inventory, siblings = null, metrics, log, startedAt } = options
   let draining = false
   if (network !== null) registerReachability(metrics, network.connectivity)
   const watch = createNetworkWatch({ name: config.nodeId, inventory, network, siblings, rpcUrl: config.rpcUrl, log })
@@ -98,7 +101,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     sockets,
     waiting: () => (draining ? ['the gateway is stopping'] : []),
     authenticate: createAuthenticate({ ...authenticating, requireAuth: config.requireAuth }),
+    // A database is somebody's: never an anonymous caller's (P1).
+    authenticateAlways: createAuthenticate({ ...authenticating, requireAuth: true }),
     ownNamespace: createOwnNamespace({
+      sql,
       storage: createStorage({
         values: store.values,
         blobs: createBlobs(network?.blobs ?? null),
@@ -106,7 +112,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       }),
       sealer: store.sealer
     }),
-    maxValueBytes: config.maxBlobSizeMb * BYTES_PER_MB
+    maxValueBytes: config.maxBlobSizeMb * BYTES_PER_MB,
+    maxDatabaseBytes: config.sqlMaxMb * BYTES_PER_MB
   })
   const router = routerOf(table)
 

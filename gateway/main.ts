@@ -1,11 +1,12 @@
 import { createLog, createMetrics } from '../node/index.ts'
-import { readConfig } from './config.ts'
+import { readConfig, sqlFolder } from './config.ts'
 import { SHUTDOWN_TIMEOUT_MS } from './constants.ts'
 import { createGateway } from './gateway.ts'
 import { connectNetwork } from './network/connect.ts'
 import { readInventory } from './network/inventory.ts'
 import { createSiblings } from './network/siblings.ts'
 import { serve } from './server.ts'
+import { createEmbeddedSql } from './sql/embedded.ts'
 import { openStore } from './store.ts'
 
 async function main(): Promise<void> {
@@ -14,7 +15,7 @@ async function main(): Promise<void> {
   const inventory = await readInventory(config.inventoryFile)
   const log = await createLog({ level: config.logLevel, role: 'gateway', host: config.nodeId })
   const metrics = createMetrics('gateway')
-  const [store, network, siblings] = await Promise.all([
+  const [store, sql, network, siblings] = await Promise.all([
     openStore({
       dataDir: config.dataDir,
       client: config.dbClient,
@@ -23,13 +24,14 @@ async function main(): Promise<void> {
       namespaces: [config.namespace],
       log
     }),
+    createEmbeddedSql({ folder: sqlFolder(config), maxMb: config.sqlMaxMb, metrics, log }),
     connectNetwork({ config, metrics, log }),
     createSiblings(config, log)
   ])
   if (network === null) log.warn('GATEWAY_BOOTSTRAP_PEERS is empty: values over 64 KiB are refused')
   if (config.requireAuth && config.apiKeys.length === 0) log.warn('GATEWAY_API_KEYS is empty: only wallets get in')
 
-  const gateway = createGateway({ config, store, network, inventory, siblings, metrics, log, startedAt })
+  const gateway = createGateway({ config, store, sql, network, inventory, siblings, metrics, log, startedAt })
   await gateway.prepare()
   const server = await serve({ handle: gateway.handle, ...config, environment: process.env })
 
@@ -40,7 +42,7 @@ async function main(): Promise<void> {
     gateway.drain()
     siblings.close()
     await server.close()
-    await Promise.allSettled([network?.close(), store.close()])
+    await Promise.allSettled([network?.close(), sql.stop(), store.close()])
     process.exit(0)
   }
   process.once('SIGTERM', stop).once('SIGINT', stop)

@@ -3,6 +3,8 @@ import type { Reachability } from '../node/index.ts'
 import type { Challenge, IssuedKey, RegisteredApp, Session } from './auth/service.ts'
 import { ACCESS_TOKEN_LIFETIME_S } from './constants.ts'
 import type { Identity } from './http.ts'
+import type { SqlTable } from './sql/scoped.ts'
+import type { SqlResult } from './sql/sql.types.ts'
 import type { KeyPage } from './storage/scoped.ts'
 import type { StoredValue } from './storage/storage.ts'
 
@@ -173,4 +175,32 @@ export function presentWhoami({ kind, namespace, token }: Identity, key: string)
     expires_at: token.exp,
     namespace
   }
+}
+
+/** D50, P11: a statement without a result tells how many rows it wrote. */
+export function presentQueried({ columns, rows, affected }: SqlResult) {
+  return columns.length === 0
+    ? { columns: ['affected'], rows: [[affected]], count: 1 }
+    : { columns, rows, count: rows.length }
+}
+
+/** D56: rows as objects. */
+export function presentItems({ columns, rows }: SqlResult) {
+  const items = rows.map(row => Object.fromEntries(columns.map((name, at) => [name, row[at] ?? null])))
+  return { items, count: items.length }
+}
+
+/** D56. */
+export function presentExecuted({ affected, lastInsertId }: SqlResult) {
+  return { rows_affected: affected, last_insert_id: lastInsertId }
+}
+
+/** One of a transaction's results (D56). */
+export function presentOutcome(result: SqlResult, kind: 'exec' | 'query') {
+  return kind === 'exec' ? presentExecuted(result) : presentItems(result).items
+}
+
+/** D54. */
+export function presentSchema(tables: readonly SqlTable[]) {
+  return { tables }
 }

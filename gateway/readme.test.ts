@@ -17,4 +17,18 @@ describe('the README', () => {
     )
     assert.deepEqual(written.sort(), served.sort())
   })
+
+  it('has exactly the codes of SQL, with their status', async () => {
+    const [text, source] = await Promise.all(
+      ['./README.md', './sql/errors.ts'].map(path => readFile(new URL(path, import.meta.url), 'utf8'))
+    )
+    const written = [...text!.matchAll(/^\| `(SQL_[A-Z_]+)` +\| (\d{3}) +\|/gm)].map(
+      ([, code, status]) => `${code} ${status}`
+    )
+    const thrown = [...source!.matchAll(/super\(\s*'(SQL_[A-Z_]+)',\s*(\d{3}),/g)].map(
+      ([, code, status]) => `${code} ${status}`
+    )
+    assert.ok(thrown.length > 10)
+    assert.deepEqual(written.sort(), thrown.sort())
+  })
 })

@@ -12,6 +12,7 @@ import { healthOperations } from './health-operations.ts'
 import { operations } from './index.ts'
 import { networkOperations } from './network-operations.ts'
 import { pageOperations } from './page-operations.ts'
+import { sqlOperations } from './sql-operations.ts'
 import { storageOperations } from './storage-operations.ts'
 
 interface Described {
@@ -55,6 +56,33 @@ const STORAGE_CASES: Case[] = [
   ['DELETE /v1/storage/delete', 200, '/v1/storage/delete?key=b', { method: 'DELETE' }],
   ['DELETE /v1/storage/delete', 404, '/v1/storage/delete?key=b', { method: 'DELETE' }]
 ]
+
+const sqlCases = (base: string): Case[] => {
+  const at = (name: string) => `POST ${base}/${name}`
+  const ask = (name: string, status: number, body: unknown): Case => [at(name), status, `${base}/${name}`, json(body)]
+  return [
+    ask('create-table', 201, { schema: 'CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)' }),
+    ask('create-table', 400, { schema: 'DROP TABLE t' }),
+    ask('exec', 200, { sql: 'INSERT INTO t (b) VALUES (?)', args: ['x'] }),
+    ask('exec', 403, { sql: "ATTACH 'x' AS y" }),
+    ask('query', 200, { sql: 'SELECT * FROM t' }),
+    ask('query', 400, { sql: 'SELECT 1; SELECT 2' }),
+    ask('transaction', 200, {
+      ops: [{ kind: 'query', sql: 'SELECT 1' }, { sql: 'DELETE FROM t' }],
+      return_results: true
+    }),
+    ask('find', 200, { table: 't' }),
+    ask('find-one', 404, { table: 't' }),
+    ask('select', 200, { table: 't' }),
+    [`GET ${base}/schema`, 200, `${base}/schema`],
+    [`GET ${base}/backup`, 200, `${base}/backup`],
+    [`GET ${base}/export`, 200, `${base}/export?format=jsonl`],
+    [`GET ${base}/export`, 400, `${base}/export?format=x`],
+    [at('restore'), 400, `${base}/restore`, { method: 'POST', body: 'no database' }],
+    ask('drop-table', 200, { table: 't' }),
+    ask('drop-table', 404, { table: 't' })
+  ]
+}
 
 describe('the description of the API', () => {
   let running: RunningGateway
@@ -117,7 +145,8 @@ describe('the description of the API', () => {
   })
 
   it('is sound: ids are unique, members of paths are described, codes are those of the gateway', async () => {
-    const source = await readFile(new URL('../errors.ts', import.meta.url), 'utf8')
+    const files = ['../errors.ts', '../sql/errors.ts'].map(name => readFile(new URL(name, import.meta.url), 'utf8'))
+    const source = (await Promise.all(files)).join('\n')
     const codes = new Set([...source.matchAll(/super\(\s*'([A-Z_]+)'/g)].map(([, code]) => code as string))
     assert.ok(codes.size > 20)
     const ids = new Set<string>()
@@ -196,6 +225,13 @@ describe('the description of the API', () => {
         ['PUT /v1/apps/:app_id', 404, '/v1/apps/x', { ...app, method: 'PUT' }],
         ['DELETE /v1/apps/:app_id', 404, '/v1/apps/x', { method: 'DELETE' }]
       ]
+    })
+  })
+
+  it('is what the gateway answers of SQL', async () => {
+    await assertAnswersAsDescribed(running, {
+      operations: sqlOperations,
+      cases: ['/v1/db', '/v1/rqlite'].flatMap(sqlCases)
     })
   })
 

@@ -4,11 +4,13 @@ import { healthOperations } from './health-operations.ts'
 import { networkOperations } from './network-operations.ts'
 import type { Operation } from './operation.ts'
 import { pageOperations } from './page-operations.ts'
+import { sqlOperations } from './sql-operations.ts'
 import { storageOperations } from './storage-operations.ts'
 
 export const operations: readonly Operation[] = [
   ...authOperations,
   ...storageOperations,
+  ...sqlOperations,
   ...networkOperations,
   ...healthOperations,
   ...pageOperations

@@ -6,6 +6,8 @@ import type { Context } from 'koa'
 import { NAMESPACE_PATTERN } from '../config.ts'
 import { ApiKeyMissingError, NamespaceMismatchError, NotOwnerError } from '../errors.ts'
 import { type GatewayMiddleware, type GatewayState, queryParameter } from '../http.ts'
+import { scopedSql, type TenantSql } from '../sql/scoped.ts'
+import type { SqlEngine } from '../sql/sql.types.ts'
 import { scopedStorage, type TenantStorage } from '../storage/scoped.ts'
 import type { Storage } from '../storage/storage.ts'
 import type { Sealer } from '../store/seal.ts'
@@ -14,6 +16,7 @@ import type { Sealer } from '../store/seal.ts'
 export interface Tenant {
   readonly namespace: string
   readonly storage: TenantStorage
+  readonly sql: TenantSql
 }
 
 export type TenantHandler = (context: Context & { state: GatewayState }, tenant: Tenant) => Promise<void> | void
@@ -44,6 +47,7 @@ export function nameScope(namespace: string): NameScope {
 export interface TenantServices {
   storage: Storage
   sealer: Sealer
+  sql: SqlEngine
 }
 
 /**
@@ -52,7 +56,7 @@ export interface TenantServices {
  * Stands behind `authenticate` in a route's row.
  */
 export function createOwnNamespace(services: TenantServices): (handler: TenantHandler) => GatewayMiddleware {
-  const { storage, sealer } = services
+  const { storage, sealer, sql } = services
   return handler => async context => {
     const { identity } = context.state
     if (identity === undefined) throw new ApiKeyMissingError()
@@ -60,6 +64,10 @@ export function createOwnNamespace(services: TenantServices): (handler: TenantHa
     if (asked !== undefined && asked !== identity.namespace) throw new NamespaceMismatchError()
     if (!identity.owner) throw new NotOwnerError()
     const scope = nameScope(identity.namespace)
-    await handler(context, { namespace: scope.namespace, storage: scopedStorage(storage, scope, sealer) })
+    await handler(context, {
+      namespace: scope.namespace,
+      storage: scopedStorage(storage, scope, sealer),
+      sql: scopedSql(sql, scope)
+    })
   }
 }

@@ -6,12 +6,14 @@ import { type AuthRouteOptions, authRoutes } from './auth.ts'
 import { type HealthRouteOptions, healthRoutes } from './health.ts'
 import { type NetworkRouteOptions, networkRoutes } from './network.ts'
 import { pageRoutes } from './page.ts'
+import { type SqlRouteOptions, sqlRoutes } from './sql.ts'
 import { type StorageRouteOptions, storageRoutes } from './storage.ts'
 
 export type RouteOptions = HealthRouteOptions &
   AuthRouteOptions &
   AppRouteOptions &
   NetworkRouteOptions &
+  SqlRouteOptions &
   StorageRouteOptions
 
 /** Every route of the gateway. */
@@ -23,6 +25,7 @@ export function routes(options: RouteOptions): Route[] {
     ...authRoutes(options),
     ...appRoutes(options),
     ...networkRoutes(options),
-    ...storageRoutes(options)
+    ...storageRoutes(options),
+    ...sqlRoutes(options)
   ]
 }

@@ -7,12 +7,13 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createMetrics, type Log, silentLog } from '../../node/index.ts'
-import { type DbClient, type GatewayConfig, readConfig } from '../config.ts'
+import { type DbClient, type GatewayConfig, readConfig, sqlFolder } from '../config.ts'
 import { createGateway, type Gateway } from '../gateway.ts'
 import type { InventoryHost } from '../network/hosts.types.ts'
 import type { NetworkPort } from '../network/port.ts'
 import { serve } from '../server.ts'
 import type { SocketLimits } from '../sockets.ts'
+import { createEmbeddedSql, type EmbeddedLimits, type EmbeddedSql } from '../sql/embedded.ts'
 import { openStore, type Store } from '../store.ts'
 
 export interface RunningGateway extends AsyncDisposable {
@@ -20,6 +21,7 @@ export interface RunningGateway extends AsyncDisposable {
   readonly port: number
   readonly gateway: Gateway
   readonly store: Store
+  readonly sql: EmbeddedSql
   readonly config: GatewayConfig
   /** fetch with a key of the default namespace unless headers say otherwise. */
   readonly ask: (path: string, init?: RequestInit) => Promise<Response>
@@ -35,6 +37,7 @@ export interface StartOptions {
   /** Text of the file with the signing keys; default: one is made when it is first needed, which takes a while. */
   keyFile?: string
   log?: Log
+  sqlLimits?: Partial<EmbeddedLimits>
   /** Default: any free one. */
   port?: number
   /** The clock that values expire by, ms since 1970. */
@@ -64,7 +67,14 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
   })
   const { network = null, inventory = [], socketLimits = {}, port = 0, nowMs } = options
   const metrics = createMetrics('gateway')
-  const gateway = createGateway({ config, store, network, inventory, metrics, log, socketLimits, nowMs })
+  const sql = await createEmbeddedSql({
+    folder: sqlFolder(config),
+    maxMb: config.sqlMaxMb,
+    metrics,
+    log,
+    limits: options.sqlLimits
+  })
+  const gateway = createGateway({ config, store, sql, network, inventory, metrics, log, socketLimits, nowMs })
   const server = await serve({ handle: gateway.handle, host: '127.0.0.1', port })
   const url = `http://127.0.0.1:${server.port}`
   return {
@@ -72,11 +82,13 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     port: server.port,
     gateway,
     store,
+    sql,
     config,
     ask: (path, init = {}) => fetch(url + path, { ...init, headers: { 'X-API-Key': ALICE, ...init.headers } }),
     async [Symbol.asyncDispose]() {
       gateway.drain()
       await server.close()
+      await sql.stop()
       await store.close()
       if (options.dataDir === undefined) await rm(folder, { recursive: true, force: true })
     }
