@@ -18,6 +18,9 @@ import { createLive } from './network/live.ts'
 import type { NetworkPort } from './network/port.ts'
 import type { Siblings } from './network/siblings.ts'
 import { createNetworkWatch } from './network/watch.ts'
+import type { PubsubOptions } from './pubsub/pubsub.ts'
+import { createPubsub } from './pubsub/pubsub.ts'
+import { createPubsubSockets, type PubsubSocketLimits } from './pubsub/sockets.ts'
 import { routes } from './routes/index.ts'
 import { createSockets, type SocketLimits } from './sockets.ts'
 import { createBlobs } from './storage/blobs.ts'
@@ -37,6 +40,10 @@ export interface GatewayOptions {
   startedAt?: Date
   /** Limits of WebSockets other than `constants.ts` has them. */
   socketLimits?: Partial<SocketLimits>
+  /** With which gateways seal what they gossip; without it messages stay within this gateway. */
+  pubsubSecret?: Uint8Array | null
+  /** Limits of pub/sub other than `pubsub/limits.ts` and the configuration have them. */
+  pubsubLimits?: PubsubOptions['limits'] & { sockets?: Partial<PubsubSocketLimits> }
 }
 
 export interface Gateway {
@@ -46,6 +53,8 @@ export interface Gateway {
   readonly routes: readonly Route[]
   /** From now on `/ready` answers 503, and WebSockets are closed with 1001. */
   drain: () => void
+  /** Ends what goes on by itself. After `drain`, before the network is closed. */
+  close: () => void
 }
 
 const BYTES_PER_MB = 1024 * 1024
@@ -56,6 +65,21 @@ export function createGateway(options: GatewayOptions): Gateway {
   if (network !== null) registerReachability(metrics, network.connectivity)
   const watch = createNetworkWatch({ name: config.nodeId, inventory, network, siblings, rpcUrl: config.rpcUrl, log })
   const sockets = createSockets({ metrics, log, limits: options.socketLimits })
+  const authenticate = createAuthenticate({
+    apiKeys: store.apiKeys,
+    requireAuth: config.requireAuth,
+    namespace: config.namespace
+  })
+  const { pubsubSecret: secret = null, pubsubLimits: { sockets: pubsubSocketLimits, ...pubsubLimits } = {} } = options
+  const pubsub = createPubsub({ gossip: network?.gossip ?? null, secret, metrics, limits: pubsubLimits })
+  const pubsubSockets = createPubsubSockets({
+    counters: pubsub.counters,
+    authenticate,
+    origins: config.pubsubOrigins,
+    trustProxy: config.trustProxy,
+    limits: { ...config.pubsubSockets, ...pubsubSocketLimits },
+    log
+  })
   const table = routes({
     config,
     startedAt: startedAt ?? new Date(),
@@ -67,14 +91,12 @@ export function createGateway(options: GatewayOptions): Gateway {
     live: createLive({ watch, sockets, log }),
     sockets,
     waiting: () => (draining ? ['the gateway is stopping'] : []),
-    authenticate: createAuthenticate({
-      apiKeys: store.apiKeys,
-      requireAuth: config.requireAuth,
-      namespace: config.namespace
-    }),
+    authenticate,
     ownNamespace: createOwnNamespace({
-      storage: createStorage({ values: store.values, blobs: createBlobs(network?.blobs ?? null) })
+      storage: createStorage({ values: store.values, blobs: createBlobs(network?.blobs ?? null) }),
+      pubsub
     }),
+    pubsubSockets,
     maxValueBytes: config.maxBlobSizeMb * BYTES_PER_MB
   })
   const router = routerOf(table)
@@ -98,6 +120,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     drain() {
       draining = true
       sockets.drain()
+      pubsubSockets.drain()
+    },
+    close() {
+      pubsubSockets.close()
+      pubsub.close()
     }
   }
 }

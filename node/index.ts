@@ -51,8 +51,10 @@ export { addressProblem } from './net/addresses.ts'
 export type { AnchorState } from './net/anchors.ts'
 export type { Announcement } from './net/announce.ts'
 export { ByteQueue } from './net/bytes.ts'
+export { customerOf } from './net/customer.ts'
 export { DCUTR_MODES, type DcutrMode } from './net/dcutr-mode.ts'
 export type { DialPrivate } from './net/dial-policy.ts'
+export { createGossip, type Gossip } from './net/gossip.ts'
 export { createNetworkNode, type NetworkNode, type NetworkNodeOptions, TOPICS } from './net/libp2p.ts'
 export {
   DEFAULT_LIMITS,

@@ -6,6 +6,8 @@ import type { Context } from 'koa'
 import { NAMESPACE_PATTERN } from '../config.ts'
 import { ApiKeyMissingError, NamespaceMismatchError } from '../errors.ts'
 import { type GatewayMiddleware, type GatewayState, queryParameter } from '../http.ts'
+import type { Pubsub } from '../pubsub/pubsub.ts'
+import { scopedPubsub, type TenantPubsub } from '../pubsub/scoped.ts'
 import { scopedStorage, type TenantStorage } from '../storage/scoped.ts'
 import type { Storage } from '../storage/storage.ts'
 
@@ -13,6 +15,7 @@ import type { Storage } from '../storage/storage.ts'
 export interface Tenant {
   readonly namespace: string
   readonly storage: TenantStorage
+  readonly pubsub: TenantPubsub
 }
 
 export type TenantHandler = (context: Context & { state: GatewayState }, tenant: Tenant) => Promise<void> | void
@@ -43,13 +46,20 @@ export function nameScope(namespace: string): NameScope {
  * Wraps a handler: `?namespace=` must be the caller's own (D15), and the handler gets the caller's services.
  * Stands behind `authenticate` in a route's row.
  */
-export function createOwnNamespace(services: { storage: Storage }): (handler: TenantHandler) => GatewayMiddleware {
+export function createOwnNamespace(services: {
+  storage: Storage
+  pubsub: Pubsub
+}): (handler: TenantHandler) => GatewayMiddleware {
   return handler => async context => {
     const { identity } = context.state
     if (identity === undefined) throw new ApiKeyMissingError()
     const asked = queryParameter(context, 'namespace')
     if (asked !== undefined && asked !== identity.namespace) throw new NamespaceMismatchError()
     const scope = nameScope(identity.namespace)
-    await handler(context, { namespace: scope.namespace, storage: scopedStorage(services.storage, scope) })
+    await handler(context, {
+      namespace: scope.namespace,
+      storage: scopedStorage(services.storage, scope),
+      pubsub: scopedPubsub(services.pubsub, scope)
+    })
   }
 }

@@ -56,7 +56,7 @@ export function createRequestLogging({ requests, metrics, log, trustProxy }: Req
 }
 
 /** First X-Forwarded-For entry, else X-Real-IP, when the sender may say so; else the socket's. */
-function clientIp(context: Context, trustProxy: RequestLogOptions['trustProxy']): string {
+export function clientIp(context: Context, trustProxy: RequestLogOptions['trustProxy']): string {
   const socket = context.socket.remoteAddress ?? ''
   const trusted = trustProxy === 'always' || (trustProxy === 'loopback' && isLoopback(socket))
   if (trusted) {

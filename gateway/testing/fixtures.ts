@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createMetrics, silentLog } from '../../node/index.ts'
 import { type DbClient, type GatewayConfig, readConfig } from '../config.ts'
-import { createGateway, type Gateway } from '../gateway.ts'
+import { createGateway, type Gateway, type GatewayOptions } from '../gateway.ts'
 import type { InventoryHost } from '../network/hosts.types.ts'
 import type { NetworkPort } from '../network/port.ts'
 import { serve } from '../server.ts'
@@ -32,6 +32,8 @@ export interface StartOptions {
   network?: NetworkPort | null
   inventory?: readonly InventoryHost[]
   socketLimits?: Partial<SocketLimits>
+  pubsubSecret?: Uint8Array
+  pubsubLimits?: GatewayOptions['pubsubLimits']
   /** Default: any free one. */
   port?: number
 }
@@ -55,9 +57,17 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     namespaces: [config.namespace],
     log
   })
-  const { network = null, inventory = [], socketLimits = {}, port = 0 } = options
+  const {
+    network = null,
+    inventory = [],
+    socketLimits = {},
+    pubsubSecret = null,
+    pubsubLimits = {},
+    port = 0
+  } = options
   const metrics = createMetrics('gateway')
-  const gateway = createGateway({ config, store, network, inventory, metrics, log, socketLimits })
+  const pubsub = { pubsubSecret, pubsubLimits }
+  const gateway = createGateway({ config, store, network, inventory, metrics, log, socketLimits, ...pubsub })
   const server = await serve({ handle: gateway.handle, host: '127.0.0.1', port })
   const url = `http://127.0.0.1:${server.port}`
   return {
@@ -70,6 +80,7 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     async [Symbol.asyncDispose]() {
       gateway.drain()
       await server.close()
+      gateway.close()
       await store.close()
       if (options.dataDir === undefined) await rm(folder, { recursive: true, force: true })
     }

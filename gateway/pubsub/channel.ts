@@ -1,0 +1,329 @@
+/**
+ * One topic as this gateway has it: its sockets, what they are told, the order of other gateways' messages, who is
+ * there. Messages of one turn of the event loop are gathered and written to each socket at once.
+ */
+import { z } from 'zod'
+import type { Gossip } from '../../node/index.ts'
+import { jsonFrame } from './frames.ts'
+import {
+  MEMBER_SILENCE_MAX_MS,
+  ORDER_FIRST_WAIT_MS,
+  ORDER_HELD_MAX_MESSAGES,
+  ORDER_PUBLISHERS_MAX,
+  ORDER_WAIT_MS,
+  SEALED_MAX_AGE_MS,
+  SETTLE_MS,
+  STATE_DEBOUNCE_MS,
+  STATE_INTERVAL_MS,
+  STATE_MEMBERS_MAX,
+  TOPIC_LINGER_MS,
+  TURN_MAX_BYTES
+} from './limits.ts'
+import { createMessage, type Message, type Place } from './message.ts'
+import { createOrder, type OrderLimits } from './order.ts'
+import type { Outbox } from './outbox.ts'
+import { createPresence, type Member, memberSchema } from './presence.ts'
+import { type Cursor, createReplay, type ReplayBudget } from './replay.ts'
+import { type Form, frameFor, gapFrame, type Item, type Subscriber } from './subscriber.ts'
+import { KIND, newPublisher, type Told, type Wire } from './wire.ts'
+
+/** Names of a topic. */
+export interface TopicName {
+  namespace: string
+  /** The tenant's own. */
+  topic: string
+  /** `ns::<namespace>::<topic>`, made by the namespace's scope and nowhere else. */
+  inner: string
+}
+
+/** What is counted of a namespace. */
+export interface ChannelCounters {
+  message: (from: 'here' | 'network') => void
+  delivered: (count: number) => void
+  dropped: (why: 'slow' | 'duplicate' | 'foreign' | 'stale', count: number) => void
+  /** Messages of other gateways that never came. */
+  missed: (count: number) => void
+}
+
+export interface Published extends Place {
+  /** Rejects when the network did not take it. */
+  sent: Promise<void>
+}
+
+export interface Channel {
+  readonly name: TopicName
+  /**
+   * To sockets of this gateway first, then to other gateways.
+   * @throws PublishBusyError; nobody gets it then
+   */
+  publish: (data: Uint8Array) => Published
+  /** `held`: it is told nothing until it has resumed. */
+  join: (subscriber: Subscriber, options: { held: boolean }) => void
+  /** Tells what was missed, then goes on with what comes. False: it is not held. */
+  resume: (subscriber: Subscriber, cursor: Cursor, sinceMs: number) => boolean
+  isHeld: (subscriber: Subscriber) => boolean
+  leave: (subscriber: Subscriber) => void
+  subscribers: () => number
+  joinPresence: (member: Member) => void
+  leavePresence: (memberId: string) => void
+  presenceIsFull: () => boolean
+  /** Who is there; waits a moment for other gateways when this one has only begun to listen. */
+  members: () => Promise<Member[]>
+  /** Another gateway has begun to listen: it is told what we know. */
+  announceSoon: () => void
+  /** Forgets what is too old; false when nobody has used the topic for a while. */
+  sweep: () => boolean
+  close: () => void
+}
+
+export interface ChannelOptions {
+  name: TopicName
+  /** null: this gateway is alone. */
+  network: { gossip: Gossip; wire: Wire; outbox: Outbox } | null
+  budget: ReplayBudget
+  /** Runs it once before the event loop's next turn. */
+  thisTurn: (work: () => void) => void
+  counters: ChannelCounters
+  orderLimits?: Partial<OrderLimits> | undefined
+}
+
+const stateSchema = z.object({ members: z.array(memberSchema).max(STATE_MEMBERS_MAX) })
+const leaveSchema = memberSchema.pick({ member_id: true })
+
+export function createChannel(options: ChannelOptions): Channel {
+  const { name, network, budget, thisTurn, counters, orderLimits } = options
+  const publisher = newPublisher()
+  const replay = createReplay(budget)
+  const subscribers = new Set<Subscriber>()
+  const held = new Set<Subscriber>()
+  let seq = 0
+  let beganAt = 0
+  let usedMs = performance.now()
+  /** ms since the epoch; null: nobody here wants to know what others publish. */
+  let listeningSince: number | null = null
+  let settled: Promise<void> = Promise.resolve()
+  let settle = () => {}
+  let announcing: NodeJS.Timeout | undefined
+  let announcedMs = performance.now()
+  let changedSinceAnnounced = false
+
+  let pending: Item[] = []
+  let pendingBytes = 0
+
+  function tell(item: Item, bytes: number): void {
+    if (subscribers.size === 0) return
+    pending.push(item)
+    pendingBytes += bytes
+    if (pendingBytes >= TURN_MAX_BYTES) flush()
+    else if (pending.length === 1) thisTurn(flush)
+  }
+
+  function flush(): void {
+    if (pending.length === 0) return
+    const items = pending
+    pending = []
+    pendingBytes = 0
+    const chunks: Partial<Record<Form, Buffer>> = {}
+    let written = 0
+    for (const subscriber of subscribers) {
+      const { form } = subscriber
+      chunks[form] ??= chunkOf(form, items)
+      if (subscriber.deliver(chunks[form], items)) written += 1
+    }
+    const messages = items.reduce((sum, item) => sum + ('message' in item ? 1 : 0), 0)
+    counters.delivered(written * messages)
+  }
+
+  function deliver(message: Message): void {
+    replay.add(message)
+    tell({ message }, message.data.byteLength)
+  }
+
+  const order = createOrder<Message>({
+    limits: {
+      waitMs: ORDER_WAIT_MS,
+      firstWaitMs: ORDER_FIRST_WAIT_MS,
+      heldMax: ORDER_HELD_MAX_MESSAGES,
+      publishersMax: ORDER_PUBLISHERS_MAX,
+      ...orderLimits
+    },
+    deliver(message) {
+      counters.message('network')
+      deliver(message)
+    },
+    gap(from, first, last) {
+      counters.missed(last - first + 1)
+      tellAll(gapFrame(name.topic, { publisher: from, from: first, to: last }))
+    },
+    duplicate: () => counters.dropped('duplicate', 1)
+  })
+
+  function tellAll(control: Buffer): void {
+    tell({ control }, control.byteLength)
+  }
+
+  const presence = createPresence(event => tellAll(jsonFrame({ topic: name.topic, ...event })))
+
+  /** To other gateways. State and presence are said again anyway: where there is no room for them they are left out. */
+  function say(kind: number, body: Buffer): void {
+    if (network === null) return
+    const release = network.outbox.tryTake(name.namespace)
+    if (release !== null) gossip(kind, body, Date.now(), release).catch(() => undefined)
+  }
+
+  async function gossip(kind: number, body: Buffer, timestamp: number, release: () => void): Promise<void> {
+    if (network === null) return
+    try {
+      await network.gossip.publish(
+        name.inner,
+        network.wire.seal(name, { kind, publisher, seq, timestamp, beganAt, body })
+      )
+    } finally {
+      release()
+    }
+  }
+
+  function announce(): void {
+    announcedMs = performance.now()
+    changedSinceAnnounced = false
+    const members = presence.ours()
+    if (members.length === 0 && seq === 0) return
+    // At least one, though nobody is here: it says how far we have published.
+    for (let at = 0; at === 0 || at < members.length; at += STATE_MEMBERS_MAX) {
+      say(KIND.state, Buffer.from(JSON.stringify({ members: members.slice(at, at + STATE_MEMBERS_MAX) })))
+    }
+  }
+
+  /** From now on what others publish is for somebody here. */
+  function listen(): void {
+    if (network === null || listeningSince !== null) return
+    listeningSince = Date.now()
+    settled = new Promise(resolve => {
+      settle = resolve
+      setTimeout(resolve, SETTLE_MS).unref()
+    })
+    network.gossip.subscribe(name.inner, receive)
+  }
+
+  function receive(sealed: Uint8Array): boolean {
+    const told = network?.wire.open(name, sealed) ?? null
+    if (told === null) {
+      counters.dropped('foreign', 1)
+      return false
+    }
+    if (Math.abs(Date.now() - told.timestamp) > SEALED_MAX_AGE_MS) {
+      counters.dropped('stale', 1)
+      return false
+    }
+    if (told.publisher !== publisher) take(told)
+    return true
+  }
+
+  function take(told: Told): void {
+    const missedFrom1 = told.beganAt > 0 && listeningSince !== null && told.beganAt >= listeningSince
+    if (told.kind === KIND.message) {
+      order.take(createMessage({ ...told, topic: name.topic, data: told.body }), missedFrom1)
+      return
+    }
+    if (told.seq > 0) order.head(told.publisher, told.seq, missedFrom1)
+    if (told.kind === KIND.state) {
+      for (const member of read(stateSchema, told.body)?.members ?? []) presence.heard(told.publisher, member)
+      settle()
+    } else if (told.kind === KIND.join) {
+      const member = read(memberSchema, told.body)
+      if (member !== null) presence.heard(told.publisher, member)
+    } else if (told.kind === KIND.leave) {
+      const member = read(leaveSchema, told.body)
+      if (member !== null) presence.gone(told.publisher, member.member_id)
+    }
+  }
+
+  const lastOf = (whose: string) => (whose === publisher ? seq : order.lastOf(whose))
+
+  return {
+    name,
+    publish(data) {
+      const release = network === null ? null : network.outbox.take(name.namespace)
+      const timestamp = Date.now()
+      usedMs = performance.now()
+      if (seq === 0) beganAt = timestamp
+      seq += 1
+      changedSinceAnnounced = true
+      counters.message('here')
+      const message = createMessage({ topic: name.topic, publisher, seq, timestamp, data })
+      deliver(message)
+      const sent = release === null ? Promise.resolve() : gossip(KIND.message, message.data, timestamp, release)
+      return { publisher, seq, sent }
+    },
+    join(subscriber, { held: isHeld }) {
+      listen()
+      // What was published before it came is not for it.
+      flush()
+      if (isHeld) held.add(subscriber)
+      else subscribers.add(subscriber)
+    },
+    resume(subscriber, cursor, sinceMs) {
+      if (!held.delete(subscriber)) return false
+      flush()
+      const { gaps, messages } = replay.after(cursor, sinceMs, lastOf)
+      subscriber.replay(gaps, messages)
+      subscribers.add(subscriber)
+      return true
+    },
+    isHeld: subscriber => held.has(subscriber),
+    leave(subscriber) {
+      subscribers.delete(subscriber)
+      held.delete(subscriber)
+      usedMs = performance.now()
+    },
+    subscribers: () => subscribers.size + held.size,
+    joinPresence(member) {
+      if (!presence.join(member)) return
+      say(KIND.join, Buffer.from(JSON.stringify(member)))
+    },
+    leavePresence(memberId) {
+      if (presence.leave(memberId)) say(KIND.leave, Buffer.from(JSON.stringify({ member_id: memberId })))
+    },
+    presenceIsFull: presence.isFull,
+    async members() {
+      usedMs = performance.now()
+      listen()
+      await settled
+      return presence.all()
+    },
+    announceSoon() {
+      announcing ??= setTimeout(() => {
+        announcing = undefined
+        announce()
+      }, STATE_DEBOUNCE_MS)
+    },
+    sweep() {
+      const now = performance.now()
+      replay.expire()
+      presence.expire(now - MEMBER_SILENCE_MAX_MS)
+      const hasNews = changedSinceAnnounced || presence.ours().length > 0
+      if (hasNews && now - announcedMs >= STATE_INTERVAL_MS) announce()
+      return subscribers.size + held.size > 0 || now - usedMs < TOPIC_LINGER_MS
+    },
+    close() {
+      clearTimeout(announcing)
+      order.close()
+      replay.clear()
+      pending = []
+      if (listeningSince !== null) network?.gossip.unsubscribe(name.inner)
+    }
+  }
+}
+
+function chunkOf(form: Form, items: readonly Item[]): Buffer {
+  const frames = items.map(item => frameFor(form, item)).filter(frame => frame !== null)
+  return frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames)
+}
+
+function read<T>(schema: z.ZodType<T>, body: Buffer): T | null {
+  try {
+    return schema.parse(JSON.parse(body.toString('utf8')))
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,104 @@
+/** Topics in use at this gateway, over the gossip of its network; without a network, within the gateway. */
+import type { Gossip, Metrics } from '../../node/index.ts'
+import { type Channel, createChannel, type TopicName } from './channel.ts'
+import { TopicsFullError } from './errors.ts'
+import { NAMESPACE_TOPICS_MAX, SWEEP_MS, TOPICS_MAX } from './limits.ts'
+import { createPubsubCounters, type PubsubCounters } from './metrics.ts'
+import type { OrderLimits } from './order.ts'
+import { createOutbox } from './outbox.ts'
+import { replayBudget } from './replay.ts'
+import { createWire } from './wire.ts'
+
+export interface PubsubOptions {
+  /** null: messages stay within this gateway. */
+  gossip: Gossip | null
+  /** With which gateways seal what they gossip; not needed without it. */
+  secret: Uint8Array | null
+  metrics: Metrics
+  limits?: { topicsMax?: number; namespaceTopicsMax?: number; order?: Partial<OrderLimits> }
+}
+
+export interface Pubsub {
+  readonly counters: PubsubCounters
+  /**
+   * The topic, in use from now on.
+   * @throws TopicsFullError
+   */
+  channel: (name: TopicName) => Channel
+  /** Topics of a namespace that have a socket at this gateway, by their internal names. */
+  topicsOf: (namespace: string) => string[]
+  close: () => void
+}
+
+export function createPubsub({ gossip, secret, metrics, limits = {} }: PubsubOptions): Pubsub {
+  const { topicsMax = TOPICS_MAX, namespaceTopicsMax = NAMESPACE_TOPICS_MAX } = limits
+  const channels = new Map<string, Channel>()
+  const topicsOf = new Map<string, Set<Channel>>()
+  const budget = replayBudget()
+  const counters = createPubsubCounters(metrics)
+  const network =
+    gossip === null || secret === null ? null : { gossip, wire: createWire(secret), outbox: createOutbox() }
+  const thisTurn = createTurns()
+  const sweeping = setInterval(sweep, SWEEP_MS)
+  sweeping.unref()
+  const deaf = gossip?.onListener(topic => channels.get(topic)?.announceSoon())
+  metrics.gauge('warren_gateway_pubsub_topics', 'Topics in use', [], () => channels.size)
+  metrics.gauge('warren_gateway_pubsub_replay_bytes', 'Memory of replay buffers', [], () => budget.usedBytes)
+
+  function forget(channel: Channel): void {
+    const { inner, namespace } = channel.name
+    channel.close()
+    channels.delete(inner)
+    const own = topicsOf.get(namespace)
+    own?.delete(channel)
+    if (own?.size === 0) topicsOf.delete(namespace)
+  }
+
+  function sweep(): void {
+    for (const channel of channels.values()) if (!channel.sweep()) forget(channel)
+  }
+
+  return {
+    counters,
+    channel(name) {
+      const known = channels.get(name.inner)
+      if (known !== undefined) return known
+      const own = topicsOf.get(name.namespace) ?? new Set()
+      if (own.size >= namespaceTopicsMax) throw new TopicsFullError(namespaceTopicsMax)
+      if (channels.size >= topicsMax) throw new TopicsFullError(topicsMax)
+      const channel = createChannel({
+        name,
+        network,
+        budget,
+        thisTurn,
+        counters: counters.of(name.namespace),
+        orderLimits: limits.order
+      })
+      channels.set(name.inner, channel)
+      topicsOf.set(name.namespace, own.add(channel))
+      return channel
+    },
+    topicsOf(namespace) {
+      const own = [...(topicsOf.get(namespace) ?? [])]
+      return own.filter(channel => channel.subscribers() > 0).map(channel => channel.name.inner)
+    },
+    close() {
+      clearInterval(sweeping)
+      deaf?.()
+      for (const channel of [...channels.values()]) forget(channel)
+    }
+  }
+}
+
+/** What is to be done before the next turn of the event loop, all of it in one go. */
+function createTurns(): (work: () => void) => void {
+  let waiting: Array<() => void> = []
+  return work => {
+    if (waiting.push(work) > 1) return
+    setImmediate(() => {
+      const now = waiting
+      waiting = []
+      for (const each of now) each()
+    })
+  }
+}
