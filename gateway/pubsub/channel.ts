@@ -69,8 +69,8 @@ export interface Channel {
   presenceIsFull: () => boolean
   /** Who is there; waits a moment for other gateways when this one has only begun to listen. */
   members: () => Promise<Member[]>
-  /** Another gateway has begun to listen: it is told what we know. */
-  announceSoon: () => void
+  /** A peer has begun to listen, or we have met one again: each is told what the other knows. */
+  heardOf: () => void
   /** Forgets what is too old; false when nobody has used the topic for a while. */
   sweep: () => boolean
   close: () => void
@@ -87,7 +87,8 @@ export interface ChannelOptions {
   orderLimits?: Partial<OrderLimits> | undefined
 }
 
-const stateSchema = z.object({ members: z.array(memberSchema).max(STATE_MEMBERS_MAX) })
+/** `asks`: who hears it says its own state. */
+const stateSchema = z.object({ members: z.array(memberSchema).max(STATE_MEMBERS_MAX), asks: z.boolean() })
 const leaveSchema = memberSchema.pick({ member_id: true })
 
 export function createChannel(options: ChannelOptions): Channel {
@@ -104,6 +105,7 @@ export function createChannel(options: ChannelOptions): Channel {
   let settled: Promise<void> = Promise.resolve()
   let settle = () => {}
   let announcing: NodeJS.Timeout | undefined
+  let asking = false
   let announcedMs = performance.now()
   let changedSinceAnnounced = false
 
@@ -183,15 +185,25 @@ export function createChannel(options: ChannelOptions): Channel {
     }
   }
 
-  function announce(): void {
+  /** Who of ours is here, and how far we have published; `asks`: and what of that do you know? */
+  function announce(asks: boolean): void {
     announcedMs = performance.now()
     changedSinceAnnounced = false
     const members = presence.ours()
-    if (members.length === 0 && seq === 0) return
-    // At least one, though nobody is here: it says how far we have published.
+    if (members.length === 0 && seq === 0 && !asks) return
     for (let at = 0; at === 0 || at < members.length; at += STATE_MEMBERS_MAX) {
-      say(KIND.state, Buffer.from(JSON.stringify({ members: members.slice(at, at + STATE_MEMBERS_MAX) })))
+      const state = { members: members.slice(at, at + STATE_MEMBERS_MAX), asks: asks && at === 0 }
+      say(KIND.state, Buffer.from(JSON.stringify(state)))
     }
+  }
+
+  function announceSoon(asks: boolean): void {
+    asking ||= asks
+    announcing ??= setTimeout(() => {
+      announcing = undefined
+      announce(asking)
+      asking = false
+    }, STATE_DEBOUNCE_MS)
   }
 
   /** From now on what others publish is for somebody here. */
@@ -203,6 +215,7 @@ export function createChannel(options: ChannelOptions): Channel {
       setTimeout(resolve, SETTLE_MS).unref()
     })
     network.gossip.subscribe(name.inner, receive)
+    if (network.gossip.listeners(name.inner).length > 0) announce(true)
   }
 
   function receive(sealed: Uint8Array): boolean {
@@ -227,7 +240,9 @@ export function createChannel(options: ChannelOptions): Channel {
     }
     if (told.seq > 0) order.head(told.publisher, told.seq, missedFrom1)
     if (told.kind === KIND.state) {
-      for (const member of read(stateSchema, told.body)?.members ?? []) presence.heard(told.publisher, member)
+      const state = read(stateSchema, told.body)
+      for (const member of state?.members ?? []) presence.heard(told.publisher, member)
+      if (state?.asks) announceSoon(false)
       settle()
     } else if (told.kind === KIND.join) {
       const member = read(memberSchema, told.body)
@@ -291,18 +306,13 @@ export function createChannel(options: ChannelOptions): Channel {
       await settled
       return presence.all()
     },
-    announceSoon() {
-      announcing ??= setTimeout(() => {
-        announcing = undefined
-        announce()
-      }, STATE_DEBOUNCE_MS)
-    },
+    heardOf: () => announceSoon(listeningSince !== null),
     sweep() {
       const now = performance.now()
       replay.expire()
       presence.expire(now - MEMBER_SILENCE_MAX_MS)
       const hasNews = changedSinceAnnounced || presence.ours().length > 0
-      if (hasNews && now - announcedMs >= STATE_INTERVAL_MS) announce()
+      if (hasNews && now - announcedMs >= STATE_INTERVAL_MS) announce(false)
       return subscribers.size + held.size > 0 || now - usedMs < TOPIC_LINGER_MS
     },
     close() {

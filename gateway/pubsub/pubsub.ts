@@ -15,7 +15,12 @@ export interface PubsubOptions {
   /** With which gateways seal what they gossip; not needed without it. */
   secret: Uint8Array | null
   metrics: Metrics
-  limits?: { topicsMax?: number; namespaceTopicsMax?: number; order?: Partial<OrderLimits> }
+  limits?: {
+    topicsMax?: number
+    namespaceTopicsMax?: number
+    namespacePublishesMax?: number
+    order?: Partial<OrderLimits>
+  }
 }
 
 export interface Pubsub {
@@ -32,16 +37,18 @@ export interface Pubsub {
 
 export function createPubsub({ gossip, secret, metrics, limits = {} }: PubsubOptions): Pubsub {
   const { topicsMax = TOPICS_MAX, namespaceTopicsMax = NAMESPACE_TOPICS_MAX } = limits
+  const outbox = createOutbox(
+    limits.namespacePublishesMax === undefined ? {} : { namespaceMax: limits.namespacePublishesMax }
+  )
   const channels = new Map<string, Channel>()
   const topicsOf = new Map<string, Set<Channel>>()
   const budget = replayBudget()
   const counters = createPubsubCounters(metrics)
-  const network =
-    gossip === null || secret === null ? null : { gossip, wire: createWire(secret), outbox: createOutbox() }
+  const network = gossip === null || secret === null ? null : { gossip, wire: createWire(secret), outbox }
   const thisTurn = createTurns()
   const sweeping = setInterval(sweep, SWEEP_MS)
   sweeping.unref()
-  const deaf = gossip?.onListener(topic => channels.get(topic)?.announceSoon())
+  const deaf = gossip?.onListener(topic => channels.get(topic)?.heardOf())
   metrics.gauge('warren_gateway_pubsub_topics', 'Topics in use', [], () => channels.size)
   metrics.gauge('warren_gateway_pubsub_replay_bytes', 'Memory of replay buffers', [], () => budget.usedBytes)
 
