@@ -1,9 +1,10 @@
 /**
  * One topic as this gateway has it: its sockets, what they are told, the order of other gateways' messages, who is
- * there. Messages of one turn of the event loop are gathered and written to each socket at once.
+ * there.
  */
 import { z } from 'zod'
 import type { Gossip } from '../../node/index.ts'
+import { createFanOut } from './fan-out.ts'
 import { jsonFrame } from './frames.ts'
 import {
   MEMBER_SILENCE_MAX_MS,
@@ -16,15 +17,14 @@ import {
   STATE_DEBOUNCE_MS,
   STATE_INTERVAL_MS,
   STATE_MEMBERS_MAX,
-  TOPIC_LINGER_MS,
-  TURN_MAX_BYTES
+  TOPIC_LINGER_MS
 } from './limits.ts'
 import { createMessage, type Message, type Place } from './message.ts'
 import { createOrder, type OrderLimits } from './order.ts'
 import type { Outbox } from './outbox.ts'
 import { createPresence, type Member, memberSchema } from './presence.ts'
 import { type Cursor, createReplay, type ReplayBudget } from './replay.ts'
-import { type Form, frameFor, gapFrame, type Item, type Subscriber } from './subscriber.ts'
+import { gapFrame, type Subscriber } from './subscriber.ts'
 import { KIND, newPublisher, type Told, type Wire } from './wire.ts'
 
 /** Names of a topic. */
@@ -95,7 +95,7 @@ export function createChannel(options: ChannelOptions): Channel {
   const { name, network, budget, thisTurn, counters, orderLimits } = options
   const publisher = newPublisher()
   const replay = createReplay(budget)
-  const subscribers = new Set<Subscriber>()
+  const subscribers = createFanOut({ thisTurn, delivered: counters.delivered })
   const held = new Set<Subscriber>()
   let seq = 0
   let beganAt = 0
@@ -109,36 +109,9 @@ export function createChannel(options: ChannelOptions): Channel {
   let announcedMs = performance.now()
   let changedSinceAnnounced = false
 
-  let pending: Item[] = []
-  let pendingBytes = 0
-
-  function tell(item: Item, bytes: number): void {
-    if (subscribers.size === 0) return
-    pending.push(item)
-    pendingBytes += bytes
-    if (pendingBytes >= TURN_MAX_BYTES) flush()
-    else if (pending.length === 1) thisTurn(flush)
-  }
-
-  function flush(): void {
-    if (pending.length === 0) return
-    const items = pending
-    pending = []
-    pendingBytes = 0
-    const chunks: Partial<Record<Form, Buffer>> = {}
-    let written = 0
-    for (const subscriber of subscribers) {
-      const { form } = subscriber
-      chunks[form] ??= chunkOf(form, items)
-      if (subscriber.deliver(chunks[form], items)) written += 1
-    }
-    const messages = items.reduce((sum, item) => sum + ('message' in item ? 1 : 0), 0)
-    counters.delivered(written * messages)
-  }
-
   function deliver(message: Message): void {
     replay.add(message)
-    tell({ message }, message.data.byteLength)
+    subscribers.tell({ message }, message.data.byteLength)
   }
 
   const order = createOrder<Message>({
@@ -161,7 +134,7 @@ export function createChannel(options: ChannelOptions): Channel {
   })
 
   function tellAll(control: Buffer): void {
-    tell({ control }, control.byteLength)
+    subscribers.tell({ control }, control.byteLength)
   }
 
   const presence = createPresence(event => tellAll(jsonFrame({ topic: name.topic, ...event })))
@@ -272,14 +245,11 @@ export function createChannel(options: ChannelOptions): Channel {
     },
     join(subscriber, { held: isHeld }) {
       listen()
-      // What was published before it came is not for it.
-      flush()
       if (isHeld) held.add(subscriber)
       else subscribers.add(subscriber)
     },
     resume(subscriber, cursor, sinceMs) {
       if (!held.delete(subscriber)) return false
-      flush()
       const { gaps, messages } = replay.after(cursor, sinceMs, lastOf)
       subscriber.replay(gaps, messages)
       subscribers.add(subscriber)
@@ -291,7 +261,7 @@ export function createChannel(options: ChannelOptions): Channel {
       held.delete(subscriber)
       usedMs = performance.now()
     },
-    subscribers: () => subscribers.size + held.size,
+    subscribers: () => subscribers.size() + held.size,
     joinPresence(member) {
       if (!presence.join(member)) return
       say(KIND.join, Buffer.from(JSON.stringify(member)))
@@ -313,21 +283,15 @@ export function createChannel(options: ChannelOptions): Channel {
       presence.expire(now - MEMBER_SILENCE_MAX_MS)
       const hasNews = changedSinceAnnounced || presence.ours().length > 0
       if (hasNews && now - announcedMs >= STATE_INTERVAL_MS) announce(false)
-      return subscribers.size + held.size > 0 || now - usedMs < TOPIC_LINGER_MS
+      return subscribers.size() + held.size > 0 || now - usedMs < TOPIC_LINGER_MS
     },
     close() {
       clearTimeout(announcing)
       order.close()
       replay.clear()
-      pending = []
       if (listeningSince !== null) network?.gossip.unsubscribe(name.inner)
     }
   }
-}
-
-function chunkOf(form: Form, items: readonly Item[]): Buffer {
-  const frames = items.map(item => frameFor(form, item)).filter(frame => frame !== null)
-  return frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames)
 }
 
 function read<T>(schema: z.ZodType<T>, body: Buffer): T | null {

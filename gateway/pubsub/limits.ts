@@ -28,6 +28,8 @@ export const QUEUE_MAX_BYTES = MIB
 export const STALLED_MAX_MS = 30_000
 /** Frames of one turn of the event loop that are gathered before they are written at once. */
 export const TURN_MAX_BYTES = 256 * KIB
+/** Sockets of one topic that are written to in one turn; more have to wait for the next. */
+export const PART_SOCKETS = 1_000
 /** Gaps told one by one to a socket that missed messages; of more publishers it is told that there were more. */
 export const GAPS_MAX = 64
 
