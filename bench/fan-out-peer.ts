@@ -9,8 +9,8 @@ import { obeyOrders } from './peers.ts'
 export type FanOutOrder =
   /** The limit listens: what one connection sends, in messages of so many bytes, goes to all. */
   | { do: 'serve'; messageBytes: number }
-  /** Opens connections in place of those that are there; with an upgrade, WebSockets. */
-  | { do: 'open'; port: number; count: number; upgrade: { path: string; key: string } | null }
+  /** Opens connections in place of those that are there; with an upgrade, WebSockets. The last few read nothing. */
+  | { do: 'open'; port: number; count: number; silent?: number; upgrade: { path: string; key: string } | null }
   /** Sends the burst on the first connection, waits for all of it on all, and so on; nothing else is under way. */
   | { do: 'publish'; bursts: number; burst: Burst }
 
@@ -34,6 +34,8 @@ const OPEN_AT_ONCE = 100
 const END_OF_HEAD = '\r\n\r\n'
 
 let sockets: Socket[] = []
+/** Those of them that read. */
+let readers = 0
 let missing = 0
 let arrived: (() => void) | null = null
 
@@ -64,7 +66,7 @@ async function serve(messageBytes: number): Promise<FanOutAnswer> {
   return { port: (server.address() as AddressInfo).port }
 }
 
-async function open({ port, count: many, upgrade }: FanOutOrder & { do: 'open' }): Promise<FanOutAnswer> {
+async function open({ port, count: many, silent = 0, upgrade }: FanOutOrder & { do: 'open' }): Promise<FanOutAnswer> {
   for (const socket of sockets) socket.destroy()
   sockets = []
   const buffer = Buffer.allocUnsafe(READ_BYTES)
@@ -72,6 +74,8 @@ async function open({ port, count: many, upgrade }: FanOutOrder & { do: 'open' }
     const some = Array.from({ length: Math.min(OPEN_AT_ONCE, many - at) }, () => openOne(port, upgrade, buffer))
     sockets.push(...(await Promise.all(some)))
   }
+  readers = many - silent
+  for (const socket of sockets.slice(readers)) socket.pause()
   return {}
 }
 
@@ -118,7 +122,7 @@ async function publish({ bursts, burst }: FanOutOrder & { do: 'publish' }): Prom
   const bytes = Buffer.concat(Array.from({ length: messages }, () => one))
   const begun = performance.now()
   for (let at = 0; at < bursts; at += 1) {
-    missing = messages * messageBytes * sockets.length
+    missing = messages * messageBytes * readers
     const all = new Promise<void>(resolve => {
       arrived = resolve
     })
@@ -128,9 +132,11 @@ async function publish({ bursts, burst }: FanOutOrder & { do: 'publish' }): Prom
   return { ms: performance.now() - begun }
 }
 
-/** A binary frame of up to 125 bytes, its mask of zeros. */
+/** A binary frame of up to 65,535 bytes, its mask of zeros. */
 function clientFrame(payloadBytes: number): Buffer {
-  return Buffer.concat([Buffer.from([0x82, 0x80 | payloadBytes, 0, 0, 0, 0]), Buffer.alloc(payloadBytes)])
+  const isShort = payloadBytes < 126
+  const length = isShort ? [0x80 | payloadBytes] : [0x80 | 126, payloadBytes >> 8, payloadBytes & 0xff]
+  return Buffer.concat([Buffer.from([0x82, ...length, 0, 0, 0, 0]), Buffer.alloc(payloadBytes)])
 }
 
 obeyOrders<FanOutOrder>(order => {

@@ -34,6 +34,10 @@ const FAN_OUT = { target: 0.7, aim: 0.9 }
 /** CPU of one delivery in a burst, µs. */
 const BURST_CPU = { target: 3, aim: 1.7 }
 const IDLE_TARGET_MIB = 500
+/** Sockets of which some never read, while more passes than what the kernel keeps for them. */
+const SILENT = { sockets: 200, silent: 20, messages: 1_200, payloadBytes: 16 * 1024, targetMib: 64 }
+/** A frame of that has four bytes before it. */
+const SILENT_MESSAGE_BYTES = SILENT.payloadBytes + 4
 
 async function startGateway(dataDir: string) {
   const port = await freePort()
@@ -91,6 +95,15 @@ const bench: Bench = async say => {
       },
       { rounds: ROUNDS, budgetMs: BUDGET_MS, say }
     )
+    const { sockets, silent, payloadBytes } = SILENT
+    const many = { messages: 1, messageBytes: SILENT_MESSAGE_BYTES, payloadBytes }
+    await tell(toGateway, { do: 'open', port: gateway.port, count: sockets, upgrade })
+    await tell(toGateway, { do: 'publish', bursts: SILENT.messages, burst: many })
+    const reading = await residentBytes(gateway.pid)
+    await tell(toGateway, { do: 'open', port: gateway.port, count: sockets, silent, upgrade })
+    await tell(toGateway, { do: 'publish', bursts: SILENT.messages, burst: many })
+    const growth = Math.max(0, (await residentBytes(gateway.pid)) - reading)
+    say(`${silent} of ${sockets} read nothing: ${(growth / MIB).toFixed(1)} MiB more than when all do`)
     const middle = (name: keyof typeof samples, of: keyof Sample) => median(samples[name].map(sample => sample[of]))
     const rows: Row[] = [
       row({
@@ -128,6 +141,14 @@ const bench: Bench = async say => {
         unit: 'MiB',
         better: 'lower',
         target: IDLE_TARGET_MIB
+      }),
+      row({
+        what: `memory that ${silent} of ${sockets} sockets cost by never reading`,
+        // Nothing at all would count as not measured.
+        value: Math.max(growth / MIB, 0.1),
+        unit: 'MiB',
+        better: 'lower',
+        target: SILENT.targetMib
       }),
       row({ what: 'memory without sockets', value: idleBefore / MIB, unit: 'MiB', better: 'lower' })
     ]

@@ -71,7 +71,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     namespace: config.namespace
   })
   const { pubsubSecret: secret = null, pubsubLimits: { sockets: pubsubSocketLimits, ...pubsubLimits } = {} } = options
-  const pubsub = createPubsub({ gossip: network?.gossip ?? null, secret, metrics, limits: pubsubLimits })
+  const pubsub = createPubsub({ gossip: network?.gossip ?? null, secret, metrics, log, limits: pubsubLimits })
   const pubsubSockets = createPubsubSockets({
     counters: pubsub.counters,
     authenticate,

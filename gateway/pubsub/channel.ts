@@ -85,6 +85,8 @@ export interface ChannelOptions {
   thisTurn: (work: () => void) => void
   counters: ChannelCounters
   orderLimits?: Partial<OrderLimits> | undefined
+  /** How long it is kept although nobody uses it, ms. */
+  lingerMs?: number | undefined
 }
 
 /** `asks`: who hears it says its own state. */
@@ -92,7 +94,7 @@ const stateSchema = z.object({ members: z.array(memberSchema).max(STATE_MEMBERS_
 const leaveSchema = memberSchema.pick({ member_id: true })
 
 export function createChannel(options: ChannelOptions): Channel {
-  const { name, network, budget, thisTurn, counters, orderLimits } = options
+  const { name, network, budget, thisTurn, counters, orderLimits, lingerMs = TOPIC_LINGER_MS } = options
   const publisher = newPublisher()
   const replay = createReplay(budget)
   const subscribers = createFanOut({ thisTurn, delivered: counters.delivered })
@@ -283,7 +285,7 @@ export function createChannel(options: ChannelOptions): Channel {
       presence.expire(now - MEMBER_SILENCE_MAX_MS)
       const hasNews = changedSinceAnnounced || presence.ours().length > 0
       if (hasNews && now - announcedMs >= STATE_INTERVAL_MS) announce(false)
-      return subscribers.size() + held.size > 0 || now - usedMs < TOPIC_LINGER_MS
+      return subscribers.size() + held.size > 0 || now - usedMs < lingerMs
     },
     close() {
       clearTimeout(announcing)

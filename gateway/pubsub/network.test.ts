@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { createClient, type Client as Peer } from '../../client/index.ts'
-import { createNetworkNode, ephemeralIdentity, GENEROUS_LIMITS, type Identity, silentLog } from '../../node/index.ts'
+import {
+  createGossip,
+  createNetworkNode,
+  ephemeralIdentity,
+  GENEROUS_LIMITS,
+  type Identity,
+  silentLog
+} from '../../node/index.ts'
 import { portOf } from '../network/connect.ts'
 import { BOB, eventually, type RunningGateway, type StartOptions, startGateway } from '../testing/fixtures.ts'
 import { base64, type Client, come, metric, open, publish, refusalOf } from './testing.ts'
@@ -10,6 +17,8 @@ interface Hub extends AsyncDisposable {
   identity: Identity
   address: string
   port: number
+  /** Peers that it knows to listen to the topic. */
+  listeners: (topic: string) => string[]
 }
 
 /** A relay as gateways meet at: it can be stopped, and come back as the same. */
@@ -28,6 +37,7 @@ async function startHub(was?: Hub): Promise<Hub> {
     identity,
     address,
     port: Number(/tcp\/(\d+)/.exec(address)?.[1]),
+    listeners: createGossip(node.libp2p).listeners,
     [Symbol.asyncDispose]: () => node.stop()
   }
 }
@@ -217,6 +227,19 @@ describe('two gateways that meet at a relay', function () {
     } finally {
       await stranger.close()
     }
+  })
+
+  it('leave a topic when nobody here uses it any more', async () => {
+    await using brief = await startNetworked(hub, secret, { pubsubLimits: { lingerMs: 0, sweepMs: 20 } })
+    const isListening = () => hub.listeners('ns::alice::brief').includes(brief.peer.peerId)
+    await using raw = open(brief.running, 'brief', { query: { presence: 'true', member_id: 'a' } })
+    await raw.opened
+    await eventually(async () => isListening())
+    raw.socket.terminate()
+    await eventually(async () => !isListening())
+    assert.equal(await metric(brief.running, 'warren_gateway_pubsub_topics'), 0)
+    await publish(brief.running, 'brief', base64('to whom it may concern'))
+    assert.equal(isListening(), false)
   })
 
   it('refuse what the network does not take, and say so', async () => {

@@ -1,6 +1,6 @@
 /** Topics in use at this gateway, over the gossip of its network; without a network, within the gateway. */
-import type { Gossip, Metrics } from '../../node/index.ts'
-import { type Channel, createChannel, type TopicName } from './channel.ts'
+import type { Gossip, Log, Metrics } from '../../node/index.ts'
+import { type Channel, type ChannelCounters, createChannel, type TopicName } from './channel.ts'
 import { TopicsFullError } from './errors.ts'
 import { NAMESPACE_TOPICS_MAX, SWEEP_MS, TOPICS_MAX } from './limits.ts'
 import { createPubsubCounters, type PubsubCounters } from './metrics.ts'
@@ -15,11 +15,14 @@ export interface PubsubOptions {
   /** With which gateways seal what they gossip; not needed without it. */
   secret: Uint8Array | null
   metrics: Metrics
+  log: Log
   limits?: {
     topicsMax?: number
     namespaceTopicsMax?: number
     namespacePublishesMax?: number
     order?: Partial<OrderLimits>
+    lingerMs?: number
+    sweepMs?: number
   }
 }
 
@@ -35,7 +38,7 @@ export interface Pubsub {
   close: () => void
 }
 
-export function createPubsub({ gossip, secret, metrics, limits = {} }: PubsubOptions): Pubsub {
+export function createPubsub({ gossip, secret, metrics, log, limits = {} }: PubsubOptions): Pubsub {
   const { topicsMax = TOPICS_MAX, namespaceTopicsMax = NAMESPACE_TOPICS_MAX } = limits
   const outbox = createOutbox(
     limits.namespacePublishesMax === undefined ? {} : { namespaceMax: limits.namespacePublishesMax }
@@ -46,11 +49,31 @@ export function createPubsub({ gossip, secret, metrics, limits = {} }: PubsubOpt
   const counters = createPubsubCounters(metrics)
   const network = gossip === null || secret === null ? null : { gossip, wire: createWire(secret), outbox }
   const thisTurn = createTurns()
-  const sweeping = setInterval(sweep, SWEEP_MS)
+  const sweeping = setInterval(sweep, limits.sweepMs ?? SWEEP_MS)
   sweeping.unref()
   const deaf = gossip?.onListener(topic => channels.get(topic)?.heardOf())
   metrics.gauge('warren_gateway_pubsub_topics', 'Topics in use', [], () => channels.size)
   metrics.gauge('warren_gateway_pubsub_replay_bytes', 'Memory of replay buffers', [], () => budget.usedBytes)
+
+  /** Strangers can cause it, and so can an operator: that it happens is told, but not each time. */
+  let toldMs = Number.NEGATIVE_INFINITY
+  function watched(own: ChannelCounters): ChannelCounters {
+    return {
+      ...own,
+      dropped(why, count) {
+        own.dropped(why, count)
+        if ((why !== 'foreign' && why !== 'stale') || performance.now() - toldMs < TOLD_AGAIN_MS) return
+        toldMs = performance.now()
+        if (why === 'foreign') {
+          log.warn(
+            'gossip on a topic is not sealed with our key: do all gateways have the same GATEWAY_PUBSUB_KEY_FILE?'
+          )
+        } else {
+          log.warn('gossip on a topic is minutes old: do the clocks of all gateways agree?')
+        }
+      }
+    }
+  }
 
   function forget(channel: Channel): void {
     const { inner, namespace } = channel.name
@@ -78,8 +101,9 @@ export function createPubsub({ gossip, secret, metrics, limits = {} }: PubsubOpt
         network,
         budget,
         thisTurn,
-        counters: counters.of(name.namespace),
-        orderLimits: limits.order
+        counters: watched(counters.of(name.namespace)),
+        orderLimits: limits.order,
+        lingerMs: limits.lingerMs
       })
       channels.set(name.inner, channel)
       topicsOf.set(name.namespace, own.add(channel))
@@ -96,6 +120,8 @@ export function createPubsub({ gossip, secret, metrics, limits = {} }: PubsubOpt
     }
   }
 }
+
+const TOLD_AGAIN_MS = 60_000
 
 /** What is to be done before the next turn of the event loop, all of it in one go. */
 function createTurns(): (work: () => void) => void {
