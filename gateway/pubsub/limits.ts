@@ -18,7 +18,7 @@ export const SOCKETS_MAX = 10_000
 export const NAMESPACE_SOCKETS_MAX = 5_000
 export const ADDRESS_SOCKETS_MAX = 2_000
 /** Topics in use at this gateway; the next is answered 429. */
-export const TOPICS_MAX = 20_000
+export const TOPICS_MAX = 10_000
 export const NAMESPACE_TOPICS_MAX = 2_000
 
 /** What waits for a reader whose connection takes no more, in messages and in bytes; beyond it messages are dropped. */

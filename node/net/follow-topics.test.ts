@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { ephemeralIdentity } from '../identity.ts'
 import { silentLog } from '../log.ts'
-import { followTopics } from './follow-topics.ts'
+import { type FollowLimits, followTopics } from './follow-topics.ts'
 import { createGossip } from './gossip.ts'
 import { createNetworkNode, type NetworkNode } from './libp2p.ts'
 import { GENEROUS_LIMITS } from './limits.ts'
@@ -77,9 +77,9 @@ describe('a relay', function () {
     for (const { node } of [first, second]) await eventually(() => !listensTo(node, TOPIC), 'it stopped to listen')
   })
 
-  it('follows tenants’ topics only, and only so many', async () => {
+  /** A node follows nothing by itself: here it does, with other limits. */
+  async function startFollower(limits: FollowLimits) {
     const identity = await ephemeralIdentity()
-    // A node follows nothing by itself: here it does with other limits.
     const node = await createNetworkNode({
       role: 'node',
       identity,
@@ -89,25 +89,48 @@ describe('a relay', function () {
       log: silentLog()
     })
     await node.start()
-    const followed = followTopics(node.libp2p, { topicsMax: 3, peerTopicsMax: 2 })
-    const [address = ''] = node.libp2p.getMultiaddrs().map(String)
-    try {
-      await using one = await startGuest(address)
-      await using two = await startGuest(address)
-      for (const topic of ['elsewhere', 'ns::alice', 'ns::a b::c', 'ns::alice::a::b', 'ns::alice::é', 'ns::a::1']) {
-        one.listen(topic)
+    const followed = followTopics(node.libp2p, limits)
+    const heardOf = (topic: string, count = 1) =>
+      eventually(() => node.libp2p.services.pubsub.getSubscribers(topic).length === count, `heard of ${topic}`)
+    return {
+      address: node.libp2p.getMultiaddrs().map(String)[0] ?? '',
+      topics: followed.topics,
+      heardOf,
+      async [Symbol.asyncDispose]() {
+        followed.stop()
+        await node.stop()
       }
-      await eventually(() => node.libp2p.services.pubsub.getSubscribers('ns::a::1').length === 1, 'heard of all')
-      assert.deepEqual(followed.topics(), ['ns::a::1'])
-      for (const topic of ['ns::a::2', 'ns::a::3']) one.listen(topic)
-      await eventually(() => node.libp2p.services.pubsub.getSubscribers('ns::a::3').length === 1, 'heard of all')
-      assert.deepEqual(followed.topics(), ['ns::a::1', 'ns::a::2'])
-      for (const topic of ['ns::b::1', 'ns::b::2']) two.listen(topic)
-      await eventually(() => node.libp2p.services.pubsub.getSubscribers('ns::b::2').length === 1, 'heard of all')
-      assert.deepEqual(followed.topics(), ['ns::a::1', 'ns::a::2', 'ns::b::1'])
-    } finally {
-      followed.stop()
-      await node.stop()
     }
+  }
+
+  it('follows tenants’ topics only, only so many, and another when one is free', async () => {
+    await using relay = await startFollower({ topicsMax: 3, peerTopicsMax: 2, newPerSecond: 1000 })
+    await using one = await startGuest(relay.address)
+    await using two = await startGuest(relay.address)
+    for (const topic of ['elsewhere', 'ns::alice', 'ns::a b::c', 'ns::alice::a::b', 'ns::alice::é', 'ns::a::1']) {
+      one.listen(topic)
+    }
+    await relay.heardOf('ns::a::1')
+    assert.deepEqual(relay.topics(), ['ns::a::1'])
+    for (const topic of ['ns::a::2', 'ns::a::3']) one.listen(topic)
+    await relay.heardOf('ns::a::3')
+    assert.deepEqual(relay.topics(), ['ns::a::1', 'ns::a::2'])
+    for (const topic of ['ns::b::1', 'ns::b::2']) two.listen(topic)
+    await relay.heardOf('ns::b::2')
+    assert.deepEqual(relay.topics(), ['ns::a::1', 'ns::a::2', 'ns::b::1'])
+    one.gossip.unsubscribe('ns::a::1')
+    await eventually(() => relay.topics().join() === 'ns::a::2,ns::b::1,ns::b::2', 'the next has its turn')
+  })
+
+  it('takes new topics up at a pace, the peers by turns', async () => {
+    await using relay = await startFollower({ topicsMax: 1000, peerTopicsMax: 1000, newPerSecond: 100 })
+    await using flood = await startGuest(relay.address)
+    await using honest = await startGuest(relay.address)
+    for (let index = 0; index < 300; index += 1) flood.listen(`ns::flood::${index}`)
+    await relay.heardOf('ns::flood::299')
+    honest.listen(TOPIC)
+    await eventually(() => relay.topics().includes(TOPIC), 'the other peer’s topic is followed')
+    assert.ok(relay.topics().length < 300)
+    await eventually(() => relay.topics().length === 301, 'all are')
   })
 })
