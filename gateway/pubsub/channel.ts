@@ -2,7 +2,6 @@
  * One topic as this gateway has it: its sockets, what they are told, the order of other gateways' messages, who is
  * there.
  */
-import { z } from 'zod'
 import type { Gossip } from '../../node/index.ts'
 import { createFanOut } from './fan-out.ts'
 import { jsonFrame } from './frames.ts'
@@ -22,7 +21,7 @@ import {
 import { createMessage, type Message, type Place } from './message.ts'
 import { createOrder, type OrderLimits } from './order.ts'
 import type { Outbox } from './outbox.ts'
-import { createPresence, type Member, memberSchema } from './presence.ts'
+import { createPresence, type Member, readMember, readMemberId, readState } from './presence.ts'
 import { type Cursor, createReplay, type ReplayBudget } from './replay.ts'
 import { gapFrame, type Subscriber } from './subscriber.ts'
 import { KIND, newPublisher, type Told, type Wire } from './wire.ts'
@@ -88,10 +87,6 @@ export interface ChannelOptions {
   /** How long it is kept although nobody uses it, ms. */
   lingerMs?: number | undefined
 }
-
-/** `asks`: who hears it says its own state. */
-const stateSchema = z.object({ members: z.array(memberSchema).max(STATE_MEMBERS_MAX), asks: z.boolean() })
-const leaveSchema = memberSchema.pick({ member_id: true })
 
 export function createChannel(options: ChannelOptions): Channel {
   const { name, network, budget, thisTurn, counters, orderLimits, lingerMs = TOPIC_LINGER_MS } = options
@@ -215,16 +210,16 @@ export function createChannel(options: ChannelOptions): Channel {
     }
     if (told.seq > 0) order.head(told.publisher, told.seq, missedFrom1)
     if (told.kind === KIND.state) {
-      const state = read(stateSchema, told.body)
+      const state = readState(told.body)
       for (const member of state?.members ?? []) presence.heard(told.publisher, member)
       if (state?.asks) announceSoon(false)
       settle()
     } else if (told.kind === KIND.join) {
-      const member = read(memberSchema, told.body)
+      const member = readMember(told.body)
       if (member !== null) presence.heard(told.publisher, member)
     } else if (told.kind === KIND.leave) {
-      const member = read(leaveSchema, told.body)
-      if (member !== null) presence.gone(told.publisher, member.member_id)
+      const memberId = readMemberId(told.body)
+      if (memberId !== null) presence.gone(told.publisher, memberId)
     }
   }
 
@@ -293,13 +288,5 @@ export function createChannel(options: ChannelOptions): Channel {
       replay.clear()
       if (listeningSince !== null) network?.gossip.unsubscribe(name.inner)
     }
-  }
-}
-
-function read<T>(schema: z.ZodType<T>, body: Buffer): T | null {
-  try {
-    return schema.parse(JSON.parse(body.toString('utf8')))
-  } catch {
-    return null
   }
 }

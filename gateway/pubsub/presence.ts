@@ -1,6 +1,6 @@
 /** Who is on a topic (D69): sockets that named a member, at this gateway and at others, each said again from time to time. */
 import { z } from 'zod'
-import { MEMBER_ID_MAX_CHARS, MEMBERS_MAX } from './limits.ts'
+import { MEMBER_ID_MAX_CHARS, MEMBERS_MAX, STATE_MEMBERS_MAX } from './limits.ts'
 
 export const memberSchema = z.object({
   member_id: z.string().min(1).max(MEMBER_ID_MAX_CHARS),
@@ -11,6 +11,22 @@ export const memberSchema = z.object({
 
 /** As it is answered and gossiped. */
 export type Member = z.infer<typeof memberSchema>
+
+/** What gateways tell each other of it. `asks`: who hears it says its own. */
+const stateSchema = z.object({ members: z.array(memberSchema).max(STATE_MEMBERS_MAX), asks: z.boolean() })
+
+export const readState = (body: Buffer) => read(stateSchema, body)
+export const readMember = (body: Buffer) => read(memberSchema, body)
+export const readMemberId = (body: Buffer) => read(memberSchema.pick({ member_id: true }), body)?.member_id ?? null
+
+/** null: it is none. */
+function read<T>(schema: z.ZodType<T>, body: Buffer): T | null {
+  try {
+    return schema.parse(JSON.parse(body.toString('utf8')))
+  } catch {
+    return null
+  }
+}
 
 /** What sockets are told, as the seed has it; `timestamp` in seconds. */
 export interface PresenceEvent {

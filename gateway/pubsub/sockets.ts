@@ -1,32 +1,23 @@
 /**
- * WebSockets of topics: who may open one, what its client may say, and when it is closed. Raw by default, each message
- * of the client being published as it is (D62); with `warren.pubsub.v1`, JSON both ways (client-message.ts).
+ * WebSockets of topics: who may open one, how many there may be, and when they are closed. Raw by default (D62); with
+ * the subprotocol `warren.pubsub.v1`, JSON both ways. What is said on them is conversation.ts's.
  */
 import type { Context } from 'koa'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { customerOf, type Log } from '../../node/index.ts'
 import { SOCKET_CLOSE_TIMEOUT_MS, SOCKET_PING_MS } from '../constants.ts'
-import {
-  BodyTooLargeError,
-  GatewayError,
-  GatewayStoppingError,
-  OriginForbiddenError,
-  SocketsFullError
-} from '../errors.ts'
+import { GatewayStoppingError, OriginForbiddenError, SocketsFullError } from '../errors.ts'
 import type { GatewayMiddleware, GatewayState, Identity } from '../http.ts'
 import { clientIp, type RequestLogOptions } from '../middleware/request-log.ts'
 import { CLOSE, offerOf, upgrade } from '../sockets.ts'
 import type { Channel } from './channel.ts'
-import { type ClientMessage, parseClientMessage } from './client-message.ts'
-import { MembersFullError, PublishFailedError, SocketLimitError } from './errors.ts'
-import { frameOf, jsonFrame, OPCODE } from './frames.ts'
+import { createConversations, type Talker } from './conversation.ts'
+import { MembersFullError, SocketLimitError } from './errors.ts'
 import {
   ADDRESS_SOCKETS_MAX,
   CLIENT_FRAGMENTS_MAX,
   CLIENT_MESSAGE_MAX_BYTES,
   CLIENT_MESSAGES_BURST,
-  CLIENT_MESSAGES_PER_S,
-  MESSAGE_MAX_BYTES,
   NAMESPACE_SOCKETS_MAX,
   RESUME_TIMEOUT_MS,
   SOCKETS_MAX,
@@ -35,7 +26,7 @@ import {
 import type { PubsubCounters } from './metrics.ts'
 import type { Member } from './presence.ts'
 import { createRecheck, type Recheck } from './recheck.ts'
-import { createSubscriber, type Subscriber } from './subscriber.ts'
+import { createSubscriber } from './subscriber.ts'
 
 /** The subprotocol with envelopes. */
 export const ENVELOPE_PROTOCOL = 'warren.pubsub.v1'
@@ -85,20 +76,13 @@ export interface PubsubSocketsOptions {
 const PING_SLOTS = 30
 /** D63. */
 const PING_PAYLOAD = 'ping'
-/** D65. */
-const PUBLISH_ERROR = frameOf(OPCODE.text, Buffer.from('publish_error'))
 
-interface Connection {
+interface Connection extends Talker {
   readonly webSocket: WebSocket
-  readonly channel: Channel
-  readonly subscriber: Subscriber
   readonly member: Member | null
   readonly address: string
   readonly slot: number
   isAnswering: boolean
-  /** What it may still send at once, and when that was reckoned. */
-  tokens: number
-  tokensMs: number
 }
 
 export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSockets {
@@ -122,6 +106,7 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
     maxFragments: CLIENT_FRAGMENTS_MAX,
     handleProtocols: offered => (offered.has(ENVELOPE_PROTOCOL) ? ENVELOPE_PROTOCOL : false)
   })
+  const { heard } = createConversations<Connection>({ close, log })
   const connections = new Set<Connection>()
   const byNamespace = createTally()
   const byAddress = createTally()
@@ -161,67 +146,6 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
           webSocket.terminate()
         }
       }
-    }
-  }
-
-  /** Whether the connection may send one message more now. */
-  function mayPublish(connection: Connection): boolean {
-    const now = performance.now()
-    const earned = ((now - connection.tokensMs) / 1000) * CLIENT_MESSAGES_PER_S
-    connection.tokens = Math.min(CLIENT_MESSAGES_BURST, connection.tokens + earned)
-    connection.tokensMs = now
-    if (connection.tokens < 1) return false
-    connection.tokens -= 1
-    return true
-  }
-
-  function heard(connection: Connection, data: Buffer, isBinary: boolean): void {
-    if (!mayPublish(connection)) close(connection, CLOSE.policy, 'too many messages')
-    else if (connection.subscriber.form === 'raw') publishRaw(connection, data)
-    else if (isBinary) close(connection, CLOSE.policy, 'JSON text only')
-    else understand(connection, data)
-  }
-
-  function publishRaw(connection: Connection, data: Buffer): void {
-    if (data.byteLength > MESSAGE_MAX_BYTES) close(connection, CLOSE.tooBig, 'message too big')
-    else publish(connection, data, () => connection.subscriber.tell(PUBLISH_ERROR))
-  }
-
-  function understand(connection: Connection, data: Buffer): void {
-    const message = parseClientMessage(data)
-    if (message === null) close(connection, CLOSE.policy, 'not a message of warren.pubsub.v1')
-    else if (message.type === 'publish') publishNamed(connection, message)
-    else if (message.type === 'resume') resume(connection, message)
-  }
-
-  function publishNamed(connection: Connection, { data, id }: ClientMessage & { type: 'publish' }): void {
-    const { subscriber } = connection
-    const failed = ({ code, message }: GatewayError) => subscriber.tell(jsonFrame({ type: 'error', code, message, id }))
-    if (data.byteLength > MESSAGE_MAX_BYTES) {
-      failed(new BodyTooLargeError(MESSAGE_MAX_BYTES))
-      return
-    }
-    const place = publish(connection, data, failed)
-    if (place !== null && id !== undefined) subscriber.tell(jsonFrame({ type: 'published', id, ...place }))
-  }
-
-  function resume({ channel, subscriber }: Connection, { after, since }: ClientMessage & { type: 'resume' }): void {
-    if (channel.resume(subscriber, after, since)) return
-    subscriber.tell(jsonFrame({ type: 'error', code: 'NOT_HELD', message: 'open the socket with ?resume=true' }))
-  }
-
-  function publish({ channel }: Connection, data: Buffer, failed: (error: GatewayError) => void) {
-    try {
-      const { sent, publisher, seq } = channel.publish(data)
-      sent.catch(error => {
-        log.debug({ err: error }, 'a message did not leave')
-        failed(new PublishFailedError(error))
-      })
-      return { publisher, seq }
-    } catch (error) {
-      if (!(error instanceof GatewayError)) throw error
-      failed(error)
-      return null
     }
   }
 
