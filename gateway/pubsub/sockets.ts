@@ -209,7 +209,10 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
       byAddress.add(address)
       counters.opened(namespace)
       recheck.watch(connection, context, identity)
-      webSocket.on('message', (data: Buffer, isBinary) => heard(connection, data, isBinary))
+      // What still comes on a socket that is being closed is not heard.
+      webSocket.on('message', (data: Buffer, isBinary) => {
+        if (webSocket.readyState === webSocket.OPEN) heard(connection, data, isBinary)
+      })
       webSocket.on('pong', () => {
         connection.isAnswering = true
       })
