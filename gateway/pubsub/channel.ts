@@ -3,10 +3,12 @@
  * there.
  */
 import type { Gossip } from '../../node/index.ts'
+import type { Channel, ChannelCounters, TopicName } from './channel.types.ts'
 import { createFanOut } from './fan-out.ts'
 import { jsonFrame } from './frames.ts'
 import {
   MEMBER_SILENCE_MAX_MS,
+  ORDER_BEGIN_WAIT_MS,
   ORDER_FIRST_WAIT_MS,
   ORDER_HELD_MAX_MESSAGES,
   ORDER_PUBLISHERS_MAX,
@@ -18,62 +20,13 @@ import {
   STATE_MEMBERS_MAX,
   TOPIC_LINGER_MS
 } from './limits.ts'
-import { createMessage, type Message, type Place } from './message.ts'
+import { createMessage, type Message } from './message.ts'
 import { createOrder, type OrderLimits } from './order.ts'
 import type { Outbox } from './outbox.ts'
-import { createPresence, type Member, readMember, readMemberId, readState } from './presence.ts'
-import { type Cursor, createReplay, type ReplayBudget } from './replay.ts'
+import { createPresence, readMember, readMemberId, readState, type State } from './presence.ts'
+import { createReplay, type ReplayBudget } from './replay.ts'
 import { gapFrame, type Subscriber } from './subscriber.ts'
 import { KIND, newPublisher, type Told, type Wire } from './wire.ts'
-
-/** Names of a topic. */
-export interface TopicName {
-  namespace: string
-  /** The tenant's own. */
-  topic: string
-  /** `ns::<namespace>::<topic>`, made by the namespace's scope and nowhere else. */
-  inner: string
-}
-
-/** What is counted of a namespace. */
-export interface ChannelCounters {
-  message: (from: 'here' | 'network') => void
-  delivered: (count: number) => void
-  dropped: (why: 'slow' | 'duplicate' | 'foreign' | 'stale', count: number) => void
-  /** Messages of other gateways that never came. */
-  missed: (count: number) => void
-}
-
-export interface Published extends Place {
-  /** Rejects when the network did not take it. */
-  sent: Promise<void>
-}
-
-export interface Channel {
-  readonly name: TopicName
-  /**
-   * To sockets of this gateway first, then to other gateways.
-   * @throws PublishBusyError; nobody gets it then
-   */
-  publish: (data: Uint8Array) => Published
-  /** `held`: it is told nothing until it has resumed. */
-  join: (subscriber: Subscriber, options: { held: boolean }) => void
-  /** Tells what was missed, then goes on with what comes. False: it is not held. */
-  resume: (subscriber: Subscriber, cursor: Cursor, sinceMs: number) => boolean
-  isHeld: (subscriber: Subscriber) => boolean
-  leave: (subscriber: Subscriber) => void
-  subscribers: () => number
-  joinPresence: (member: Member) => void
-  leavePresence: (memberId: string) => void
-  presenceIsFull: () => boolean
-  /** Who is there; waits a moment for other gateways when this one has only begun to listen. */
-  members: () => Promise<Member[]>
-  /** A peer has begun to listen, or we have met one again: each is told what the other knows. */
-  heardOf: () => void
-  /** Forgets what is too old; false when nobody has used the topic for a while. */
-  sweep: () => boolean
-  close: () => void
-}
 
 export interface ChannelOptions {
   name: TopicName
@@ -103,6 +56,8 @@ export function createChannel(options: ChannelOptions): Channel {
   let settle = () => {}
   let announcing: NodeJS.Timeout | undefined
   let asking = false
+  /** The first of our messages that somebody has not got. */
+  let repeatFrom = Number.POSITIVE_INFINITY
   let announcedMs = performance.now()
   let changedSinceAnnounced = false
 
@@ -114,6 +69,7 @@ export function createChannel(options: ChannelOptions): Channel {
   const order = createOrder<Message>({
     limits: {
       waitMs: ORDER_WAIT_MS,
+      beginWaitMs: ORDER_BEGIN_WAIT_MS,
       firstWaitMs: ORDER_FIRST_WAIT_MS,
       heldMax: ORDER_HELD_MAX_MESSAGES,
       publishersMax: ORDER_PUBLISHERS_MAX,
@@ -136,33 +92,36 @@ export function createChannel(options: ChannelOptions): Channel {
 
   const presence = createPresence(event => tellAll(jsonFrame({ topic: name.topic, ...event })))
 
-  /** To other gateways. State and presence are said again anyway: where there is no room for them they are left out. */
-  function say(kind: number, body: Buffer): void {
-    if (network === null) return
-    const release = network.outbox.tryTake(name.namespace)
-    if (release !== null) gossip(kind, body, Date.now(), release).catch(() => undefined)
+  /** To other gateways. What is said so is said again in time: where there is no room for it, it is left out. */
+  function say(
+    kind: number,
+    body: Buffer,
+    of: { seq: number; timestamp: number } = { seq, timestamp: Date.now() }
+  ): void {
+    const release = network?.outbox.tryTake(name.namespace) ?? null
+    if (release !== null) gossip({ kind, body, ...of }, release).catch(() => undefined)
   }
 
-  async function gossip(kind: number, body: Buffer, timestamp: number, release: () => void): Promise<void> {
-    if (network === null) return
+  async function gossip(told: Pick<Told, 'kind' | 'body' | 'seq' | 'timestamp'>, release: () => void): Promise<void> {
     try {
-      await network.gossip.publish(
-        name.inner,
-        network.wire.seal(name, { kind, publisher, seq, timestamp, beganAt, body })
-      )
+      await network?.gossip.publish(name.inner, network.wire.seal(name, { ...told, publisher, beganAt }))
     } finally {
       release()
     }
   }
 
-  /** Who of ours is here, and how far we have published; `asks`: and what of that do you know? */
+  /** Who of ours is here, and how far we have published; and, to ask, what we have of others. */
   function announce(asks: boolean): void {
     announcedMs = performance.now()
     changedSinceAnnounced = false
     const members = presence.ours()
     if (members.length === 0 && seq === 0 && !asks) return
     for (let at = 0; at === 0 || at < members.length; at += STATE_MEMBERS_MAX) {
-      const state = { members: members.slice(at, at + STATE_MEMBERS_MAX), asks: asks && at === 0 }
+      const question = { since: listeningSince ?? 0, have: Object.fromEntries(order.lasts()) }
+      const state: State = {
+        members: members.slice(at, at + STATE_MEMBERS_MAX),
+        asks: asks && at === 0 ? question : null
+      }
       say(KIND.state, Buffer.from(JSON.stringify(state)))
     }
   }
@@ -173,7 +132,24 @@ export function createChannel(options: ChannelOptions): Channel {
       announcing = undefined
       announce(asking)
       asking = false
+      repeat()
     }, STATE_DEBOUNCE_MS)
+  }
+
+  /** Another gateway tells what it has of ours: what it has not, and we still have, is said again. */
+  function asked({ since, have }: NonNullable<State['asks']>): void {
+    const last = have[publisher]
+    const isWanted = (message: Message) => (last === undefined ? message.timestamp >= since : message.seq > last)
+    const first = replay.of(publisher).find(isWanted)
+    if (first !== undefined) repeatFrom = Math.min(repeatFrom, first.seq)
+    announceSoon(false)
+  }
+
+  function repeat(): void {
+    for (const message of replay.of(publisher)) {
+      if (message.seq >= repeatFrom) say(KIND.message, message.data, message)
+    }
+    repeatFrom = Number.POSITIVE_INFINITY
   }
 
   /** From now on what others publish is for somebody here. */
@@ -212,7 +188,7 @@ export function createChannel(options: ChannelOptions): Channel {
     if (told.kind === KIND.state) {
       const state = readState(told.body)
       for (const member of state?.members ?? []) presence.heard(told.publisher, member)
-      if (state?.asks) announceSoon(false)
+      if (state?.asks) asked(state.asks)
       settle()
     } else if (told.kind === KIND.join) {
       const member = readMember(told.body)
@@ -237,7 +213,8 @@ export function createChannel(options: ChannelOptions): Channel {
       counters.message('here')
       const message = createMessage({ topic: name.topic, publisher, seq, timestamp, data })
       deliver(message)
-      const sent = release === null ? Promise.resolve() : gossip(KIND.message, message.data, timestamp, release)
+      const told = { kind: KIND.message, seq, timestamp, body: message.data }
+      const sent = release === null ? Promise.resolve() : gossip(told, release)
       return { publisher, seq, sent }
     },
     join(subscriber, { held: isHeld }) {

@@ -47,7 +47,9 @@ export const TOPIC_LINGER_MS = REPLAY_MAX_AGE_MS
 
 /** How long a message of another gateway waits for one before it, and how many may wait; then the gap is told. */
 export const ORDER_WAIT_MS = 2_000
-/** The same for the first messages of a publisher, of which one cannot know where they begin. */
+/** The same for the first messages of a publisher that began while we listened. */
+export const ORDER_BEGIN_WAIT_MS = 750
+/** The same for those of a publisher that was there before: they begin somewhere. */
 export const ORDER_FIRST_WAIT_MS = 100
 export const ORDER_HELD_MAX_MESSAGES = 256
 /** Publishers of one topic that are followed; the longest silent one is forgotten. */

@@ -1,6 +1,6 @@
 /** The room's metrics, by namespace; beyond a number of namespaces the rest is counted together, so that series stay few. */
 import type { Metrics } from '../../node/index.ts'
-import type { ChannelCounters } from './channel.ts'
+import type { ChannelCounters } from './channel.types.ts'
 import { METRIC_NAMESPACES_MAX } from './limits.ts'
 
 /** The label of namespaces that came too late for one of their own. No namespace is called so: of `_` none begins. */

@@ -11,6 +11,7 @@ import {
 } from '../../node/index.ts'
 import { portOf } from '../network/connect.ts'
 import { BOB, eventually, type RunningGateway, type StartOptions, startGateway } from '../testing/fixtures.ts'
+import { REPLAY_MAX_MESSAGES } from './limits.ts'
 import { base64, type Client, come, metric, open, publish, refusalOf } from './testing.ts'
 
 interface Hub extends AsyncDisposable {
@@ -260,39 +261,89 @@ describe('two gateways that meet at a relay', function () {
     assert.equal((await refusalOf(busy.running, '/v1/pubsub/ws')).status, 400)
   })
 
-  it('tell the gap after they were parted, and nothing twice', async () => {
+  /** Each number from the first is a message or in a gap, and none is both or twice. Answers those in gaps. */
+  function missedIn(client: Client, first: number): number[] {
+    const seen = client.messages().map(message => Number(message.seq))
+    const missed = client
+      .typed('gap')
+      .flatMap(({ from, to }) =>
+        Array.from({ length: Number(to) - Number(from) + 1 }, (_, index) => Number(from) + index)
+      )
+    const all = [...seen, ...missed].sort((a, b) => a - b)
+    assert.deepEqual(
+      all,
+      Array.from({ length: all.length }, (_, index) => first + index)
+    )
+    assert.deepEqual(
+      seen,
+      [...seen].sort((a, b) => a - b)
+    )
+    return missed
+  }
+
+  async function part(): Promise<void> {
+    await hub[Symbol.asyncDispose]()
+    await eventually(async () => [one, two].every(({ peer }) => peer.network.peers().length === 0))
+  }
+
+  it('make up for what was published while they were parted, in order and nothing twice', async () => {
     await using here = open(one.running, 'parted', { envelope: true })
     await using there = open(two.running, 'parted', { envelope: true })
     await joined([one, here], [two, there])
     for (const text of ['1', '2']) await publish(one.running, 'parted', base64(text))
     await Promise.all([come(here, 2), come(there, 2)])
-    const [{ publisher, seq }] = there.messages() as [{ publisher: string; seq: number }]
-    await hub[Symbol.asyncDispose]()
-    await eventually(async () => [one, two].every(({ peer }) => peer.network.peers().length === 0))
+    const [{ seq }] = there.messages() as [{ seq: number }]
+    await part()
     for (const text of ['3', '4']) await publish(one.running, 'parted', base64(text))
-    await come(here, 4)
-    assert.deepEqual(there.data(), ['1', '2'])
+    await publish(two.running, 'parted', base64('there'))
+    await Promise.all([come(here, 4), come(there, 3)])
+    assert.deepEqual(there.data(), ['1', '2', 'there'])
     hub = await startHub(hub)
-    await eventually(async () => there.typed('gap').length > 0 || there.data().length >= 4, 30_000)
+    await Promise.all([come(here, 5), come(there, 5)])
     await eventually(async () => {
       await publish(one.running, 'parted', base64('5'))
       return there.data().includes('5')
     })
-    // Each number up to the newest is a message or in a gap, and none is both or twice.
-    const seen = there.messages().map(message => Number(message.seq))
-    const missed = there.typed('gap').flatMap(({ publisher: whose, from, to }) => {
-      assert.equal(whose, publisher)
-      return Array.from({ length: Number(to) - Number(from) + 1 }, (_, index) => Number(from) + index)
-    })
-    const all = [...seen, ...missed].sort((a, b) => a - b)
     assert.deepEqual(
-      all,
-      Array.from({ length: all.length }, (_, index) => seq + index)
+      there.data().filter(text => text !== '5'),
+      ['1', '2', 'there', '3', '4']
     )
-    assert.ok(all.length >= 5)
     assert.deepEqual(
-      seen,
-      [...seen].sort((a, b) => a - b)
+      here.data().filter(text => text !== '5'),
+      ['1', '2', '3', '4', 'there']
     )
+    there.told.splice(
+      there.told.findIndex(({ text }) => text.includes(base64('there'))),
+      1
+    )
+    assert.deepEqual(missedIn(there, seq), [])
+  })
+
+  it('tell the gap of what was published while they were parted and is not kept any more', async () => {
+    await using here = open(one.running, 'long', { envelope: true })
+    await using there = open(two.running, 'long', { envelope: true })
+    await joined([one, here], [two, there])
+    await publish(one.running, 'long', base64('before'))
+    await Promise.all([come(here, 1), come(there, 1)])
+    const { seq, publisher } = there.messages()[0] as { seq: number; publisher: string }
+    await part()
+    const count = REPLAY_MAX_MESSAGES + 10
+    for (let index = 0; index < count; index += 1) here.say({ type: 'publish', data: base64(`${index}`) })
+    await come(here, 1 + count)
+    hub = await startHub(hub)
+    await eventually(async () => there.data().includes(`${count - 1}`), 30_000)
+    assert.deepEqual(
+      missedIn(there, seq),
+      Array.from({ length: 10 }, (_, index) => seq + 1 + index)
+    )
+    assert.equal(there.typed('gap')[0]?.publisher, publisher)
+  })
+
+  it('have the first messages too of who publishes just after a socket was opened at the other', async () => {
+    await using there = open(two.running, 'first', { envelope: true })
+    await there.opened
+    for (const text of ['1', '2', '3']) await publish(one.running, 'first', base64(text))
+    await come(there, 3)
+    assert.deepEqual([there.data(), there.typed('gap')], [['1', '2', '3'], []])
   })
 })

@@ -8,7 +8,7 @@ import { createOrder, type OrderLimits } from './order.ts'
 function recorded(limits: Partial<OrderLimits> = {}) {
   const done: string[] = []
   const order = createOrder<Place>({
-    limits: { waitMs: 30, firstWaitMs: 10, heldMax: 4, publishersMax: 2, ...limits },
+    limits: { waitMs: 30, beginWaitMs: 20, firstWaitMs: 10, heldMax: 4, publishersMax: 2, ...limits },
     deliver: ({ publisher, seq }) => done.push(`${publisher}${seq}`),
     gap: (publisher, from, to) => done.push(`${publisher}${from}-${to}`),
     duplicate: () => done.push('=')
@@ -36,6 +36,10 @@ describe('the order of a publisher’s messages', () => {
     take('b', 1)
     assert.deepEqual(done, ['a1', 'a2', 'a3', '=', 'a4', 'a5', '=', 'b1', 'b2'])
     assert.deepEqual([order.lastOf('a'), order.lastOf('b'), order.lastOf('c')], [5, 2, null])
+    assert.deepEqual(order.lasts(), [
+      ['a', 5],
+      ['b', 2]
+    ])
   })
 
   it('goes on after what never comes, which is told; what comes later than that is dropped', async () => {
@@ -91,7 +95,7 @@ describe('the order of a publisher’s messages', () => {
         const delivered: number[] = []
         const told: number[] = []
         const order = createOrder<Place>({
-          limits: { waitMs: 1, firstWaitMs: 1, heldMax: 4, publishersMax: 2 },
+          limits: { waitMs: 1, beginWaitMs: 1, firstWaitMs: 1, heldMax: 4, publishersMax: 2 },
           deliver: ({ seq }) => delivered.push(seq),
           gap: (_, from, to) => {
             for (let seq = from; seq <= to; seq += 1) told.push(seq)

@@ -6,6 +6,9 @@ import type { Place } from './message.ts'
 
 export interface OrderLimits {
   waitMs: number
+  /** For the first messages of a publisher that began while we listened. */
+  beginWaitMs: number
+  /** For those of one of which we do not know where it begins for us. */
   firstWaitMs: number
   heldMax: number
   publishersMax: number
@@ -27,12 +30,16 @@ export interface Order<M extends Place> {
   head: (publisher: string, seq: number, missedFrom1: boolean) => void
   /** The last that was passed on of a publisher, or given up; null: it is not known. */
   lastOf: (publisher: string) => number | null
+  /** The same of all publishers of which it is known. */
+  lasts: () => Array<[publisher: string, seq: number]>
   close: () => void
 }
 
 interface Publisher<M> {
   /** The next to be passed on; null until we know where it begins for us. */
   next: number | null
+  /** Whether anything of it was passed on, or given up. */
+  isUnderWay: boolean
   readonly held: Map<number, M>
   /** The newest that is known of. */
   head: number
@@ -46,7 +53,13 @@ export function createOrder<M extends Place>(options: OrderOptions<M>): Order<M>
 
   function publisherOf(name: string, missedFrom1: boolean): Publisher<M> {
     const known = publishers.get(name)
-    const publisher = known ?? { next: missedFrom1 ? 1 : null, held: new Map(), head: 0, timer: undefined }
+    const publisher: Publisher<M> = known ?? {
+      next: missedFrom1 ? 1 : null,
+      isUnderWay: false,
+      held: new Map(),
+      head: 0,
+      timer: undefined
+    }
     publishers.delete(name)
     publishers.set(name, publisher)
     if (publishers.size > limits.publishersMax) {
@@ -65,6 +78,7 @@ export function createOrder<M extends Place>(options: OrderOptions<M>): Order<M>
       if (message === undefined) break
       publisher.held.delete(publisher.next)
       publisher.next += 1
+      publisher.isUnderWay = true
       moved = true
       deliver(message)
     }
@@ -74,7 +88,8 @@ export function createOrder<M extends Place>(options: OrderOptions<M>): Order<M>
       publisher.timer = undefined
     }
     if (!waits || publisher.timer !== undefined) return
-    const waitMs = publisher.next === null ? limits.firstWaitMs : limits.waitMs
+    const { waitMs: usualMs, beginWaitMs, firstWaitMs } = limits
+    const waitMs = publisher.next === null ? firstWaitMs : publisher.isUnderWay ? usualMs : beginWaitMs
     publisher.timer = setTimeout(() => giveUp(name, publisher), waitMs)
     publisher.timer.unref()
   }
@@ -84,6 +99,7 @@ export function createOrder<M extends Place>(options: OrderOptions<M>): Order<M>
     const first = publisher.held.size === 0 ? publisher.head + 1 : Math.min(...publisher.held.keys())
     if (publisher.next !== null && first > publisher.next) gap(name, publisher.next, first - 1)
     publisher.next = first
+    publisher.isUnderWay = true
     advance(name, publisher, true)
   }
 
@@ -111,6 +127,7 @@ export function createOrder<M extends Place>(options: OrderOptions<M>): Order<M>
       const next = publishers.get(name)?.next
       return next === null || next === undefined ? null : next - 1
     },
+    lasts: () => [...publishers].flatMap(([name, { next }]) => (next === null ? [] : [[name, next - 1]])),
     close() {
       for (const { timer } of publishers.values()) clearTimeout(timer)
       publishers.clear()

@@ -12,8 +12,16 @@ export const memberSchema = z.object({
 /** As it is answered and gossiped. */
 export type Member = z.infer<typeof memberSchema>
 
-/** What gateways tell each other of it. `asks`: who hears it says its own. */
-const stateSchema = z.object({ members: z.array(memberSchema).max(STATE_MEMBERS_MAX), asks: z.boolean() })
+/**
+ * What gateways tell each other of it. `asks`: who hears it says its own, and again what the asker has not got: of the
+ * publishers in `have` what is newer than that, of others what is newer than `since`, ms since the epoch.
+ */
+const stateSchema = z.object({
+  members: z.array(memberSchema).max(STATE_MEMBERS_MAX),
+  asks: z.object({ since: z.number(), have: z.record(z.string().max(16), z.int().min(0)) }).nullable()
+})
+
+export type State = z.infer<typeof stateSchema>
 
 export const readState = (body: Buffer) => read(stateSchema, body)
 export const readMember = (body: Buffer) => read(memberSchema, body)

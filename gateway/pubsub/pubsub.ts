@@ -1,6 +1,7 @@
 /** Topics in use at this gateway, over the gossip of its network; without a network, within the gateway. */
 import type { Gossip, Log, Metrics } from '../../node/index.ts'
-import { type Channel, type ChannelCounters, createChannel, type TopicName } from './channel.ts'
+import { createChannel } from './channel.ts'
+import type { Channel, ChannelCounters, TopicName } from './channel.types.ts'
 import { TopicsFullError } from './errors.ts'
 import { NAMESPACE_TOPICS_MAX, SWEEP_MS, TOPICS_MAX } from './limits.ts'
 import { createPubsubCounters, type PubsubCounters } from './metrics.ts'

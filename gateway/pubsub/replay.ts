@@ -14,6 +14,8 @@ export type Cursor = ReadonlyMap<string, number>
 
 export interface Replay {
   add: (message: Message) => void
+  /** What is here of a publisher, in order. */
+  of: (publisher: string) => Message[]
   /**
    * What the socket has missed, in order, and what of it is not here any more.
    * Of a publisher that the cursor does not name: what is newer than `sinceMs` (ms since the epoch).
@@ -66,6 +68,7 @@ export function createReplay(budget: ReplayBudget): Replay {
         kept.length > REPLAY_MAX_MESSAGES || bytes > REPLAY_MAX_BYTES || budget.usedBytes > budget.maxBytes
       while (kept.length > 0 && over()) dropOldest(1)
     },
+    of: publisher => kept.flatMap(({ message }) => (message.publisher === publisher ? [message] : [])),
     after(cursor, sinceMs, lastOf) {
       expire()
       const messages = kept

@@ -1,6 +1,6 @@
 /** One namespace's pub/sub: the topics its tenant knows, checked, translated in and out by its scope. */
 import type { NameScope } from '../middleware/own-namespace.ts'
-import type { Channel, Published } from './channel.ts'
+import type { Channel, Published } from './channel.types.ts'
 import { TopicInvalidError, TopicMissingError } from './errors.ts'
 import type { Member } from './presence.ts'
 import type { Pubsub } from './pubsub.ts'

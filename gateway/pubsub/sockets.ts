@@ -10,7 +10,7 @@ import { GatewayStoppingError, OriginForbiddenError, SocketsFullError } from '..
 import type { GatewayMiddleware, GatewayState, Identity } from '../http.ts'
 import { clientIp, type RequestLogOptions } from '../middleware/request-log.ts'
 import { CLOSE, offerOf, upgrade } from '../sockets.ts'
-import type { Channel } from './channel.ts'
+import type { Channel } from './channel.types.ts'
 import { createConversations, type Talker } from './conversation.ts'
 import { MembersFullError, SocketLimitError } from './errors.ts'
 import {
