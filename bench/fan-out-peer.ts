@@ -29,8 +29,13 @@ export interface FanOutAnswer {
 }
 
 const READ_BYTES = 64 * 1024
+/** Sockets say that they are alive without being asked, so that nobody has to find pings among messages. */
+const PONG_MS = 10_000
+const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
 /** Connections that are being made at once. */
 const OPEN_AT_ONCE = 100
+/** A burst that takes longer has lost something. */
+const ARRIVE_LIMIT_MS = 30_000
 const END_OF_HEAD = '\r\n\r\n'
 
 let sockets: Socket[] = []
@@ -38,6 +43,7 @@ let sockets: Socket[] = []
 let readers = 0
 let missing = 0
 let arrived: (() => void) | null = null
+let ponging: NodeJS.Timeout | undefined
 
 function count(bytes: number): void {
   missing -= bytes
@@ -74,6 +80,12 @@ async function open({ port, count: many, silent = 0, upgrade }: FanOutOrder & { 
     const some = Array.from({ length: Math.min(OPEN_AT_ONCE, many - at) }, () => openOne(port, upgrade, buffer))
     sockets.push(...(await Promise.all(some)))
   }
+  clearInterval(ponging)
+  if (upgrade !== null) {
+    ponging = setInterval(() => {
+      for (const socket of sockets) socket.write(PONG)
+    }, PONG_MS)
+  }
   readers = many - silent
   for (const socket of sockets.slice(readers)) socket.pause()
   return {}
@@ -94,7 +106,7 @@ function openOne(port: number, upgrade: { path: string; key: string } | null, bu
           return true
         }
         head += Buffer.from(chunk.buffer, chunk.byteOffset, bytes).toString('latin1')
-        if (!head.endsWith(END_OF_HEAD)) return true
+        if (!head.includes(END_OF_HEAD)) return true
         if (head.startsWith('HTTP/1.1 101 ')) resolve(socket)
         else reject(new Error(`not a WebSocket: ${head}`))
         head = null
@@ -102,7 +114,8 @@ function openOne(port: number, upgrade: { path: string; key: string } | null, bu
       }
     }
   })
-  socket.once('error', reject)
+  // Later ones as well: a socket that the gateway closes is missed by its bytes.
+  socket.on('error', reject)
   socket.once('connect', () => {
     if (upgrade === null) resolve(socket)
     else {
@@ -123,8 +136,12 @@ async function publish({ bursts, burst }: FanOutOrder & { do: 'publish' }): Prom
   const begun = performance.now()
   for (let at = 0; at < bursts; at += 1) {
     missing = messages * messageBytes * readers
-    const all = new Promise<void>(resolve => {
-      arrived = resolve
+    const all = new Promise<void>((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`${missing} bytes did not come`)), ARRIVE_LIMIT_MS)
+      arrived = () => {
+        clearTimeout(late)
+        resolve()
+      }
     })
     sockets[0]?.write(bytes)
     await all
