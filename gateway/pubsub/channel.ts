@@ -7,6 +7,8 @@ import type { Channel, ChannelCounters, TopicName } from './channel.types.ts'
 import { createFanOut } from './fan-out.ts'
 import { jsonFrame } from './frames.ts'
 import {
+  ASK_AGAIN_MS,
+  ASKS_MAX,
   MEMBER_SILENCE_MAX_MS,
   ORDER_BEGIN_WAIT_MS,
   ORDER_FIRST_WAIT_MS,
@@ -55,11 +57,12 @@ export function createChannel(options: ChannelOptions): Channel {
   let settled: Promise<void> = Promise.resolve()
   let settle = () => {}
   let announcing: NodeJS.Timeout | undefined
-  let asking = false
+  /** How often others are still to be asked for what they know; none once somebody has answered. */
+  let asksLeft = 0
+  let askingAgain: NodeJS.Timeout | undefined
   /** The first of our messages that somebody has not got. */
   let repeatFrom = Number.POSITIVE_INFINITY
   let announcedMs = performance.now()
-  let changedSinceAnnounced = false
 
   function deliver(message: Message): void {
     replay.add(message)
@@ -79,6 +82,7 @@ export function createChannel(options: ChannelOptions): Channel {
       counters.message('network')
       deliver(message)
     },
+    hole: () => ask(1),
     gap(from, first, last) {
       counters.missed(last - first + 1)
       tellAll(gapFrame(name.topic, { publisher: from, from: first, to: last }))
@@ -113,7 +117,6 @@ export function createChannel(options: ChannelOptions): Channel {
   /** Who of ours is here, and how far we have published; and, to ask, what we have of others. */
   function announce(asks: boolean): void {
     announcedMs = performance.now()
-    changedSinceAnnounced = false
     const members = presence.ours()
     if (members.length === 0 && seq === 0 && !asks) return
     for (let at = 0; at === 0 || at < members.length; at += STATE_MEMBERS_MAX) {
@@ -126,14 +129,26 @@ export function createChannel(options: ChannelOptions): Channel {
     }
   }
 
-  function announceSoon(asks: boolean): void {
-    asking ||= asks
+  function announceSoon(): void {
     announcing ??= setTimeout(() => {
       announcing = undefined
-      announce(asking)
-      asking = false
+      const asks = asksLeft > 0
+      asksLeft -= asks ? 1 : 0
+      announce(asks)
       repeat()
-    }, STATE_DEBOUNCE_MS)
+      // Gossip may have lost the question, or the answer: who is there answers.
+      if (asksLeft > 0) askingAgain ??= setTimeout(askAgain, ASK_AGAIN_MS).unref()
+    }, STATE_DEBOUNCE_MS).unref()
+  }
+
+  function ask(times: number): void {
+    if (listeningSince !== null) asksLeft = Math.max(asksLeft, times)
+    announceSoon()
+  }
+
+  function askAgain(): void {
+    askingAgain = undefined
+    if (asksLeft > 0) announceSoon()
   }
 
   /** Another gateway tells what it has of ours: what it has not, and we still have, is said again. */
@@ -142,7 +157,7 @@ export function createChannel(options: ChannelOptions): Channel {
     const isWanted = (message: Message) => (last === undefined ? message.timestamp >= since : message.seq > last)
     const first = replay.of(publisher).find(isWanted)
     if (first !== undefined) repeatFrom = Math.min(repeatFrom, first.seq)
-    announceSoon(false)
+    announceSoon()
   }
 
   function repeat(): void {
@@ -161,7 +176,7 @@ export function createChannel(options: ChannelOptions): Channel {
       setTimeout(resolve, SETTLE_MS).unref()
     })
     network.gossip.subscribe(name.inner, receive)
-    if (network.gossip.listeners(name.inner).length > 0) announce(true)
+    if (network.gossip.listeners(name.inner).length > 0) ask(ASKS_MAX)
   }
 
   function receive(sealed: Uint8Array): boolean {
@@ -189,6 +204,7 @@ export function createChannel(options: ChannelOptions): Channel {
       const state = readState(told.body)
       for (const member of state?.members ?? []) presence.heard(told.publisher, member)
       if (state?.asks) asked(state.asks)
+      else asksLeft = 0
       settle()
     } else if (told.kind === KIND.join) {
       const member = readMember(told.body)
@@ -209,7 +225,6 @@ export function createChannel(options: ChannelOptions): Channel {
       usedMs = performance.now()
       if (seq === 0) beganAt = timestamp
       seq += 1
-      changedSinceAnnounced = true
       counters.message('here')
       const message = createMessage({ topic: name.topic, publisher, seq, timestamp, data })
       deliver(message)
@@ -250,17 +265,18 @@ export function createChannel(options: ChannelOptions): Channel {
       await settled
       return presence.all()
     },
-    heardOf: () => announceSoon(listeningSince !== null),
+    heardOf: () => ask(ASKS_MAX),
     sweep() {
       const now = performance.now()
       replay.expire()
       presence.expire(now - MEMBER_SILENCE_MAX_MS)
-      const hasNews = changedSinceAnnounced || presence.ours().length > 0
-      if (hasNews && now - announcedMs >= STATE_INTERVAL_MS) announce(false)
+      const isInUse = now - usedMs < 2 * STATE_INTERVAL_MS || presence.ours().length > 0
+      if (isInUse && now - announcedMs >= STATE_INTERVAL_MS) announce(false)
       return subscribers.size() + held.size > 0 || now - usedMs < lingerMs
     },
     close() {
       clearTimeout(announcing)
+      clearTimeout(askingAgain)
       order.close()
       replay.clear()
       if (listeningSince !== null) network?.gossip.unsubscribe(name.inner)

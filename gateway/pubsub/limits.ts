@@ -71,6 +71,9 @@ export const MEMBER_SILENCE_MAX_MS = 90_000
 export const STATE_MEMBERS_MAX = 100
 /** After another gateway joins a topic it is told the state, with a crowd of others at once. */
 export const STATE_DEBOUNCE_MS = 100
+/** How often other gateways are asked for what they have while none answers, and after how long again. */
+export const ASKS_MAX = 3
+export const ASK_AGAIN_MS = 1_000
 /** A gateway that has just joined a topic waits so long at most to hear who is there. */
 export const SETTLE_MS = 750
 /** Between two looks for what is too old. */

@@ -7,14 +7,19 @@ import { createOrder, type OrderLimits } from './order.ts'
 /** What an order does, written down: `a3` a message, `a4-6` a gap, `=` a duplicate. */
 function recorded(limits: Partial<OrderLimits> = {}) {
   const done: string[] = []
+  const holes = { count: 0 }
   const order = createOrder<Place>({
     limits: { waitMs: 30, beginWaitMs: 20, firstWaitMs: 10, heldMax: 4, publishersMax: 2, ...limits },
     deliver: ({ publisher, seq }) => done.push(`${publisher}${seq}`),
+    hole: () => {
+      holes.count += 1
+    },
     gap: (publisher, from, to) => done.push(`${publisher}${from}-${to}`),
     duplicate: () => done.push('=')
   })
   return {
     order,
+    holes,
     done,
     take: (publisher: string, ...seqs: number[]) => {
       for (const seq of seqs) order.take({ publisher, seq }, false)
@@ -43,9 +48,10 @@ describe('the order of a publisher’s messages', () => {
   })
 
   it('goes on after what never comes, which is told; what comes later than that is dropped', async () => {
-    const { take, come, done } = recorded()
+    const { take, come, done, holes } = recorded()
     take('a', 1, 4, 6)
     await come('a1', 'a2-3', 'a4', 'a5-5', 'a6')
+    assert.equal(holes.count, 2)
     take('a', 2, 7)
     assert.deepEqual(done.slice(5), ['=', 'a7'])
   })
@@ -97,6 +103,7 @@ describe('the order of a publisher’s messages', () => {
         const order = createOrder<Place>({
           limits: { waitMs: 1, beginWaitMs: 1, firstWaitMs: 1, heldMax: 4, publishersMax: 2 },
           deliver: ({ seq }) => delivered.push(seq),
+          hole: () => {},
           gap: (_, from, to) => {
             for (let seq = from; seq <= to; seq += 1) told.push(seq)
           },

@@ -17,6 +17,8 @@ export interface OrderLimits {
 export interface OrderOptions<M extends Place> {
   limits: OrderLimits
   deliver: (message: M) => void
+  /** Something is missing for half the time that is waited for it. */
+  hole: () => void
   /** Messages `from` to `to` of the publisher did not come, and will not be passed on any more. */
   gap: (publisher: string, from: number, to: number) => void
   /** It came again, or after its gap was told. */
@@ -47,7 +49,7 @@ interface Publisher<M> {
 }
 
 export function createOrder<M extends Place>(options: OrderOptions<M>): Order<M> {
-  const { limits, deliver, gap, duplicate } = options
+  const { limits, deliver, hole, gap, duplicate } = options
   /** The longest silent first. */
   const publishers = new Map<string, Publisher<M>>()
 
@@ -90,8 +92,10 @@ export function createOrder<M extends Place>(options: OrderOptions<M>): Order<M>
     if (!waits || publisher.timer !== undefined) return
     const { waitMs: usualMs, beginWaitMs, firstWaitMs } = limits
     const waitMs = publisher.next === null ? firstWaitMs : publisher.isUnderWay ? usualMs : beginWaitMs
-    publisher.timer = setTimeout(() => giveUp(name, publisher), waitMs)
-    publisher.timer.unref()
+    publisher.timer = setTimeout(() => {
+      publisher.timer = setTimeout(() => giveUp(name, publisher), waitMs / 2).unref()
+      hole()
+    }, waitMs / 2).unref()
   }
 
   /** What is missing before the first that waits does not come any more. */
