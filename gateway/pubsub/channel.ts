@@ -34,7 +34,8 @@ export interface ChannelOptions {
   name: TopicName
   /** null: this gateway is alone. */
   network: { gossip: Gossip; wire: Wire; outbox: Outbox } | null
-  budget: ReplayBudget
+  /** Of the gateway, and of the namespace. */
+  budgets: ReplayBudget[]
   /** Runs it once before the event loop's next turn. */
   thisTurn: (work: () => void) => void
   counters: ChannelCounters
@@ -44,9 +45,9 @@ export interface ChannelOptions {
 }
 
 export function createChannel(options: ChannelOptions): Channel {
-  const { name, network, budget, thisTurn, counters, orderLimits, lingerMs = TOPIC_LINGER_MS } = options
+  const { name, network, budgets, thisTurn, counters, orderLimits, lingerMs = TOPIC_LINGER_MS } = options
   const publisher = newPublisher()
-  const replay = createReplay(budget)
+  const replay = createReplay(...budgets)
   const subscribers = createFanOut({ thisTurn, delivered: counters.delivered })
   const held = new Set<Subscriber>()
   let seq = 0

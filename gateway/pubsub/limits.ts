@@ -33,10 +33,11 @@ export const PART_SOCKETS = 1_000
 /** Gaps told one by one to a socket that missed messages; of more publishers it is told that there were more. */
 export const GAPS_MAX = 64
 
-/** What `resume` reaches back to: by topic in messages, bytes and time; by gateway in bytes. */
+/** What `resume` reaches back to: by topic in messages, bytes and time; by namespace and by gateway in bytes. */
 export const REPLAY_MAX_MESSAGES = 256
 export const REPLAY_MAX_BYTES = MIB
 export const REPLAY_MAX_AGE_MS = 60_000
+export const REPLAY_NAMESPACE_MAX_BYTES = 16 * MIB
 export const REPLAY_TOTAL_MAX_BYTES = 64 * MIB
 /** Publishers that a `resume` may name. */
 export const RESUME_PUBLISHERS_MAX = 64

@@ -3,11 +3,17 @@ import type { Gossip, Log, Metrics } from '../../node/index.ts'
 import { createChannel } from './channel.ts'
 import type { Channel, ChannelCounters, TopicName } from './channel.types.ts'
 import { TopicsFullError } from './errors.ts'
-import { NAMESPACE_TOPICS_MAX, SWEEP_MS, TOPICS_MAX } from './limits.ts'
+import {
+  NAMESPACE_TOPICS_MAX,
+  REPLAY_NAMESPACE_MAX_BYTES,
+  REPLAY_TOTAL_MAX_BYTES,
+  SWEEP_MS,
+  TOPICS_MAX
+} from './limits.ts'
 import { createPubsubCounters, type PubsubCounters } from './metrics.ts'
 import type { OrderLimits } from './order.ts'
 import { createOutbox } from './outbox.ts'
-import { replayBudget } from './replay.ts'
+import { type ReplayBudget, replayBudget } from './replay.ts'
 import { createWire } from './wire.ts'
 
 export interface PubsubOptions {
@@ -45,8 +51,8 @@ export function createPubsub({ gossip, secret, metrics, log, limits = {} }: Pubs
     limits.namespacePublishesMax === undefined ? {} : { namespaceMax: limits.namespacePublishesMax }
   )
   const channels = new Map<string, Channel>()
-  const topicsOf = new Map<string, Set<Channel>>()
-  const budget = replayBudget()
+  const namespaces = new Map<string, { channels: Set<Channel>; budget: ReplayBudget }>()
+  const budget = replayBudget(REPLAY_TOTAL_MAX_BYTES)
   const counters = createPubsubCounters(metrics)
   const network = gossip === null || secret === null ? null : { gossip, wire: createWire(secret), outbox }
   const thisTurn = createTurns()
@@ -80,9 +86,9 @@ export function createPubsub({ gossip, secret, metrics, log, limits = {} }: Pubs
     const { inner, namespace } = channel.name
     channel.close()
     channels.delete(inner)
-    const own = topicsOf.get(namespace)
+    const own = namespaces.get(namespace)?.channels
     own?.delete(channel)
-    if (own?.size === 0) topicsOf.delete(namespace)
+    if (own?.size === 0) namespaces.delete(namespace)
   }
 
   function sweep(): void {
@@ -94,24 +100,28 @@ export function createPubsub({ gossip, secret, metrics, log, limits = {} }: Pubs
     channel(name) {
       const known = channels.get(name.inner)
       if (known !== undefined) return known
-      const own = topicsOf.get(name.namespace) ?? new Set()
-      if (own.size >= namespaceTopicsMax) throw new TopicsFullError(namespaceTopicsMax)
+      const own = namespaces.get(name.namespace) ?? {
+        channels: new Set(),
+        budget: replayBudget(REPLAY_NAMESPACE_MAX_BYTES)
+      }
+      if (own.channels.size >= namespaceTopicsMax) throw new TopicsFullError(namespaceTopicsMax)
       if (channels.size >= topicsMax) throw new TopicsFullError(topicsMax)
       const channel = createChannel({
         name,
         network,
-        budget,
+        budgets: [own.budget, budget],
         thisTurn,
         counters: watched(counters.of(name.namespace)),
         orderLimits: limits.order,
         lingerMs: limits.lingerMs
       })
       channels.set(name.inner, channel)
-      topicsOf.set(name.namespace, own.add(channel))
+      own.channels.add(channel)
+      namespaces.set(name.namespace, own)
       return channel
     },
     topicsOf(namespace) {
-      const own = [...(topicsOf.get(namespace) ?? [])]
+      const own = [...(namespaces.get(namespace)?.channels ?? [])]
       return own.filter(channel => channel.subscribers() > 0).map(channel => channel.name.inner)
     },
     close() {

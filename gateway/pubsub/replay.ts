@@ -1,5 +1,5 @@
 /** The newest messages of a topic, for sockets that come back: bounded by count, bytes and age, and all topics together. */
-import { REPLAY_MAX_AGE_MS, REPLAY_MAX_BYTES, REPLAY_MAX_MESSAGES, REPLAY_TOTAL_MAX_BYTES } from './limits.ts'
+import { REPLAY_MAX_AGE_MS, REPLAY_MAX_BYTES, REPLAY_MAX_MESSAGES } from './limits.ts'
 import { type Message, weightOf } from './message.ts'
 
 /** Messages `from` to `to` of a publisher were missed; `to` null: at least those, it is not known how many. */
@@ -31,25 +31,28 @@ export interface Replay {
   clear: () => void
 }
 
-/** Bytes kept by all topics of a gateway. */
+/** Bytes kept by all topics of a namespace, or of a gateway. */
 export interface ReplayBudget {
   usedBytes: number
   readonly maxBytes: number
 }
 
-export function replayBudget(maxBytes = REPLAY_TOTAL_MAX_BYTES): ReplayBudget {
+export function replayBudget(maxBytes: number): ReplayBudget {
   return { usedBytes: 0, maxBytes }
 }
 
-export function createReplay(budget: ReplayBudget): Replay {
+/** @param budgets all of them hold */
+export function createReplay(...budgets: ReplayBudget[]): Replay {
   const kept: Array<{ message: Message; weight: number; atMs: number }> = []
   let bytes = 0
 
+  function weigh(change: number): void {
+    bytes += change
+    for (const budget of budgets) budget.usedBytes += change
+  }
+
   function dropOldest(count: number): void {
-    for (const { weight } of kept.splice(0, count)) {
-      bytes -= weight
-      budget.usedBytes -= weight
-    }
+    for (const { weight } of kept.splice(0, count)) weigh(-weight)
   }
 
   function expire(): void {
@@ -62,10 +65,11 @@ export function createReplay(budget: ReplayBudget): Replay {
     add(message) {
       const weight = weightOf(message)
       kept.push({ message, weight, atMs: performance.now() })
-      bytes += weight
-      budget.usedBytes += weight
+      weigh(weight)
       const over = () =>
-        kept.length > REPLAY_MAX_MESSAGES || bytes > REPLAY_MAX_BYTES || budget.usedBytes > budget.maxBytes
+        kept.length > REPLAY_MAX_MESSAGES ||
+        bytes > REPLAY_MAX_BYTES ||
+        budgets.some(({ usedBytes, maxBytes }) => usedBytes > maxBytes)
       while (kept.length > 0 && over()) dropOldest(1)
     },
     of: publisher => kept.flatMap(({ message }) => (message.publisher === publisher ? [message] : [])),
