@@ -2,11 +2,12 @@
 import type { Log } from '../../node/index.ts'
 import { BodyTooLargeError, GatewayError } from '../errors.ts'
 import { CLOSE } from '../sockets.ts'
+import { type Bucket, takeToken } from './bucket.ts'
 import type { Channel } from './channel.types.ts'
 import { type ClientMessage, parseClientMessage } from './client-message.ts'
 import { PublishFailedError } from './errors.ts'
 import { frameOf, jsonFrame, OPCODE } from './frames.ts'
-import { CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_S, MESSAGE_MAX_BYTES } from './limits.ts'
+import { CLIENT_PACE, MESSAGE_MAX_BYTES } from './limits.ts'
 import type { Subscriber } from './subscriber.ts'
 
 /** D65. */
@@ -16,9 +17,8 @@ const PUBLISH_ERROR = frameOf(OPCODE.text, Buffer.from('publish_error'))
 export interface Talker {
   readonly channel: Channel
   readonly subscriber: Subscriber
-  /** What it may still send at once, and when that was reckoned. */
-  tokens: number
-  tokensMs: number
+  /** Of messages it may send, at `CLIENT_PACE`. */
+  readonly bucket: Bucket
 }
 
 export interface ConversationsOptions<T extends Talker> {
@@ -27,19 +27,8 @@ export interface ConversationsOptions<T extends Talker> {
 }
 
 export function createConversations<T extends Talker>({ close, log }: ConversationsOptions<T>) {
-  /** Whether it may send one message more now. */
-  function mayPublish(talker: T): boolean {
-    const now = performance.now()
-    const earned = ((now - talker.tokensMs) / 1000) * CLIENT_MESSAGES_PER_S
-    talker.tokens = Math.min(CLIENT_MESSAGES_BURST, talker.tokens + earned)
-    talker.tokensMs = now
-    if (talker.tokens < 1) return false
-    talker.tokens -= 1
-    return true
-  }
-
   function heard(talker: T, data: Buffer, isBinary: boolean): void {
-    if (!mayPublish(talker)) close(talker, CLOSE.policy, 'too many messages')
+    if (!takeToken(talker.bucket, CLIENT_PACE)) close(talker, CLOSE.policy, 'too many messages')
     else if (talker.subscriber.form === 'raw') publishRaw(talker, data)
     else if (isBinary) close(talker, CLOSE.policy, 'JSON text only')
     else understand(talker, data)

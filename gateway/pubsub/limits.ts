@@ -1,5 +1,7 @@
 /** Every limit of the room, with its unit. The three caps on sockets are configuration, with these as defaults. */
 
+import type { Pace } from './bucket.ts'
+
 const KIB = 1024
 const MIB = 1024 * KIB
 
@@ -9,9 +11,10 @@ export const MESSAGE_MAX_BYTES = 64 * KIB
 export const CLIENT_MESSAGE_MAX_BYTES = 96 * KIB
 /** Frames that one message of a client may come in; more is 1008. */
 export const CLIENT_FRAGMENTS_MAX = 16
-/** What one socket may send: so many messages a second, and so many at once; over it the socket is closed with 1008. */
-export const CLIENT_MESSAGES_PER_S = 1_000
-export const CLIENT_MESSAGES_BURST = 2_000
+/** Messages of one socket; over it the socket is closed with 1008. */
+export const CLIENT_PACE: Pace = { perSecond: 1_000, burst: 2_000 }
+/** Messages of one namespace that go to other gateways, each being signed; over it they are refused as below. */
+export const NAMESPACE_PACE: Pace = { perSecond: 2_000, burst: 4_000 }
 
 /** Open at once; the next is answered 503 (all), 429 (one namespace, one address; an address is an IPv6 /64). */
 export const SOCKETS_MAX = 10_000

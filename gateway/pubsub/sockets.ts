@@ -10,6 +10,7 @@ import { GatewayStoppingError, OriginForbiddenError, SocketsFullError } from '..
 import type { GatewayMiddleware, GatewayState, Identity } from '../http.ts'
 import { clientIp, type RequestLogOptions } from '../middleware/request-log.ts'
 import { CLOSE, offerOf, upgrade } from '../sockets.ts'
+import { fullBucket } from './bucket.ts'
 import type { Channel } from './channel.types.ts'
 import { createConversations, type Talker } from './conversation.ts'
 import { MembersFullError, SocketLimitError } from './errors.ts'
@@ -17,7 +18,7 @@ import {
   ADDRESS_SOCKETS_MAX,
   CLIENT_FRAGMENTS_MAX,
   CLIENT_MESSAGE_MAX_BYTES,
-  CLIENT_MESSAGES_BURST,
+  CLIENT_PACE,
   NAMESPACE_SOCKETS_MAX,
   RESUME_TIMEOUT_MS,
   SOCKETS_MAX,
@@ -201,8 +202,7 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
         address,
         slot: opened % PING_SLOTS,
         isAnswering: true,
-        tokens: CLIENT_MESSAGES_BURST,
-        tokensMs: performance.now()
+        bucket: fullBucket(CLIENT_PACE)
       }
       connections.add(connection)
       byNamespace.add(namespace)
