@@ -22,7 +22,8 @@ const BENCHES: Record<string, () => Promise<{ default: Bench }>> = {
   docker: () => import('./docker.ts'),
   'nat-pair': () => import('./nat-pair.ts'),
   links: () => import('./links.ts'),
-  transports: () => import('./transports.ts')
+  transports: () => import('./transports.ts'),
+  'fan-out': () => import('./fan-out.ts')
 }
 
 const names = process.argv.slice(2)

@@ -3,11 +3,13 @@ import {
   type AnchorState,
   type ConnectionPath,
   type Connectivity,
+  createGossip,
   createNetwork,
   createNetworkNode,
   createRegistry,
   type DcutrMode,
   ephemeralIdentity,
+  type Gossip,
   type HardPunchConfig,
   type HealthReport,
   type Identity,
@@ -84,6 +86,8 @@ export interface Client {
   readonly peerId: string
   readonly storage: ClientStorage
   readonly network: ClientNetwork
+  /** Topics of our own on the gossip of all peers. */
+  readonly gossip: Gossip
   close: () => Promise<void>
 }
 
@@ -158,6 +162,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   return {
     peerId: identity.peerId,
     storage: createStorage({ network, wait }),
+    gossip: createGossip(node.libp2p),
     network: {
       status: () => ({
         peerId: identity.peerId,

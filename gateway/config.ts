@@ -19,6 +19,7 @@ import {
   SIGNING_KEY_DAYS_DEFAULT
 } from './constants.ts'
 import { ConfigInvalidError } from './errors.ts'
+import { ADDRESS_SOCKETS_MAX, NAMESPACE_SOCKETS_MAX, SOCKETS_MAX } from './pubsub/limits.ts'
 import { SQL_DATABASE_MAX_MB_DEFAULT } from './sql/limits.ts'
 
 /** What a namespace may be called; no colon, so that `ns::<namespace>::` has one reading (D18, P4). */
@@ -77,6 +78,12 @@ export interface GatewayConfig {
   registryAddress: `0x${string}` | undefined
   rpcUrl: string | undefined
   inventoryFile: string | undefined
+  /** What pub/sub seals its gossip with; undefined: DATA_DIR/pubsub.key. */
+  pubsubKeyFile: string | undefined
+  /** WebSockets of pub/sub open at once: all, of one namespace, from one address. */
+  pubsubSockets: { max: number; namespaceMax: number; addressMax: number }
+  /** Origins whose pages may open them; empty: all. */
+  pubsubOrigins: readonly string[]
   /** Whose `X-Forwarded-For` is believed: a proxy on this machine, everybody's, nobody's. */
   trustProxy: 'loopback' | 'always' | 'never'
   version: string
@@ -129,6 +136,18 @@ const urls = (name: string, { path }: { path: boolean }) =>
       context.addIssue({ code: 'custom', message: `${name}: "${text}" is not ${what}` })
     }
   })
+/** `*`, which allows all, is an empty list. */
+const origins = (name: string) =>
+  list
+    .superRefine((given, context) => {
+      for (const text of given) {
+        const isOrigin = URL.canParse(text) && new URL(text).origin === text.toLowerCase()
+        if (text !== '*' && !isOrigin) {
+          context.addIssue({ code: 'custom', message: `${name}: "${text}" is no origin, such as https://example.org` })
+        }
+      }
+    })
+    .transform(given => (given.includes('*') ? [] : given.map(text => text.toLowerCase())))
 
 const namespace = (name: string) =>
   z.string().trim().regex(NAMESPACE_PATTERN, `${name} is no namespace: letters, digits, _ and -, at most 64, no colon`)
@@ -171,6 +190,15 @@ const schema = z.object({
     .optional(),
   RPC_URL: z.url({ protocol: /^https?$/, error: 'RPC_URL is no http(s) URL' }).optional(),
   GATEWAY_INVENTORY_FILE: z.string().min(1).optional(),
+  GATEWAY_PUBSUB_KEY_FILE: z.string().min(1).optional(),
+  GATEWAY_PUBSUB_MAX_SOCKETS: whole('GATEWAY_PUBSUB_MAX_SOCKETS', 1, 1_000_000).default(SOCKETS_MAX),
+  GATEWAY_PUBSUB_MAX_NAMESPACE_SOCKETS: whole('GATEWAY_PUBSUB_MAX_NAMESPACE_SOCKETS', 1, 1_000_000).default(
+    NAMESPACE_SOCKETS_MAX
+  ),
+  GATEWAY_PUBSUB_MAX_ADDRESS_SOCKETS: whole('GATEWAY_PUBSUB_MAX_ADDRESS_SOCKETS', 1, 1_000_000).default(
+    ADDRESS_SOCKETS_MAX
+  ),
+  GATEWAY_PUBSUB_ORIGINS: origins('GATEWAY_PUBSUB_ORIGINS').default([]),
   GATEWAY_TRUST_PROXY: z
     .enum(['loopback', 'always', 'never'], 'GATEWAY_TRUST_PROXY is none of loopback, always, never')
     .default('loopback'),
@@ -235,6 +263,13 @@ export function readConfig(environment: Record<string, string | undefined>): Gat
     registryAddress: env.VAULT_REGISTRY_ADDRESS,
     rpcUrl: env.RPC_URL,
     inventoryFile: env.GATEWAY_INVENTORY_FILE,
+    pubsubKeyFile: env.GATEWAY_PUBSUB_KEY_FILE,
+    pubsubSockets: {
+      max: env.GATEWAY_PUBSUB_MAX_SOCKETS,
+      namespaceMax: env.GATEWAY_PUBSUB_MAX_NAMESPACE_SOCKETS,
+      addressMax: env.GATEWAY_PUBSUB_MAX_ADDRESS_SOCKETS
+    },
+    pubsubOrigins: env.GATEWAY_PUBSUB_ORIGINS,
     trustProxy: env.GATEWAY_TRUST_PROXY,
     version: env.WARREN_VERSION,
     commit: env.WARREN_COMMIT,

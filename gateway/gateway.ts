@@ -22,6 +22,9 @@ import { createLive } from './network/live.ts'
 import type { NetworkPort } from './network/port.ts'
 import type { Siblings } from './network/siblings.ts'
 import { createNetworkWatch } from './network/watch.ts'
+import type { PubsubOptions } from './pubsub/pubsub.ts'
+import { createPubsub } from './pubsub/pubsub.ts'
+import { createPubsubSockets, type PubsubSocketLimits } from './pubsub/sockets.ts'
 import { routes } from './routes/index.ts'
 import { createSockets, type SocketLimits } from './sockets.ts'
 import type { SqlEngine } from './sql/sql.types.ts'
@@ -46,6 +49,10 @@ export interface GatewayOptions {
   nowMs?: (() => number) | undefined
   /** Limits of WebSockets other than `constants.ts` has them. */
   socketLimits?: Partial<SocketLimits>
+  /** With which gateways seal what they gossip; without it messages stay within this gateway. */
+  pubsubSecret?: Uint8Array | null
+  /** Limits of pub/sub other than `pubsub/limits.ts` and the configuration have them. */
+  pubsubLimits?: PubsubOptions['limits'] & { sockets?: Partial<PubsubSocketLimits> }
 }
 
 export interface Gateway {
@@ -57,6 +64,8 @@ export interface Gateway {
   prepare: () => Promise<void>
   /** From now on `/ready` answers 503, and WebSockets are closed with 1001. */
   drain: () => void
+  /** Ends what goes on by itself. After `drain`, before the network is closed. */
+  close: () => void
 }
 
 const MS_PER_DAY = 24 * 3600 * 1000
@@ -83,6 +92,17 @@ export function createGateway(options: GatewayOptions): Gateway {
     rate: createRateLimit({ limit: config.ratePerSecond, periodMs: 1_000, callersMax: RATE_CALLERS_MAX }),
     addressOf
   }
+  const authenticate = createAuthenticate({ ...authenticating, requireAuth: config.requireAuth })
+  const { pubsubSecret: secret = null, pubsubLimits: { sockets: pubsubSocketLimits, ...pubsubLimits } = {} } = options
+  const pubsub = createPubsub({ gossip: network?.gossip ?? null, secret, metrics, log, limits: pubsubLimits })
+  const pubsubSockets = createPubsubSockets({
+    counters: pubsub.counters,
+    authenticate,
+    origins: config.pubsubOrigins,
+    trustProxy: config.trustProxy,
+    limits: { ...config.pubsubSockets, ...pubsubSocketLimits },
+    log
+  })
   const table = routes({
     config,
     auth: createAuth({ config, rows: store.auth, reader: store.authReader, keys }),
@@ -100,7 +120,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     live: createLive({ watch, sockets, log }),
     sockets,
     waiting: () => (draining ? ['the gateway is stopping'] : []),
-    authenticate: createAuthenticate({ ...authenticating, requireAuth: config.requireAuth }),
+    authenticate,
     // A database is somebody's: never an anonymous caller's (P1).
     authenticateAlways: createAuthenticate({ ...authenticating, requireAuth: true }),
     ownNamespace: createOwnNamespace({
@@ -110,8 +130,10 @@ export function createGateway(options: GatewayOptions): Gateway {
         blobs: createBlobs(network?.blobs ?? null),
         nowMs: options.nowMs
       }),
-      sealer: store.sealer
+      sealer: store.sealer,
+      pubsub
     }),
+    pubsubSockets,
     maxValueBytes: config.maxBlobSizeMb * BYTES_PER_MB,
     maxDatabaseBytes: config.sqlMaxMb * BYTES_PER_MB
   })
@@ -139,6 +161,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     drain() {
       draining = true
       sockets.drain()
+      pubsubSockets.drain()
+    },
+    close() {
+      pubsubSockets.close()
+      pubsub.close()
     }
   }
 }

@@ -5,6 +5,7 @@ import { createGateway } from './gateway.ts'
 import { connectNetwork } from './network/connect.ts'
 import { readInventory } from './network/inventory.ts'
 import { createSiblings } from './network/siblings.ts'
+import { loadPubsubSecret } from './pubsub/secret.ts'
 import { serve } from './server.ts'
 import { createEmbeddedSql } from './sql/embedded.ts'
 import { openStore } from './store.ts'
@@ -15,7 +16,7 @@ async function main(): Promise<void> {
   const inventory = await readInventory(config.inventoryFile)
   const log = await createLog({ level: config.logLevel, role: 'gateway', host: config.nodeId })
   const metrics = createMetrics('gateway')
-  const [store, sql, network, siblings] = await Promise.all([
+  const [store, sql, network, siblings, pubsubSecret] = await Promise.all([
     openStore({
       dataDir: config.dataDir,
       client: config.dbClient,
@@ -26,12 +27,26 @@ async function main(): Promise<void> {
     }),
     createEmbeddedSql({ folder: sqlFolder(config), maxMb: config.sqlMaxMb, metrics, log }),
     connectNetwork({ config, metrics, log }),
-    createSiblings(config, log)
+    createSiblings(config, log),
+    loadPubsubSecret({ dataDir: config.dataDir, keyFile: config.pubsubKeyFile })
   ])
-  if (network === null) log.warn('GATEWAY_BOOTSTRAP_PEERS is empty: values over 64 KiB are refused')
+  if (network === null) {
+    log.warn('GATEWAY_BOOTSTRAP_PEERS is empty: values over 64 KiB are refused, messages stay within this gateway')
+  }
   if (config.requireAuth && config.apiKeys.length === 0) log.warn('GATEWAY_API_KEYS is empty: only wallets get in')
 
-  const gateway = createGateway({ config, store, sql, network, inventory, siblings, metrics, log, startedAt })
+  const gateway = createGateway({
+    config,
+    store,
+    sql,
+    network,
+    inventory,
+    siblings,
+    metrics,
+    log,
+    startedAt,
+    pubsubSecret
+  })
   await gateway.prepare()
   const server = await serve({ handle: gateway.handle, ...config, environment: process.env })
 
@@ -42,6 +57,7 @@ async function main(): Promise<void> {
     gateway.drain()
     siblings.close()
     await server.close()
+    gateway.close()
     await Promise.allSettled([network?.close(), sql.stop(), store.close()])
     process.exit(0)
   }

@@ -24,12 +24,12 @@ import {
 } from './errors.ts'
 
 /** Why the gateway closes a socket (RFC 6455 section 7.4.1 and IANA's registry of close codes). */
-export const CLOSE = { goingAway: 1001, policy: 1008, internal: 1011, tryLater: 1013 } as const
+export const CLOSE = { goingAway: 1001, policy: 1008, tooBig: 1009, internal: 1011, tryLater: 1013 } as const
 
 export type Handle = (request: IncomingMessage, response: ServerResponse) => Promise<void>
 
 /** The part of a request that `http.Server` gives to its `upgrade` listener only. */
-const offers = new WeakMap<IncomingMessage, { socket: Socket; head: Buffer }>()
+const offers = new WeakMap<IncomingMessage, Offer>()
 
 /** For `shouldUpgradeCallback`. Any other offer (`h2c`, which curl makes) is ignored, RFC 9110 section 7.8. */
 export function offersWebSocket(request: IncomingMessage): boolean {
@@ -56,6 +56,41 @@ export function upgradesBy(handle: Handle): (request: IncomingMessage, socket: D
     offers.set(request, { socket, head })
     void handle(request, response)
   }
+}
+
+/** A request's offer to become a WebSocket. */
+export interface Offer {
+  readonly socket: Socket
+  readonly head: Buffer
+}
+
+/** @throws UpgradeRequiredError, RequestInvalidError where there is none, or none that can be taken */
+export function offerOf({ req: request }: Context): Offer {
+  const offer = offers.get(request)
+  if (offer === undefined || request.headers['sec-websocket-version'] !== '13') throw new UpgradeRequiredError()
+  if (!isHandshakeKey(request.headers['sec-websocket-key'])) {
+    throw new RequestInvalidError('Sec-WebSocket-Key is not 16 bytes of base64')
+  }
+  return offer
+}
+
+/**
+ * Takes the offer; the handler answers nothing then.
+ * @throws RequestInvalidError
+ */
+export function upgrade(context: Context, offer: Offer, server: WebSocketServer): WebSocket {
+  const { req: request, res: response } = context
+  response.detachSocket(offer.socket)
+  context.respond = false
+  let accepted: WebSocket | null = null
+  server.handleUpgrade(request, offer.socket, offer.head, socket => {
+    accepted = socket
+  })
+  response.statusCode = accepted === null ? 400 : 101
+  // Here the exchange is over for HTTP: it is logged, and is no request under way any more.
+  response.emit('close')
+  if (accepted === null) throw new RequestInvalidError('the WebSocket handshake failed')
+  return accepted
 }
 
 export interface SocketLimits {
@@ -134,26 +169,12 @@ export function createSockets({ metrics, log, limits = {} }: SocketsOptions): So
 
   return {
     accept(context) {
-      const { req: request, res: response } = context
-      const offer = offers.get(request)
-      if (offer === undefined || request.headers['sec-websocket-version'] !== '13') throw new UpgradeRequiredError()
-      if (!isHandshakeKey(request.headers['sec-websocket-key'])) {
-        throw new RequestInvalidError('Sec-WebSocket-Key is not 16 bytes of base64')
-      }
-      if (!isOwnOrigin(request)) throw new OriginForbiddenError()
+      const offer = offerOf(context)
+      if (!isOwnOrigin(context.req)) throw new OriginForbiddenError()
       if (draining) throw new GatewayStoppingError()
       if (server.clients.size >= socketsMax) throw new SocketsFullError(socketsMax)
-      response.detachSocket(offer.socket)
-      context.respond = false
-      let accepted: WebSocket | null = null
-      server.handleUpgrade(request, offer.socket, offer.head, socket => {
-        accepted = socket
-        welcome(socket)
-      })
-      response.statusCode = accepted === null ? 400 : 101
-      // Here the exchange is over for HTTP: it is logged, and is no request under way any more.
-      response.emit('close')
-      if (accepted === null) throw new RequestInvalidError('the WebSocket handshake failed')
+      const accepted = upgrade(context, offer, server)
+      welcome(accepted)
       return accepted
     },
     send(socket, text) {

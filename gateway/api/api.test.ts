@@ -12,6 +12,7 @@ import { healthOperations } from './health-operations.ts'
 import { operations } from './index.ts'
 import { networkOperations } from './network-operations.ts'
 import { pageOperations } from './page-operations.ts'
+import { pubsubOperations } from './pubsub-operations.ts'
 import { sqlOperations } from './sql-operations.ts'
 import { storageOperations } from './storage-operations.ts'
 
@@ -145,7 +146,9 @@ describe('the description of the API', () => {
   })
 
   it('is sound: ids are unique, members of paths are described, codes are those of the gateway', async () => {
-    const files = ['../errors.ts', '../sql/errors.ts'].map(name => readFile(new URL(name, import.meta.url), 'utf8'))
+    const files = ['../errors.ts', '../sql/errors.ts', '../pubsub/errors.ts'].map(name =>
+      readFile(new URL(name, import.meta.url), 'utf8')
+    )
     const source = (await Promise.all(files)).join('\n')
     const codes = new Set([...source.matchAll(/super\(\s*'([A-Z_]+)'/g)].map(([, code]) => code as string))
     assert.ok(codes.size > 20)
@@ -224,6 +227,21 @@ describe('the description of the API', () => {
         ['GET /v1/apps/:app_id', 404, '/v1/apps/x'],
         ['PUT /v1/apps/:app_id', 404, '/v1/apps/x', { ...app, method: 'PUT' }],
         ['DELETE /v1/apps/:app_id', 404, '/v1/apps/x', { method: 'DELETE' }]
+      ]
+    })
+  })
+
+  it('is what the gateway answers of pub/sub', async () => {
+    const publish = '/v1/pubsub/publish'
+    await assertAnswersAsDescribed(running, {
+      operations: pubsubOperations,
+      cases: [
+        ['GET /v1/pubsub/ws', 426, '/v1/pubsub/ws?topic=a'],
+        ['POST /v1/pubsub/publish', 200, publish, json({ topic: 'a', data_base64: 'aGk=' })],
+        ['POST /v1/pubsub/publish', 400, publish, json({ topic: 'a::b', data_base64: 'aGk=' })],
+        ['GET /v1/pubsub/topics', 200, '/v1/pubsub/topics'],
+        ['GET /v1/pubsub/presence', 200, '/v1/pubsub/presence?topic=a'],
+        ['GET /v1/pubsub/presence', 400, '/v1/pubsub/presence']
       ]
     })
   })

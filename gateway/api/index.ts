@@ -4,6 +4,7 @@ import { healthOperations } from './health-operations.ts'
 import { networkOperations } from './network-operations.ts'
 import type { Operation } from './operation.ts'
 import { pageOperations } from './page-operations.ts'
+import { pubsubOperations } from './pubsub-operations.ts'
 import { sqlOperations } from './sql-operations.ts'
 import { storageOperations } from './storage-operations.ts'
 
@@ -11,6 +12,7 @@ export const operations: readonly Operation[] = [
   ...authOperations,
   ...storageOperations,
   ...sqlOperations,
+  ...pubsubOperations,
   ...networkOperations,
   ...healthOperations,
   ...pageOperations

@@ -6,6 +6,8 @@ import type { Context } from 'koa'
 import { NAMESPACE_PATTERN } from '../config.ts'
 import { ApiKeyMissingError, NamespaceMismatchError, NotOwnerError } from '../errors.ts'
 import { type GatewayMiddleware, type GatewayState, queryParameter } from '../http.ts'
+import type { Pubsub } from '../pubsub/pubsub.ts'
+import { scopedPubsub, type TenantPubsub } from '../pubsub/scoped.ts'
 import { scopedSql, type TenantSql } from '../sql/scoped.ts'
 import type { SqlEngine } from '../sql/sql.types.ts'
 import { scopedStorage, type TenantStorage } from '../storage/scoped.ts'
@@ -17,6 +19,7 @@ export interface Tenant {
   readonly namespace: string
   readonly storage: TenantStorage
   readonly sql: TenantSql
+  readonly pubsub: TenantPubsub
 }
 
 export type TenantHandler = (context: Context & { state: GatewayState }, tenant: Tenant) => Promise<void> | void
@@ -48,6 +51,7 @@ export interface TenantServices {
   storage: Storage
   sealer: Sealer
   sql: SqlEngine
+  pubsub: Pubsub
 }
 
 /**
@@ -56,7 +60,7 @@ export interface TenantServices {
  * Stands behind `authenticate` in a route's row.
  */
 export function createOwnNamespace(services: TenantServices): (handler: TenantHandler) => GatewayMiddleware {
-  const { storage, sealer, sql } = services
+  const { storage, sealer, sql, pubsub } = services
   return handler => async context => {
     const { identity } = context.state
     if (identity === undefined) throw new ApiKeyMissingError()
@@ -67,7 +71,8 @@ export function createOwnNamespace(services: TenantServices): (handler: TenantHa
     await handler(context, {
       namespace: scope.namespace,
       storage: scopedStorage(storage, scope, sealer),
-      sql: scopedSql(sql, scope)
+      sql: scopedSql(sql, scope),
+      pubsub: scopedPubsub(pubsub, scope)
     })
   }
 }

@@ -67,6 +67,7 @@ export function portOf(client: Client): NetworkPort {
   return {
     peerId: client.peerId,
     blobs: client.storage,
+    gossip: client.gossip,
     observeNodes: async () => (await client.network.nodes()).map(observationOf),
     connections: () => client.network.peers(),
     anchors: () => client.network.status().anchors,

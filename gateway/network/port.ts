@@ -1,5 +1,5 @@
 /** What the gateway needs of the network; `connect.ts` makes one of the client. */
-import type { Connectivity } from '../../node/index.ts'
+import type { Connectivity, Gossip } from '../../node/index.ts'
 import type { BlobNetwork } from '../storage/blobs.ts'
 import type { Connection, HostObservation } from './hosts.types.ts'
 
@@ -15,6 +15,7 @@ export interface NetworkPort {
   /** Own peer id. */
   readonly peerId: string
   readonly blobs: BlobNetwork
+  readonly gossip: Gossip
   /** Every registered or announced storage node, asked how it is. A silent one takes some seconds. */
   observeNodes: () => Promise<readonly HostObservation[]>
   /** Own open connections. */

@@ -6,6 +6,7 @@ import { type AuthRouteOptions, authRoutes } from './auth.ts'
 import { type HealthRouteOptions, healthRoutes } from './health.ts'
 import { type NetworkRouteOptions, networkRoutes } from './network.ts'
 import { pageRoutes } from './page.ts'
+import { type PubsubRouteOptions, pubsubRoutes } from './pubsub.ts'
 import { type SqlRouteOptions, sqlRoutes } from './sql.ts'
 import { type StorageRouteOptions, storageRoutes } from './storage.ts'
 
@@ -13,6 +14,7 @@ export type RouteOptions = HealthRouteOptions &
   AuthRouteOptions &
   AppRouteOptions &
   NetworkRouteOptions &
+  PubsubRouteOptions &
   SqlRouteOptions &
   StorageRouteOptions
 
@@ -26,6 +28,7 @@ export function routes(options: RouteOptions): Route[] {
     ...appRoutes(options),
     ...networkRoutes(options),
     ...storageRoutes(options),
-    ...sqlRoutes(options)
+    ...sqlRoutes(options),
+    ...pubsubRoutes(options)
   ]
 }

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createMetrics, type Log, silentLog } from '../../node/index.ts'
 import { type DbClient, type GatewayConfig, readConfig, sqlFolder } from '../config.ts'
-import { createGateway, type Gateway } from '../gateway.ts'
+import { createGateway, type Gateway, type GatewayOptions } from '../gateway.ts'
 import type { InventoryHost } from '../network/hosts.types.ts'
 import type { NetworkPort } from '../network/port.ts'
 import { serve } from '../server.ts'
@@ -38,6 +38,8 @@ export interface StartOptions {
   keyFile?: string
   log?: Log
   sqlLimits?: Partial<EmbeddedLimits>
+  pubsubSecret?: Uint8Array
+  pubsubLimits?: GatewayOptions['pubsubLimits']
   /** Default: any free one. */
   port?: number
   /** The clock that values expire by, ms since 1970. */
@@ -65,7 +67,15 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     log,
     ...(options.nowMs === undefined ? {} : { nowMs: options.nowMs })
   })
-  const { network = null, inventory = [], socketLimits = {}, port = 0, nowMs } = options
+  const {
+    network = null,
+    inventory = [],
+    socketLimits = {},
+    pubsubSecret = null,
+    pubsubLimits = {},
+    port = 0,
+    nowMs
+  } = options
   const metrics = createMetrics('gateway')
   const sql = await createEmbeddedSql({
     folder: sqlFolder(config),
@@ -74,7 +84,9 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     log,
     limits: options.sqlLimits
   })
-  const gateway = createGateway({ config, store, sql, network, inventory, metrics, log, socketLimits, nowMs })
+  const pubsub = { pubsubSecret, pubsubLimits }
+  const given = { config, store, sql, network, inventory, metrics, log }
+  const gateway = createGateway({ ...given, socketLimits, nowMs, ...pubsub })
   const server = await serve({ handle: gateway.handle, host: '127.0.0.1', port })
   const url = `http://127.0.0.1:${server.port}`
   return {
@@ -88,6 +100,7 @@ export async function startGateway(options: StartOptions = {}): Promise<RunningG
     async [Symbol.asyncDispose]() {
       gateway.drain()
       await server.close()
+      gateway.close()
       await sql.stop()
       await store.close()
       if (options.dataDir === undefined) await rm(folder, { recursive: true, force: true })

@@ -22,6 +22,7 @@ import type { Log } from '../log.ts'
 import { type Anchors, createAnchors } from './anchors.ts'
 import type { DcutrMode } from './dcutr-mode.ts'
 import { type DialPrivate, dialPolicy } from './dial-policy.ts'
+import { type FollowedTopics, followTopics } from './follow-topics.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
@@ -240,6 +241,7 @@ export async function createNetworkNode(given: NetworkNodeOptions): Promise<Netw
     ) as ServiceFactoryMap<NetworkServices>
   })
   const built = libp2p
+  let followed: FollowedTopics | undefined
   const adopting = built.services.parts.transportManager.getTransports().find(transport => 'adopt' in transport)
   if (adopting !== undefined && role !== 'relay' && announce.length === 0) {
     hardPunch = createHardPunch({
@@ -264,11 +266,13 @@ export async function createNetworkNode(given: NetworkNodeOptions): Promise<Netw
       await hardPunch?.start()
       await built.start()
       for (const topic of Object.values(TOPICS)) built.services.pubsub.subscribe(topic)
+      if (role === 'relay') followed = followTopics(built)
       anchors.start(built)
     },
     async stop() {
       // Dials and reservations under way end with libp2p; waiting for them first could take their timeouts.
       const stopped = anchors.stop()
+      followed?.stop()
       await hardPunch?.stop()
       await built.stop()
       await stopped

@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict'
+import { ephemeralIdentity } from '../identity.ts'
+import { silentLog } from '../log.ts'
+import { type FollowLimits, followTopics } from './follow-topics.ts'
+import { createGossip } from './gossip.ts'
+import { createNetworkNode, type NetworkNode } from './libp2p.ts'
+import { GENEROUS_LIMITS } from './limits.ts'
+import { eventually, startRelay } from './testing.ts'
+
+const TOPIC = 'ns::alice::room'
+
+/** A peer as gateways are: it listens on nothing and meets others at relays. */
+async function startGuest(...relays: string[]) {
+  const identity = await ephemeralIdentity()
+  const node = await createNetworkNode({
+    role: 'gateway',
+    identity,
+    bootstrap: relays,
+    enableDht: false,
+    limits: GENEROUS_LIMITS,
+    log: silentLog()
+  })
+  await node.start()
+  await eventually(() => node.libp2p.getPeers().length === relays.length, 'connected')
+  const heard: string[] = []
+  return {
+    node,
+    heard,
+    gossip: createGossip(node.libp2p),
+    listen(topic: string) {
+      this.gossip.subscribe(topic, data => {
+        heard.push(Buffer.from(data).toString())
+        return true
+      })
+    },
+    [Symbol.asyncDispose]: () => node.stop()
+  }
+}
+
+const listensTo = ({ libp2p }: NetworkNode, topic: string) => libp2p.services.pubsub.getTopics().includes(topic)
+
+describe('a relay', function () {
+  this.timeout(60_000)
+
+  it('passes on what its peers publish on a tenant’s topic while one of them listens, and no longer', async () => {
+    await using relay = await startRelay()
+    await using one = await startGuest(relay.address)
+    await using two = await startGuest(relay.address)
+    one.listen(TOPIC)
+    two.listen(TOPIC)
+    await eventually(async () => {
+      await one.gossip.publish(TOPIC, Buffer.from(`${two.heard.length}`))
+      return two.heard.length > 0
+    }, 'heard')
+    one.gossip.unsubscribe(TOPIC)
+    await eventually(() => relay.node.libp2p.services.pubsub.getSubscribers(TOPIC).length === 1, 'one left')
+    assert.ok(listensTo(relay.node, TOPIC))
+    await two.node.stop()
+    await relay.node.libp2p.hangUp(two.node.libp2p.peerId)
+    await eventually(() => !listensTo(relay.node, TOPIC), 'it stopped to listen')
+  })
+
+  it('passes on between peers of another relay too, and two relays do not keep each other at it', async () => {
+    await using first = await startRelay()
+    await using second = await startRelay()
+    await first.node.libp2p.dial(second.node.libp2p.getMultiaddrs())
+    await using one = await startGuest(first.address)
+    await using two = await startGuest(second.address)
+    one.listen(TOPIC)
+    two.listen(TOPIC)
+    await eventually(async () => {
+      await one.gossip.publish(TOPIC, Buffer.from(`${two.heard.length}`))
+      return two.heard.length > 0
+    }, 'heard')
+    one.gossip.unsubscribe(TOPIC)
+    two.gossip.unsubscribe(TOPIC)
+    for (const { node } of [first, second]) await eventually(() => !listensTo(node, TOPIC), 'it stopped to listen')
+  })
+
+  /** A node follows nothing by itself: here it does, with other limits. */
+  async function startFollower(limits: FollowLimits) {
+    const identity = await ephemeralIdentity()
+    const node = await createNetworkNode({
+      role: 'node',
+      identity,
+      listen: ['/ip4/127.0.0.1/tcp/0'],
+      enableDht: false,
+      limits: GENEROUS_LIMITS,
+      log: silentLog()
+    })
+    await node.start()
+    const followed = followTopics(node.libp2p, limits)
+    const heardOf = (topic: string, count = 1) =>
+      eventually(() => node.libp2p.services.pubsub.getSubscribers(topic).length === count, `heard of ${topic}`)
+    return {
+      address: node.libp2p.getMultiaddrs().map(String)[0] ?? '',
+      topics: followed.topics,
+      heardOf,
+      async [Symbol.asyncDispose]() {
+        followed.stop()
+        await node.stop()
+      }
+    }
+  }
+
+  it('follows tenants’ topics only, only so many, and another when one is free', async () => {
+    await using relay = await startFollower({ topicsMax: 3, peerTopicsMax: 2, newPerSecond: 1000 })
+    await using one = await startGuest(relay.address)
+    await using two = await startGuest(relay.address)
+    for (const topic of ['elsewhere', 'ns::alice', 'ns::a b::c', 'ns::alice::a::b', 'ns::alice::é', 'ns::a::1']) {
+      one.listen(topic)
+    }
+    await relay.heardOf('ns::a::1')
+    assert.deepEqual(relay.topics(), ['ns::a::1'])
+    for (const topic of ['ns::a::2', 'ns::a::3']) one.listen(topic)
+    await relay.heardOf('ns::a::3')
+    assert.deepEqual(relay.topics(), ['ns::a::1', 'ns::a::2'])
+    for (const topic of ['ns::b::1', 'ns::b::2']) two.listen(topic)
+    await relay.heardOf('ns::b::2')
+    assert.deepEqual(relay.topics(), ['ns::a::1', 'ns::a::2', 'ns::b::1'])
+    one.gossip.unsubscribe('ns::a::1')
+    await eventually(() => relay.topics().join() === 'ns::a::2,ns::b::1,ns::b::2', 'the next has its turn')
+  })
+
+  it('takes new topics up at a pace, the peers by turns', async () => {
+    await using relay = await startFollower({ topicsMax: 1000, peerTopicsMax: 1000, newPerSecond: 100 })
+    await using flood = await startGuest(relay.address)
+    await using honest = await startGuest(relay.address)
+    for (let index = 0; index < 300; index += 1) flood.listen(`ns::flood::${index}`)
+    await relay.heardOf('ns::flood::299')
+    honest.listen(TOPIC)
+    await eventually(() => relay.topics().includes(TOPIC), 'the other peer’s topic is followed')
+    assert.ok(relay.topics().length < 300)
+    await eventually(() => relay.topics().length === 301, 'all are')
+  })
+})
