@@ -22,9 +22,11 @@ async function withFolder(work: (folder: string) => Promise<void>): Promise<void
 const open = (dataDir: string): Promise<Store> =>
   openStore({ dataDir, client: 'better-sqlite3', maxMb: 64, apiKeys: [], namespaces: [], log: silentLog() })
 
-/** Everything in the folder as one text of bytes. */
+/** Every file in the folder as one text of bytes. */
 async function allBytes(folder: string): Promise<Buffer> {
-  return Buffer.concat(await Promise.all((await readdir(folder)).map(name => readFile(join(folder, name)))))
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const files = entries.filter(entry => entry.isFile())
+  return Buffer.concat(await Promise.all(files.map(({ parentPath, name }) => readFile(join(parentPath, name)))))
 }
 
 /** A database as it was before values were sealed. */
