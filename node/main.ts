@@ -1,12 +1,15 @@
 /** The storage node's process: configuration, node, signals. */
 import { readConfig } from './config.ts'
 import { helpText, printedConfig } from './config-help.ts'
+import { collectBuffersSoon } from './heap.ts'
 import { createLog } from './log.ts'
 import { createLogFile } from './log-file.ts'
 import { createNode } from './node.ts'
 import { gatherSettings } from './settings.ts'
 
 const DRAIN_MS = 10_000
+
+collectBuffersSoon()
 
 async function main(): Promise<void> {
   const settings = await gatherSettings({ argv: process.argv.slice(2), env: process.env, cwd: process.cwd() })

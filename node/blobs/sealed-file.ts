@@ -1,6 +1,7 @@
 /** Writing and reading one sealed file, chunk by chunk, with memory that does not grow with the blob. */
 import { type FileHandle, open } from 'node:fs/promises'
 import { writeAll } from './durable.ts'
+import { freeNow } from './free-now.ts'
 import {
   chunkCount,
   openChunk,
@@ -50,7 +51,8 @@ export class SealedWriter {
     this.#pieces = []
     this.#pieceBytes = 0
     await this.#writing
-    this.#writing = writeAll(this.#file, sealed)
+    // Nobody else has the ciphertext.
+    this.#writing = writeAll(this.#file, sealed).finally(() => sealed.forEach(freeNow))
     // Its error is met at the next await of #writing; without this it would be unhandled until then.
     this.#writing.catch(() => {})
   }
@@ -96,6 +98,7 @@ export async function* readSealed(
       range.signal?.throwIfAborted()
       ahead = index < lastWanted ? fetch(index + 1) : null
       const plain = openChunk(key, index, index === lastOfBlob, sealed)
+      freeNow(sealed)
       const start = index * SEAL_CHUNK_BYTES
       yield plain.subarray(Math.max(0, offset - start), Math.min(plain.length, end - start))
     }
