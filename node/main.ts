@@ -1,6 +1,7 @@
 /** The storage node's process: configuration, node, signals. */
 import { readConfig } from './config.ts'
 import { helpText, printedConfig } from './config-help.ts'
+import { collectBuffersSoon } from './heap.ts'
 import { createLog } from './log.ts'
 import { createLogFile } from './log-file.ts'
 import { createNode } from './node.ts'
@@ -9,6 +10,8 @@ import { gatherSettings } from './settings.ts'
 const DRAIN_MS = 10_000
 /** Threads that wait for the disk, unless UV_THREADPOOL_SIZE says otherwise: a blob on its way in has three of them syncing. */
 const DISK_THREADS = 16
+
+collectBuffersSoon()
 
 async function main(): Promise<void> {
   // Node looks at it when it first needs such a thread, which is below.

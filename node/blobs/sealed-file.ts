@@ -60,7 +60,8 @@ export class SealedWriter {
     this.#given = []
     this.#pieceBytes = 0
     await this.#writing
-    this.#writing = writeAll(this.#file, sealed).then(() => sealed.forEach(freeNow))
+    // Nobody else has the ciphertext.
+    this.#writing = writeAll(this.#file, sealed).finally(() => sealed.forEach(freeNow))
     // Its error is met at the next await of #writing; without this it would be unhandled until then.
     this.#writing.catch(() => {})
   }
