@@ -51,6 +51,8 @@ export function openDatabase(init: ChildInit, onCommit: () => void): TenantDatab
   const modules = raw.prepare('SELECT name FROM pragma_module_list').all() as unknown as string[][]
   const rules = createRules(new Set(modules.map(([name]) => String(name).toLowerCase())))
   raw.setAuthorizer(rules.authorize)
+  const lastInsert = rules.ours(() => raw.prepare('SELECT last_insert_rowid()'))
+  const lastInsertId = () => rules.ours(() => outgoing((lastInsert.get() as unknown as [bigint])[0]))
   const cache = new Map<string, Compiled>()
 
   function compile(sql: string): Compiled {
@@ -68,7 +70,7 @@ export function openDatabase(init: ChildInit, onCommit: () => void): TenantDatab
     const bound = bindable(args)
     return rules.watch(seen => {
       try {
-        return resultOf(compiled, bound, countRow)
+        return resultOf(compiled, bound, { countRow, lastInsertId })
       } catch (error) {
         // A statement is compiled anew when the schema has changed under it.
         throw seen.refusal === null ? error : new SqlProblemError(seen.refusal)
@@ -207,7 +209,16 @@ function createCounter({ maxRows, maxBytes }: ResultLimits): CountRow {
   }
 }
 
-function resultOf({ statement, writes, changesSchema }: Compiled, bound: Bound, countRow: CountRow): string {
+interface Asides {
+  countRow: CountRow
+  lastInsertId: () => null | number | string
+}
+
+function resultOf(
+  { statement, writes, changesSchema }: Compiled,
+  bound: Bound,
+  { countRow, lastInsertId }: Asides
+): string {
   if (statement.columns().length === 0) {
     const { changes, lastInsertRowid } = statement.run(...bound)
     return JSON.stringify({
@@ -226,7 +237,8 @@ function resultOf({ statement, writes, changesSchema }: Compiled, bound: Bound, 
   }
   // Only now: the first step compiles a statement anew when the schema has changed.
   const columns = JSON.stringify(statement.columns().map(({ name }) => name))
-  return `{"columns":${columns},"rows":[${rows.join(',')}],"affected":${writes ? rows.length : 0},"lastInsertId":0}`
+  const [affected, lastId] = writes ? [rows.length, JSON.stringify(lastInsertId())] : [0, 0]
+  return `{"columns":${columns},"rows":[${rows.join(',')}],"affected":${affected},"lastInsertId":${lastId}}`
 }
 
 /** SQLite's value → JSON's. */

@@ -60,6 +60,7 @@ describe('a namespace’s SQL', function () {
       'WITH n(x) AS (VALUES (8), (9)) INSERT INTO t (b) SELECT x FROM n RETURNING b'
     )
     assert.deepEqual([returned.columns, returned.rows, returned.affected], [['b'], [[8], [9]], 2])
+    assert.deepEqual((await sql.run(ALICE, 'SELECT max(a) FROM t')).rows, [[returned.lastInsertId]])
     assert.equal((await sql.run(ALICE, 'CREATE INDEX i ON t (b)')).affected, 0)
     assert.equal((await sql.run(ALICE, 'DROP INDEX i')).affected, 0)
     assert.equal((await sql.run(ALICE, 'UPDATE t SET b = 0 WHERE b > 2')).affected, 3)
@@ -258,7 +259,7 @@ describe('the children of SQL', function () {
   })
 
   it('are few: namespaces beyond take turns, the longest idle one goes first', async () => {
-    await using sql = await startEngine({ limits: { childrenMax: 2 } })
+    await using sql = await startEngine({ limits: { childrenMax: 2, queueTimeoutMs: 50_000 } })
     await sql.run('one', 'SELECT 1')
     await sql.run('two', 'SELECT 1')
     const [one, two] = sql.engine.pids() as [number, number]

@@ -27,7 +27,7 @@ export interface SqlResult {
   rows: readonly (readonly SqlValue[])[]
   /** Rows inserted, updated or deleted, without those of triggers and foreign keys; 0 for a statement that only reads or changes the schema. */
   affected: SqlValue
-  /** As SQLite has it: of the last insert of the connection. */
+  /** Of the last insert that the namespace's process did; 0 where the statement only reads. */
   lastInsertId: SqlValue
 }
 
