@@ -4,7 +4,6 @@
  */
 import { randomFillSync } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 
 const READ_BYTES = 256 * 1024
 const END_OF_HEAD = '\r\n\r\n'
@@ -19,26 +18,7 @@ export interface LoadOrder {
   /** Requests in all, and how many at once. */
   count: number
   atOnce: number
-  request: PutRequest | { do: 'get'; paths: string[]; bytes: number }
-  /** Of every request. */
-  headers?: Record<string, string>
-  /** Begin so many a second, evenly, whatever became of those before; without, each when the one before is answered. */
-  perSecond?: number
-}
-
-/** Bodies of random bytes; to one path, or to each of many in turn. */
-export interface PutRequest {
-  do: 'put'
-  path: string | string[]
-  bytes: number
-  /** JSON that holds the body in base64, in place of the body itself. */
-  json?: [before: string, after: string]
-}
-
-export interface Loaded {
-  ms: number
-  /** Of each request from when it was due to its whole answer, ms, sorted; of a load with `perSecond` only. */
-  latenciesMs: number[]
+  request: { do: 'put'; path: string; bytes: number } | { do: 'get'; paths: string[]; bytes: number }
 }
 
 export interface Answered {
@@ -118,58 +98,36 @@ export async function openConnection(port: number): Promise<LoadConnection> {
   }
 }
 
-/** Does the whole order and answers how long it took; connecting is not counted. */
-export async function load(order: LoadOrder): Promise<Loaded> {
-  const { port, count, atOnce, request, headers = {}, perSecond } = order
+/** Does the whole order and answers how long it took, ms; connecting is not counted. */
+export async function load({ port, count, atOnce, request }: LoadOrder): Promise<number> {
   const connections = await Promise.all(Array.from({ length: atOnce }, () => openConnection(port)))
-  const lines = Object.entries({ host: `127.0.0.1:${port}`, ...headers }).map(
-    ([name, value]) => `${name}: ${value}\r\n`
-  )
-  const askOf = request.do === 'get' ? getter(request, lines.join('')) : putter(request, lines.join(''))
-  const latenciesMs: number[] = []
+  const host = `host: 127.0.0.1:${port}\r\n`
   let next = 0
   const begun = performance.now()
   try {
     await Promise.all(
       connections.map(async connection => {
-        const ask = askOf(connection)
-        for (let at = next++; at < count; at = next++) {
-          if (perSecond === undefined) {
-            await ask(at)
-            continue
+        if (request.do === 'get') {
+          for (let at = next++; at < count; at = next++) {
+            const path = request.paths[at % request.paths.length]!
+            requireWhole(await connection.ask(`GET ${path} HTTP/1.1\r\n${host}\r\n`), request.bytes)
           }
-          const dueMs = begun + (at * 1000) / perSecond
-          const early = dueMs - performance.now()
-          if (early > 0) await delay(early)
-          await ask(at)
-          latenciesMs.push(performance.now() - dueMs)
+          return
+        }
+        const { path, bytes } = request
+        const body = randomFillSync(Buffer.allocUnsafe(bytes))
+        const type = 'content-type: application/octet-stream\r\n'
+        for (; next++ < count; ) {
+          randomFillSync(body, 0, STAMP_BYTES)
+          requireWhole(
+            await connection.ask(`POST ${path} HTTP/1.1\r\n${host}${type}content-length: ${bytes}\r\n\r\n`, body)
+          )
         }
       })
     )
-    return { ms: performance.now() - begun, latenciesMs: latenciesMs.sort((a, b) => a - b) }
+    return performance.now() - begun
   } finally {
     for (const connection of connections) connection.end()
-  }
-}
-
-type Asker = (connection: LoadConnection) => (at: number) => Promise<void>
-
-function getter({ paths, bytes }: { paths: string[]; bytes: number }, lines: string): Asker {
-  const heads = paths.map(path => `GET ${path} HTTP/1.1\r\n${lines}\r\n`)
-  return connection => async at => requireWhole(await connection.ask(heads[at % heads.length]!), bytes)
-}
-
-function putter({ path, bytes, json }: PutRequest, lines: string): Asker {
-  const paths = typeof path === 'string' ? [path] : path
-  return connection => {
-    const random = randomFillSync(Buffer.allocUnsafe(bytes))
-    return async at => {
-      randomFillSync(random, 0, Math.min(STAMP_BYTES, bytes))
-      const body = json === undefined ? random : Buffer.from(json[0] + random.toString('base64') + json[1])
-      const type = `content-type: application/${json === undefined ? 'octet-stream' : 'json'}\r\n`
-      const head = `POST ${paths[at % paths.length]} HTTP/1.1\r\n${lines}${type}content-length: ${body.length}\r\n\r\n`
-      requireWhole(await connection.ask(head, body))
-    }
   }
 }
 
