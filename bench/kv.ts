@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { etcdVersion, startEtcd } from './etcd.ts'
 import type { KvLimitOrder } from './kv-limit.ts'
-import type { Loaded, LoadOrder, PutRequest } from './load.ts'
+import type { KvLoaded, KvLoadOrder, KvRequest } from './kv-load.ts'
 import type { Bench } from './main.ts'
 import { ask, startPeer } from './peers.ts'
 import { cpuTimeUs, end, freePort, untilFirstLine } from './processes.ts'
@@ -39,11 +39,12 @@ const ETCD = { target: 1, aim: 2 }
 
 const keys = Array.from({ length: KEYS }, (_, index) => `key/${String(index).padStart(6, '0')}`)
 const paths = (what: string) => keys.map(key => `/v1/storage/${what}?key=${key}`)
-const puts: PutRequest = { do: 'put', path: paths('put'), bytes: VALUE_BYTES }
+const gets: KvRequest = { do: 'get', paths: paths('get'), bytes: VALUE_BYTES }
+const puts: KvRequest = { do: 'put', paths: paths('put'), bytes: VALUE_BYTES }
 /** Key and value in base64, the key of the same length as ours. */
-const etcdPuts: PutRequest = {
+const etcdPuts: KvRequest = {
   do: 'put',
-  path: '/v3/kv/put',
+  paths: ['/v3/kv/put'],
   bytes: VALUE_BYTES,
   json: [`{"key":"${Buffer.from(keys[0]!).toString('base64')}","value":"`, '"}']
 }
@@ -61,6 +62,8 @@ async function startGateway(folder: string) {
     DATA_DIR: folder,
     GATEWAY_ADDR: `127.0.0.1:${port}`,
     GATEWAY_API_KEYS: `${API_KEY}:bench`,
+    // One caller is the whole load.
+    GATEWAY_RATE_PER_SECOND: '0',
     LOG_LEVEL: 'warn'
   })
   return { child, server: { pid: child.pid as number, port, headers: { 'x-api-key': API_KEY } } satisfies Server }
@@ -69,7 +72,7 @@ async function startGateway(folder: string) {
 const bench: Bench = async say => {
   await buildRoles()
   const folder = await mkdtemp(join(tmpdir(), 'warren-bench-kv-'))
-  const [limit, client] = [startPeer('kv-limit.ts'), startPeer('load-peer.ts')]
+  const [limit, client] = [startPeer('kv-limit.ts'), startPeer('kv-load-peer.ts')]
   const children = [limit, client]
   const version = etcdVersion()
   const skipped = version === null ? ['PUT beside etcd: etcd is not installed'] : []
@@ -85,9 +88,9 @@ const bench: Bench = async say => {
       limit: { pid: limit.pid as number, port: limitPort, headers: {} }
     }
 
-    const run = ({ port, headers }: Server, order: Omit<LoadOrder, 'port' | 'headers' | 'atOnce'>) =>
-      ask<LoadOrder, Loaded>(client, { port, headers, atOnce: AT_ONCE, ...order })
-    const way = (server: Server, count: number, request: LoadOrder['request']) => async (): Promise<Sample> => {
+    const run = ({ port, headers }: Server, order: Omit<KvLoadOrder, 'port' | 'headers' | 'atOnce'>) =>
+      ask<KvLoadOrder, KvLoaded>(client, { port, headers, atOnce: AT_ONCE, ...order })
+    const way = (server: Server, count: number, request: KvRequest) => async (): Promise<Sample> => {
       const before = await cpuTimeUs(server.pid)
       const { ms } = await run(server, { count, request })
       return { rate: count / (ms / 1000), cpuUs: ((await cpuTimeUs(server.pid)) - before) / count }
@@ -116,11 +119,11 @@ const bench: Bench = async say => {
 
     for (const server of Object.values(servers)) await run(server, { count: KEYS, request: puts })
     say(`GET ${VALUE_BYTES} B × ${AT_ONCE}, ${KEYS} keys`)
-    const gets = await byTurns(
-      both(server => way(server, GETS, { do: 'get', paths: paths('get'), bytes: VALUE_BYTES })),
+    const read = await byTurns(
+      both(server => way(server, GETS, gets)),
       { rounds: ROUNDS, budgetMs: BUDGET_MS, say }
     )
-    const rows = rowsOf(`GET ${VALUE_BYTES} B × ${AT_ONCE}`, 'raw HTTP and a prepared SELECT', gets, GET)
+    const rows = rowsOf(`GET ${VALUE_BYTES} B × ${AT_ONCE}`, 'raw HTTP and a prepared SELECT', read, GET)
 
     say(`PUT ${VALUE_BYTES} B × ${AT_ONCE}, each synced`)
     const putWays = both(server => way(server, PUTS, puts))

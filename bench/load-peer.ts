@@ -2,4 +2,4 @@
 import { type LoadOrder, load } from './load.ts'
 import { obeyOrders } from './peers.ts'
 
-obeyOrders<LoadOrder>(load)
+obeyOrders<LoadOrder>(async order => ({ ms: await load(order) }))

@@ -103,38 +103,6 @@ describe('the load of a benchmark', () => {
     await assert.rejects(read(700_001), /700000 bytes where 700001 are due/)
   })
 
-  it('puts to every path in turn, with its headers, and as JSON where that is asked for', async () => {
-    const seen: string[] = []
-    await using server = await serve(async (req, res) => {
-      const pieces: Buffer[] = []
-      for await (const piece of req) pieces.push(piece as Buffer)
-      const { value } = JSON.parse(Buffer.concat(pieces).toString()) as { value: string }
-      seen.push([req.url, req.headers['x-api-key'], Buffer.from(value, 'base64').length].join(' '))
-      res.end('{}')
-    })
-    const request = {
-      do: 'put' as const,
-      path: ['/a', '/b'],
-      bytes: 30,
-      json: ['{"value":"', '"}'] as [string, string]
-    }
-    await load({ port: server.port, count: 4, atOnce: 1, request, headers: { 'x-api-key': 'key' } })
-    assert.deepEqual(seen, ['/a key 30', '/b key 30', '/a key 30', '/b key 30'])
-  })
-
-  it('counts from when a request was due, also the wait for a connection', async () => {
-    await using server = await serve((_req, res) => {
-      setTimeout(() => res.end('{}'), 20)
-    })
-    const request = { do: 'put' as const, path: '/', bytes: 1 }
-    const order = { port: server.port, count: 6, atOnce: 1, request }
-    const { latenciesMs } = await load({ ...order, perSecond: 1000 })
-    // One connection, 20 ms each, all due within 5 ms: the last has waited for the five before it, however slow this machine is.
-    assert.equal(latenciesMs.length, 6)
-    assert.ok((latenciesMs.at(-1) as number) > 90, String(latenciesMs))
-    assert.deepEqual((await load(order)).latenciesMs, [])
-  })
-
   it('counts no answer that is an error or has another length', async () => {
     await using server = await serve((req, res) => {
       res.statusCode = req.url === '/busy' ? 503 : 200

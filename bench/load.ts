@@ -4,7 +4,6 @@
  */
 import { randomFillSync } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { type ChunkedCount, createChunkedCount } from './chunked.ts'
 import { firstFile, numbered } from './files.ts'
 
@@ -20,17 +19,14 @@ const BOUNDARY = 'one-file-of-a-benchmark'
 const FORM_HEAD = `--${BOUNDARY}\r\ncontent-disposition: form-data; name="file"; filename="file"\r\ncontent-type: application/octet-stream\r\n\r\n`
 const FORM_END = Buffer.from(`\r\n--${BOUNDARY}--\r\n`)
 
-/** Bodies of random bytes, or of a seed; to one path, or to each of many in turn. */
 export interface PutRequest {
   do: 'put'
-  path: string | string[]
+  path: string
   bytes: number
   /** Gives the files of `files.ts`, from 0 on. Default: random ones. */
   seed?: string
   /** Sends each as the file of a form instead of as the body. */
   isForm?: boolean
-  /** JSON that holds the body in base64, in place of the body itself. */
-  json?: [before: string, after: string]
 }
 
 export interface GetRequest {
@@ -47,16 +43,6 @@ export interface LoadOrder {
   count: number
   atOnce: number
   request: PutRequest | GetRequest
-  /** Of every request. */
-  headers?: Record<string, string>
-  /** Begin so many a second, evenly, whatever became of those before; without, each when the one before is answered. */
-  perSecond?: number
-}
-
-export interface Loaded {
-  ms: number
-  /** Of each request from when it was due to its whole answer, ms, sorted; of a load with `perSecond` only. */
-  latenciesMs: number[]
 }
 
 export interface Answered {
@@ -143,66 +129,51 @@ export async function openConnection(port: number): Promise<LoadConnection> {
   }
 }
 
-/** Does the whole order and answers how long it took; connecting is not counted. */
-export async function load(order: LoadOrder): Promise<Loaded> {
-  const { port, count, atOnce, request, headers = {}, perSecond } = order
+/** Does the whole order and answers how long it took, ms; connecting is not counted. */
+export async function load({ port, count, atOnce, request }: LoadOrder): Promise<number> {
   const connections = await Promise.all(Array.from({ length: atOnce }, () => openConnection(port)))
-  const lines = Object.entries({ host: `127.0.0.1:${port}`, ...headers })
-    .map(([name, value]) => `${name}: ${value}\r\n`)
-    .join('')
-  const asks = connections.map(request.do === 'get' ? getter(request, lines) : putter(request, lines))
-  const latenciesMs: number[] = []
+  const host = `host: 127.0.0.1:${port}\r\n`
+  const bodies = request.do === 'put' ? bodiesOf(request, atOnce) : []
   let next = 0
   const begun = performance.now()
   try {
     await Promise.all(
-      asks.map(async ask => {
-        for (let at = next++; at < count; at = next++) {
-          if (perSecond === undefined) {
-            await ask(at)
-            continue
+      connections.map(async (connection, worker) => {
+        if (request.do === 'get') {
+          const { method = 'GET', paths, bytes } = request
+          const length = method === 'POST' ? 'content-length: 0\r\n' : ''
+          for (let at = next++; at < count; at = next++) {
+            const path = paths[at % paths.length]!
+            requireWhole(await connection.ask(`${method} ${path} HTTP/1.1\r\n${host}${length}\r\n`), bytes)
           }
-          const dueMs = begun + (at * 1000) / perSecond
-          const early = dueMs - performance.now()
-          if (early > 0) await delay(early)
-          await ask(at)
-          latenciesMs.push(performance.now() - dueMs)
+          return
+        }
+        const { path, bytes, seed, isForm = false } = request
+        const body = bodies[worker]!
+        const head = `POST ${path} HTTP/1.1\r\n${host}${isForm ? formHeaders(bytes) : bodyHeaders(bytes)}`
+        for (let at = next++; at < count; at = next++) {
+          if (seed === undefined) randomFillSync(body, 0, STAMP_BYTES)
+          else numbered(body, at)
+          requireWhole(await (isForm ? connection.ask(head, body, FORM_END) : connection.ask(head, body)))
         }
       })
     )
-    return { ms: performance.now() - begun, latenciesMs: latenciesMs.sort((a, b) => a - b) }
+    return performance.now() - begun
   } finally {
     for (const connection of connections) connection.end()
   }
 }
 
-/** What sends over a connection; all that can be made before the clock runs is. */
-type Asker = (connection: LoadConnection) => (at: number) => Promise<void>
-
-function getter({ method = 'GET', paths, bytes }: GetRequest, lines: string): Asker {
-  const length = method === 'POST' ? 'content-length: 0\r\n' : ''
-  const heads = paths.map(path => `${method} ${path} HTTP/1.1\r\n${lines}${length}\r\n`)
-  return connection => async at => requireWhole(await connection.ask(heads[at % heads.length]!), bytes)
-}
-
-function putter({ path, bytes, seed, isForm = false, json }: PutRequest, lines: string): Asker {
-  const paths = typeof path === 'string' ? [path] : path
+/** One for each connection, made before the clock runs. */
+function bodiesOf({ bytes, seed }: PutRequest, atOnce: number): Buffer[] {
   const one = seed === undefined ? null : firstFile(seed, bytes)
-  return connection => {
-    const file = one === null ? randomFillSync(Buffer.allocUnsafe(bytes)) : Buffer.from(one)
-    return async at => {
-      if (one === null) randomFillSync(file, 0, Math.min(STAMP_BYTES, bytes))
-      else numbered(file, at)
-      const body = json === undefined ? file : Buffer.from(json[0] + file.toString('base64') + json[1])
-      const more = isForm ? formHeaders(bytes) : bodyHeaders(body.length, json === undefined ? 'octet-stream' : 'json')
-      const head = `POST ${paths[at % paths.length]} HTTP/1.1\r\n${lines}${more}`
-      requireWhole(await (isForm ? connection.ask(head, body, FORM_END) : connection.ask(head, body)))
-    }
-  }
+  return Array.from({ length: atOnce }, () =>
+    one === null ? randomFillSync(Buffer.allocUnsafe(bytes)) : Buffer.from(one)
+  )
 }
 
-const bodyHeaders = (bytes: number, type: 'octet-stream' | 'json'): string =>
-  `content-type: application/${type}\r\ncontent-length: ${bytes}\r\n\r\n`
+const bodyHeaders = (bytes: number): string =>
+  `content-type: application/octet-stream\r\ncontent-length: ${bytes}\r\n\r\n`
 
 const formHeaders = (bytes: number): string => {
   const length = FORM_HEAD.length + bytes + FORM_END.length

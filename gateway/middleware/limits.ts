@@ -65,24 +65,33 @@ export async function wholeBodyOf(context: Context, options: BodyOptions): Promi
   if (Number(request.headers['content-length']) > maxBytes) throw new BodyTooLargeError(maxBytes)
   if (request.destroyed) throw new CallerGoneError()
   continueNow(request, response)
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const chunks: Buffer[] = []
-  const timer = setTimeout(() => reject(new BodyStalledError(idleTimeoutMs)), idleTimeoutMs)
-  const take = (chunk: Buffer) => {
-    chunks.push(chunk)
-    timer.refresh()
-  }
-  const leave = () => reject(new CallerGoneError())
-  request.on('data', take).once('end', resolve).once('error', leave).once('close', leave)
-  try {
-    await promise
-  } finally {
-    clearTimeout(timer)
-    // The stream survives: the answer still has to go out on its socket.
-    request.off('data', take).off('end', resolve).off('error', leave).off('close', leave)
-    if (!request.complete) request.pause()
-  }
-  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
+  return await new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    // At once, not when the promise is looked at: after the end the request closes too, and that is no failure.
+    const leave = () => {
+      clearTimeout(timer)
+      // The stream survives: the answer still has to go out on its socket.
+      request.off('data', take).off('end', finish).off('error', gone).off('close', gone)
+    }
+    const take = (chunk: Buffer) => {
+      chunks.push(chunk)
+      timer.refresh()
+    }
+    const finish = () => {
+      leave()
+      resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
+    }
+    const gone = () => {
+      leave()
+      reject(new CallerGoneError())
+    }
+    const timer = setTimeout(() => {
+      leave()
+      request.pause()
+      reject(new BodyStalledError(idleTimeoutMs))
+    }, idleTimeoutMs)
+    request.on('data', take).once('end', finish).once('error', gone).once('close', gone)
+  })
 }
 
 /**

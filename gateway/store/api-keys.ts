@@ -13,8 +13,9 @@ export interface ApiKeys {
   seed: (keys: readonly SeededKey[], namespaces: readonly string[]) => Promise<void>
 }
 
-const FIND = `SELECT api_keys.id AS id, namespaces.name AS namespace FROM api_keys
-  JOIN namespaces ON namespaces.id = api_keys.namespace_id WHERE api_keys.key_hash = ?`
+// Not a join, which takes five times as long here.
+const FIND = `SELECT id, (SELECT name FROM namespaces WHERE namespaces.id = namespace_id) AS namespace
+  FROM api_keys WHERE key_hash = ?`
 
 export function createApiKeys(knex: Knex, statements: Pick<Statements, 'get'>): ApiKeys {
   return {

@@ -71,21 +71,28 @@ export function createStatements(driver: Driver): Statements {
       await new Promise<void>(resolve => setImmediate(resolve))
       const group = take(queue)
       try {
-        const writer = await driver.writer()
-        const isDurable = group.some(waiting => waiting.isDurable)
-        try {
-          if (!isDurable) await writer.setDurable(false)
-          await commit(writer, group)
-        } finally {
-          // The connection is knex's too.
-          if (!isDurable) await writer.setDurable(true)
-          await writer.release()
-        }
+        await onWriter(group)
       } catch (error) {
         for (const { reject } of group) reject(error)
       }
     }
     committing = null
+  }
+
+  async function onWriter(group: readonly Waiting[]): Promise<void> {
+    const writer = await driver.writer()
+    try {
+      if (group.some(waiting => waiting.isDurable)) return await commit(writer, group)
+      await writer.setDurable(false)
+      try {
+        await commit(writer, group)
+      } finally {
+        // The connection is knex's too.
+        await writer.setDurable(true)
+      }
+    } finally {
+      await writer.release()
+    }
   }
 
   function batch(statements: readonly Statement[], { isDurable = true }: BatchOptions = {}): Promise<number[]> {

@@ -71,8 +71,13 @@ const GET = `SELECT sealed, sealed_cid, size_bytes, etag, expires_at_ms, form FR
   WHERE namespace = ? AND key = ? AND ${LIVE}`
 const FACTS = `SELECT etag, expires_at_ms FROM kv_storage WHERE namespace = ? AND key = ? AND ${LIVE}`
 // A range over the primary key, not LIKE: that one ignores case, and % and _ would have to be escaped.
-const LIST = `SELECT key FROM kv_storage WHERE namespace = ? AND key >= ? AND key > ? AND key < ? AND ${LIVE}
+const list = (
+  first: '>=' | '>'
+) => `SELECT key FROM kv_storage WHERE namespace = ? AND key ${first} ? AND key < ? AND ${LIVE}
   ORDER BY key LIMIT ?`
+const LIST = list('>=')
+// One lower end only: SQLite would begin at the other, and read every page before this one again.
+const LIST_AFTER = list('>')
 const SWEEP = `DELETE FROM kv_storage WHERE rowid IN
   (SELECT rowid FROM kv_storage WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)`
 
@@ -148,7 +153,8 @@ export function createValues({ statements, sealer, nowMs }: ValuesOptions): Valu
     async list({ namespace, key: prefix }, { limit, after }) {
       // A prefix that nothing comes after cannot be: internal names begin with `ns::`.
       const end = prefixEnd(prefix) ?? ''
-      const rows = await statements.all<{ key: string }>(LIST, [namespace, prefix, after ?? '', end, nowMs(), limit])
+      const sql = after === null ? LIST : LIST_AFTER
+      const rows = await statements.all<{ key: string }>(sql, [namespace, after ?? prefix, end, nowMs(), limit])
       return rows.map(row => row.key)
     },
     sweep: () => statements.run(SWEEP, [nowMs(), SWEEP_BATCH_ROWS])
