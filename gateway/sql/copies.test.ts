@@ -131,6 +131,10 @@ describe('copies of a namespace’s SQL', function () {
     const good = await fileOf('CREATE TABLE t (a)', 'INSERT INTO t VALUES (1)')
     const cut = good.subarray(0, good.byteLength - 4096)
     const bad: [string, Uint8Array][] = [
+      // What curl sends for `@name` where there is no such file; to SQLite it is a database without tables.
+      ['nothing', Buffer.alloc(0)],
+      ['one byte', Buffer.from('x')],
+      ['the first page of one, cut', good.subarray(0, 400)],
       ['text', Buffer.from('no database at all, but long enough to look at '.repeat(20))],
       ['half of one', cut],
       ['a virtual table', await fileOf('CREATE VIRTUAL TABLE v USING fts5(x)')],

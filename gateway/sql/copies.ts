@@ -1,5 +1,5 @@
 /** Whole databases, inside a child: backup, export as text, and restore by the rules of any statement. */
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { compileUnder, outgoing, problemOf, SAFE, SqlProblemError, type TenantDatabase } from './database.ts'
 import { SQLITE_LIMITS } from './limits.ts'
@@ -15,6 +15,7 @@ interface SchemaObject {
 }
 
 const WRITE_BYTES = 64 * 1024
+const HEADER = Buffer.from('SQLite format 3\0')
 /** In this order each finds what it needs; rows come after the tables. */
 const AFTER_ROWS = ['index', 'view', 'trigger']
 
@@ -169,7 +170,20 @@ export function restore(database: TenantDatabase, path: string): void {
   }
 }
 
+/** Whether it begins as one does (SQLite's file format, section 1.3). */
+function isDatabase(path: string): boolean {
+  const file = openSync(path, 'r')
+  try {
+    const head = Buffer.alloc(HEADER.byteLength)
+    return readSync(file, head) === head.byteLength && head.equals(HEADER)
+  } finally {
+    closeSync(file)
+  }
+}
+
 function openSource(path: string): DatabaseSync {
+  // To SQLite a file of a few bytes is a database without tables: all that is there would go for a body somebody forgot.
+  if (!isDatabase(path)) throw invalid('it is no SQLite file: send what /v1/db/backup gave, as the body')
   try {
     // It may be in WAL mode, which wants to write beside it: it is a copy of our own. Its rows are only read.
     const source = new DatabaseSync(path, SAFE)

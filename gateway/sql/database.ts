@@ -43,6 +43,8 @@ export interface TenantDatabase {
 const OPEN_TIMEOUT_MS = 10_000
 const OPEN_RETRY_MS = 20
 const SQLITE_BUSY = 5
+/** A value was bound to a place that there is not. */
+const SQLITE_RANGE = 25
 const PAGE_BYTES = 4096
 
 /** The open database of a child. `onCommit` is called when nothing is left to do but the COMMIT. */
@@ -143,6 +145,8 @@ export function compileUnder(rules: Rules, raw: DatabaseSync, sql: string): Comp
 export function problemOf(error: unknown): SqlProblem {
   if (error instanceof SqlProblemError) return error.problem
   const { code, errcode, message } = error as { code?: unknown; errcode?: unknown; message: string }
+  if (errcode === SQLITE_RANGE)
+    return { kind: 'arguments', message: 'there are more args than the statement has places' }
   if (code === 'ERR_SQLITE_ERROR' && typeof errcode === 'number') return { kind: 'sqlite', code: errcode, message }
   // node:sqlite's own words for a name that is no parameter, or a parameter of another kind.
   if (code === 'ERR_INVALID_STATE' || code === 'ERR_INVALID_ARG_TYPE') return { kind: 'arguments', message }
