@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import Router from '@koa/router'
 import Koa, { type Context } from 'koa'
-import { customerOf, type Log, type Metrics, registerReachability } from '../node/index.ts'
+import { type Log, type Metrics, registerReachability } from '../node/index.ts'
 import { createIdentify } from './auth/identify.ts'
 import { createKeyFile } from './auth/key-file.ts'
 import { createRateLimit } from './auth/rate.ts'
@@ -16,7 +16,7 @@ import { createAuthenticate } from './middleware/authenticate.ts'
 import { cors } from './middleware/cors.ts'
 import { createConcurrencyLimit } from './middleware/limits.ts'
 import { createOwnNamespace } from './middleware/own-namespace.ts'
-import { countedIp, createRequestLogging } from './middleware/request-log.ts'
+import { countedAddress, createRequestLogging } from './middleware/request-log.ts'
 import type { InventoryHost } from './network/hosts.types.ts'
 import { createLive } from './network/live.ts'
 import type { NetworkPort } from './network/port.ts'
@@ -84,8 +84,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     onError: error => log.error({ err: error }, 'no next signing key could be made')
   })
   const identify = createIdentify({ reader: store.authReader, keys })
-  const addressOf = (context: Context) =>
-    customerOf(countedIp(context, config.trustProxy).replace(/^::ffff:(?=\d+\.)/, ''))
+  const addressOf = (context: Context) => countedAddress(context, config.trustProxy)
   const authenticating = {
     identify,
     namespace: config.namespace,
@@ -99,7 +98,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     counters: pubsub.counters,
     authenticate,
     origins: config.pubsubOrigins,
-    trustProxy: config.trustProxy,
+    addressOf,
     limits: { ...config.pubsubSockets, ...pubsubSocketLimits },
     log
   })

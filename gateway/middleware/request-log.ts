@@ -1,7 +1,7 @@
 /** One row of `request_logs`, one log line and one observation of the metrics for each request, after its answer (D9). */
 import { isIP } from 'node:net'
 import type { Context } from 'koa'
-import type { Log, Metrics } from '../../node/index.ts'
+import { customerOf, type Log, type Metrics } from '../../node/index.ts'
 import { REQUEST_LOG_PATH_MAX_CHARS } from '../constants.ts'
 import type { GatewayMiddleware } from '../http.ts'
 import type { RequestLog } from '../store/request-log.ts'
@@ -61,12 +61,13 @@ function believes(context: Context, trustProxy: RequestLogOptions['trustProxy'])
 }
 
 /**
- * The address a rate is counted by: the last X-Forwarded-For entry, which the trusted proxy itself wrote (those before
- * it are the caller's to invent), else the socket's.
+ * What rates and limits count an address as: the last X-Forwarded-For entry, which the trusted proxy itself wrote (those
+ * before it are the caller's to invent), else the socket's. Of IPv6 it is the /64; IPv4 that comes mapped is IPv4.
  */
-export function countedIp(context: Context, trustProxy: RequestLogOptions['trustProxy']): string {
+export function countedAddress(context: Context, trustProxy: RequestLogOptions['trustProxy']): string {
   const said = believes(context, trustProxy) ? (context.get('x-forwarded-for').split(',').at(-1) as string).trim() : ''
-  return isIP(said) === 0 ? (context.socket.remoteAddress ?? '') : said
+  const address = isIP(said) === 0 ? (context.socket.remoteAddress ?? '') : said
+  return customerOf(address.replace(/^::ffff:(?=\d+\.)/, ''))
 }
 
 /** First X-Forwarded-For entry, else X-Real-IP, when the sender may say so; else the socket's. */

@@ -256,6 +256,16 @@ describe('limits on topics’ sockets', function () {
     await again.opened
   })
 
+  it('count an IPv4 address as one, also where the gateway listens on IPv6 and sees it mapped', async () => {
+    await using running = await startGateway({ environment: { GATEWAY_PUBSUB_MAX_ADDRESS_SOCKETS: '1' } })
+    const from = (address: string) => open(running, 't', { headers: { 'X-Forwarded-For': address } })
+    await using one = from('::ffff:192.0.2.1')
+    await using another = from('::ffff:192.0.2.2')
+    await Promise.all([one.opened, another.opened])
+    const again = await refusalOf(running, `${WS}?topic=t`, { 'X-Forwarded-For': '192.0.2.1' })
+    assert.deepEqual([again.status, again.code], [429, 'SOCKET_LIMIT'])
+  })
+
   it('hold for topics, of each namespace', async () => {
     await using running = await startGateway({ pubsubLimits: { namespaceTopicsMax: 3, topicsMax: 4 } })
     for (const topic of ['a', 'b', 'c', 'a']) assert.equal((await publish(running, topic, '')).status, 200)

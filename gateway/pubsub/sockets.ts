@@ -4,11 +4,10 @@
  */
 import type { Context } from 'koa'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { customerOf, type Log } from '../../node/index.ts'
+import type { Log } from '../../node/index.ts'
 import { SOCKET_CLOSE_TIMEOUT_MS, SOCKET_PING_MS } from '../constants.ts'
 import { GatewayStoppingError, OriginForbiddenError, SocketsFullError } from '../errors.ts'
 import type { GatewayMiddleware, GatewayState, Identity } from '../http.ts'
-import { countedIp, type RequestLogOptions } from '../middleware/request-log.ts'
 import { CLOSE, offerOf, upgrade } from '../sockets.ts'
 import { fullBucket } from './bucket.ts'
 import type { Channel } from './channel.types.ts'
@@ -68,7 +67,8 @@ export interface PubsubSocketsOptions {
   authenticate: GatewayMiddleware
   /** Origins whose pages may open one; empty: all, for a credential is no cookie. */
   origins: readonly string[]
-  trustProxy: RequestLogOptions['trustProxy']
+  /** What the limit of one address counts by. */
+  addressOf: (context: Context) => string
   limits?: Partial<PubsubSocketLimits>
   log: Log
 }
@@ -87,7 +87,7 @@ interface Connection extends Talker {
 }
 
 export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSockets {
-  const { counters, authenticate, origins, trustProxy, limits: given = {}, log } = options
+  const { counters, authenticate, origins, addressOf, limits: given = {}, log } = options
   const limits: PubsubSocketLimits = {
     max: SOCKETS_MAX,
     namespaceMax: NAMESPACE_SOCKETS_MAX,
@@ -179,7 +179,7 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
     accept(context, channel, { identity, member, resumes }) {
       const { namespace, topic } = channel.name
       const offer = offerOf(context)
-      const address = customerOf(countedIp(context, trustProxy))
+      const address = addressOf(context)
       permit(context, namespace, address)
       if (member !== null && channel.presenceIsFull()) throw new MembersFullError()
       const webSocket = upgrade(context, offer, server)
