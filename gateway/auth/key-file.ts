@@ -3,9 +3,10 @@
  * another gateway has changed it, for this user only.
  */
 import { statSync } from 'node:fs'
-import { link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { KEY_FILE_LOOK_MS } from '../constants.ts'
+import { makeOnce, replaceWhole } from '../key-files.ts'
 import type { TokenKey } from './jwt.ts'
 import {
   activeFrom,
@@ -20,7 +21,6 @@ import {
   withNextKey,
   writeRing
 } from './key-ring.ts'
-import { newId } from './secrets.ts'
 
 const KEY_FILE = 'auth-keys.json'
 
@@ -74,16 +74,7 @@ export function createKeyFile(options: KeyFileOptions): KeyFile {
 
   async function make(): Promise<KeyRing> {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
-    const own = await writeBeside(path, writeRing(await newRing(now())))
-    try {
-      // A link fails where there is a file already: of several gateways one makes it, the others take it.
-      await link(own, path)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    } finally {
-      await unlink(own)
-    }
-    await syncFolder(dataDir)
+    await makeOnce(path, writeRing(await newRing(now())))
     return (await read()) as KeyRing
   }
 
@@ -103,8 +94,7 @@ export function createKeyFile(options: KeyFileOptions): KeyFile {
     await exclusively(async () => {
       const before = (await read()) ?? (await current())
       if (!isStillDue(before)) return
-      await rename(await writeBeside(path, writeRing(withNextKey(before, key, now()))), path)
-      await syncFolder(dataDir)
+      await replaceWhole(path, writeRing(withNextKey(before, key, now())))
       await read()
     })
   }
@@ -140,26 +130,5 @@ export function createKeyFile(options: KeyFileOptions): KeyFile {
       await read()
     },
     rotate: () => addKey(() => true)
-  }
-}
-
-async function writeBeside(path: string, text: string): Promise<string> {
-  const beside = `${path}.${newId()}`
-  const file = await open(beside, 'wx', 0o600)
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  return beside
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const directory = await open(folder, 'r')
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
   }
 }

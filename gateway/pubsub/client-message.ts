@@ -1,6 +1,6 @@
 /** What a client of `warren.pubsub.v1` may send: JSON text, each of one of three types. */
 import { z } from 'zod'
-import { bytesOfBase64 } from './base64.ts'
+import { bytesOfBase64 } from '../base64.ts'
 import { RESUME_PUBLISHERS_MAX } from './limits.ts'
 import type { Cursor } from './replay.ts'
 

@@ -1,7 +1,8 @@
 /** The secret with which gateways seal what they gossip: a file that the gateways of a network have in common. */
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { makeOnce } from '../key-files.ts'
 import { PubsubKeyError } from './errors.ts'
 
 const SECRET_BYTES = 32
@@ -25,20 +26,8 @@ export async function loadPubsubSecret({ dataDir, keyFile }: SecretOptions): Pro
   return secret
 }
 
-/** Whole or not at all, and once though two gateways start together. */
 async function make(path: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const own = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`
-  const file = await open(own, 'wx', 0o600)
-  try {
-    await file.writeFile(`${randomBytes(SECRET_BYTES).toString('base64')}\n`)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await link(own, path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error
-  })
-  await rm(own)
+  await makeOnce(path, `${randomBytes(SECRET_BYTES).toString('base64')}\n`)
   return await readFile(path, 'utf8')
 }

@@ -1,11 +1,11 @@
 /** /v1/pubsub/*: a namespace's topics (D62–D69, P24). */
 import type { Context } from 'koa'
+import { bytesOfBase64 } from '../base64.ts'
 import { JSON_BODY_MAX_BYTES } from '../constants.ts'
 import { ApiKeyMissingError, BodyTooLargeError, RequestInvalidError } from '../errors.ts'
 import { type GatewayMiddleware, queryParameter, type Route, route } from '../http.ts'
 import { jsonBodyOf } from '../middleware/limits.ts'
 import type { TenantHandler } from '../middleware/own-namespace.ts'
-import { bytesOfBase64 } from '../pubsub/base64.ts'
 import { credentialOfUpgrade } from '../pubsub/credential.ts'
 import { PublishFailedError } from '../pubsub/errors.ts'
 import { MEMBER_META_MAX_BYTES, MESSAGE_MAX_BYTES } from '../pubsub/limits.ts'

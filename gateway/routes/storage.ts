@@ -1,6 +1,7 @@
 /** /v1/storage/*: a namespace's key-value storage (D41–D46, P5–P7). */
 import { Readable } from 'node:stream'
 import type { Context } from 'koa'
+import { bytesOfBase64 } from '../base64.ts'
 import {
   INLINE_VALUE_MAX_BYTES,
   JSON_BODY_MAX_BYTES,
@@ -122,10 +123,8 @@ async function jsonValueOf(context: Context): Promise<GivenValue> {
   const body = await jsonBodyOf(context, { maxBytes: JSON_BODY_MAX_BYTES, expected: PUT_BODY })
   const key = textKeyOf(body)
   if (typeof body.value !== 'string') throw new RequestInvalidError(`invalid body: expected ${PUT_BODY}`)
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(body.value) || body.value.length % 4 !== 0) {
-    throw new RequestInvalidError('invalid base64 value')
-  }
-  const value = Buffer.from(body.value, 'base64')
+  const value = bytesOfBase64(body.value)
+  if (value === null) throw new RequestInvalidError('invalid base64 value')
   const isShort = value.byteLength <= INLINE_VALUE_MAX_BYTES
   const ttlS = body.ttl_seconds === undefined ? headerTtlOf(context) : ttlOf(body.ttl_seconds, 'ttl_seconds')
   return { key, source: isShort ? async () => value : one(value), sizeHint: value.byteLength, ttlS }

@@ -1,4 +1,5 @@
 /** Shapes of request bodies: statements, arguments, transactions. Everything unexpected is 400 with the expected shape. */
+import { isBase64 } from '../base64.ts'
 import { RequestInvalidError } from '../errors.ts'
 import { SqlArgumentsError } from './errors.ts'
 import type { SqlArgument, SqlArguments, SqlStatement } from './sql.types.ts'
@@ -75,7 +76,7 @@ function argumentOf(value: unknown): SqlArgument {
         const whole = BigInt(text)
         if (whole >= INT64_MIN && whole <= INT64_MAX) return { int64: text }
       }
-      if (kind === 'blob' && /^[A-Za-z0-9+/]*={0,2}$/.test(text) && text.length % 4 === 0) return { blob: text }
+      if (kind === 'blob' && isBase64(text)) return { blob: text }
     }
   }
   throw new SqlArgumentsError(

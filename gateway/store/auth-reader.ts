@@ -6,6 +6,7 @@ import Sqlite from 'better-sqlite3'
 import type { Knex } from 'knex'
 import type { DbClient } from '../config.ts'
 import { DATABASE_BUSY_TIMEOUT_MS } from '../constants.ts'
+import { preparing } from './prepared.ts'
 
 export interface KeyFacts {
   id: number
@@ -99,12 +100,7 @@ interface Connection {
 
 function preparedOn(file: string): Connection {
   const connection = new Sqlite(file, { readonly: true, fileMustExist: true, timeout: DATABASE_BUSY_TIMEOUT_MS })
-  const prepared = new Map<string, Sqlite.Statement>()
-  const statement = (sql: string) => {
-    const known = prepared.get(sql) ?? connection.prepare(sql)
-    prepared.set(sql, known)
-    return known
-  }
+  const statement = preparing(sql => connection.prepare(sql))
   const version = connection.prepare('PRAGMA data_version').pluck()
   return {
     first: (sql, parameters) => statement(sql).get(...parameters) as Row | undefined,

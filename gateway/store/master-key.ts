@@ -2,10 +2,11 @@
  * The master key of a data directory: one file, shared by its gateways, that every value's key is derived from. Made once;
  * the database knows how to tell it from any other.
  */
-import { hkdfSync, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto'
-import { chmod, link, open, readFile, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
+import { chmod, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { MasterKeyInvalidError, MasterKeyMissingError, MasterKeyWrongError } from '../errors.ts'
+import { makeOnce } from '../key-files.ts'
 import type { Statements } from './statements.ts'
 
 export const MASTER_KEY_FILE = 'master.key'
@@ -56,32 +57,8 @@ async function read(path: string): Promise<Buffer | null> {
   return Buffer.from(text.trim(), 'hex')
 }
 
-/** Whole and on the disk before it has its name: nobody reads half a key, and no value is sealed with one that is lost. */
 async function make(path: string): Promise<Buffer> {
-  const draft = `${path}.${randomUUID()}`
-  try {
-    const file = await open(draft, 'wx', 0o600)
-    try {
-      await file.writeFile(`${randomBytes(KEY_BYTES).toString('hex')}\n`)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    try {
-      await link(draft, path)
-    } catch (error) {
-      // Another gateway was first: its key is the key.
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    }
-  } finally {
-    await rm(draft, { force: true })
-  }
-  const folder = await open(dirname(path), 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
+  await makeOnce(path, `${randomBytes(KEY_BYTES).toString('hex')}\n`)
   const key = await read(path)
   if (key === null) throw new MasterKeyMissingError(path)
   return key

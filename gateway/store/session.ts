@@ -5,6 +5,7 @@
 import type Sqlite from 'better-sqlite3'
 import type { Knex } from 'knex'
 import type { DbClient } from '../config.ts'
+import { preparing } from './prepared.ts'
 
 export type Cell = string | number | null | Uint8Array
 export type Row = Record<string, unknown>
@@ -60,12 +61,7 @@ export function createSessions(knex: Knex, client: DbClient): Sessions {
 }
 
 function preparedOn(connection: Sqlite.Database): Session {
-  const statements = new Map<string, Sqlite.Statement>()
-  const statement = (sql: string) => {
-    const known = statements.get(sql) ?? connection.prepare(sql)
-    statements.set(sql, known)
-    return known
-  }
+  const statement = preparing(sql => connection.prepare(sql))
   return {
     get: async (sql, ...cells) => statement(sql).get(...cells) as Row | undefined,
     all: async (sql, ...cells) => statement(sql).all(...cells) as Row[],

@@ -6,6 +6,7 @@
 import type { Knex } from 'knex'
 import type { DbClient } from '../config.ts'
 import { DATABASE_BUSY_TIMEOUT_MS } from '../constants.ts'
+import { preparing } from './prepared.ts'
 import type { Driver, Parameter } from './statements.ts'
 
 /** A connection of better-sqlite3, as far as it is used. */
@@ -46,7 +47,7 @@ async function createPreparedDriver(knex: Knex, setUp: (connection: never) => Pr
   const on = (connection: PreparedConnection): ((sql: string) => PreparedStatement) => {
     const known = prepared.get(connection)
     if (known !== undefined) return known
-    const statements = preparedOn(connection)
+    const statements = preparing(sql => connection.prepare(sql))
     prepared.set(connection, statements)
     return statements
   }
@@ -75,17 +76,6 @@ async function createPreparedDriver(knex: Knex, setUp: (connection: never) => Pr
 /** In WAL, NORMAL keeps what the process committed when the process ends, and syncs it with the next that is FULL. */
 function durability(isDurable: boolean): string {
   return `PRAGMA synchronous = ${isDurable ? 'FULL' : 'NORMAL'}`
-}
-
-function preparedOn(connection: PreparedConnection): (sql: string) => PreparedStatement {
-  const statements = new Map<string, PreparedStatement>()
-  return sql => {
-    const known = statements.get(sql)
-    if (known !== undefined) return known
-    const statement = connection.prepare(sql)
-    statements.set(sql, statement)
-    return statement
-  }
 }
 
 /** For the other driver: slower, and the same. */
