@@ -84,7 +84,7 @@ export async function runCli(args: readonly string[], world: CliWorld): Promise<
     .command('list')
     .description('list keys')
     .option('--prefix <text>', 'only keys that begin so')
-    .option('--limit <n>', 'at most so many', wholeNumber)
+    .option('--limit <n>', 'at most so many; else all', wholeNumber)
     .action(async (options: { prefix?: string; limit?: number }) => {
       const keys = await (await gateway()).storage.list(options)
       show(keys, keys.join('\n'))

@@ -32,4 +32,33 @@ describe('the client of a gateway', () => {
       server.close()
     }
   })
+
+  it('lists all keys, page by page, or as many as are asked for', async () => {
+    const all = Array.from({ length: 2_500 }, (_, index) => `k/${String(index).padStart(4, '0')}`)
+    const asked: string[] = []
+    const server = createServer((request, response) => {
+      const { searchParams } = new URL(request.url ?? '', 'http://gateway')
+      asked.push(searchParams.toString())
+      const from = Number(searchParams.get('cursor') ?? 0)
+      const to = from + Number(searchParams.get('limit') ?? 100)
+      response.end(
+        JSON.stringify({ keys: all.slice(from, to), ...(to < all.length ? { next_cursor: String(to) } : {}) })
+      )
+    }).listen(0, '127.0.0.1')
+    try {
+      await once(server, 'listening')
+      const { storage } = createGatewayClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })
+      assert.deepEqual(await storage.list({ prefix: 'k/' }), all)
+      assert.deepEqual(asked, [
+        'prefix=k%2F&limit=1000',
+        'prefix=k%2F&limit=1000&cursor=1000',
+        'prefix=k%2F&limit=1000&cursor=2000'
+      ])
+      assert.deepEqual(await storage.list({ limit: 1_200 }), all.slice(0, 1_200))
+      assert.deepEqual(asked.slice(3), ['limit=1000', 'limit=200&cursor=1000'])
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  })
 })

@@ -31,7 +31,7 @@ export interface GatewayClient {
     /** @throws GatewayAnswerError with status 404 when there is none */
     delete: (key: string) => Promise<{ status: string; key: string }>
     exists: (key: string) => Promise<boolean>
-    /** Keys in order. */
+    /** Keys in order: all of them, or `limit`, page by page. */
     list: (options?: { prefix?: string; limit?: number }) => Promise<string[]>
   }
   health: () => Promise<Record<string, unknown>>
@@ -41,6 +41,14 @@ export interface GatewayClient {
 const DEFAULT_TIMEOUT_MS = 60_000
 /** A body goes out in pieces of this size. */
 const PIECE_BYTES = 64 * 1024
+/** As many as a gateway gives at once. */
+const PAGE_KEYS = 1_000
+
+/** What a list is answered with; `next_cursor` where there are more. */
+interface KeyPage {
+  keys: string[]
+  next_cursor?: string
+}
 
 export function createGatewayClient(options: GatewayClientOptions): GatewayClient {
   const base = options.url.replace(/\/+$/, '')
@@ -97,9 +105,16 @@ export function createGatewayClient(options: GatewayClientOptions): GatewayClien
       delete: async key => json(await request('POST', '/v1/storage/delete', { key })),
       exists: async key =>
         (await json<{ exists: boolean }>(await request('GET', '/v1/storage/exists', { key }))).exists,
-      async list({ prefix, limit } = {}) {
-        const query = { prefix, limit: limit === undefined ? undefined : String(limit) }
-        return (await json<{ keys: string[] }>(await request('GET', '/v1/storage/list', query))).keys
+      async list({ prefix, limit = Number.POSITIVE_INFINITY } = {}) {
+        const listed: string[] = []
+        let cursor: string | undefined
+        do {
+          const query = { prefix, limit: String(Math.min(limit - listed.length, PAGE_KEYS)), cursor }
+          const page = await json<KeyPage>(await request('GET', '/v1/storage/list', query))
+          for (const key of page.keys) listed.push(key)
+          cursor = page.next_cursor
+        } while (cursor !== undefined && listed.length < limit)
+        return listed
       }
     },
     health: async () => json(await request('GET', '/health')),
