@@ -361,6 +361,36 @@ export class ConfigInvalidError extends GatewayError {
   }
 }
 
+/** Thrown at start when nothing can be made in the data directory. */
+export class DataDirUnusableError extends GatewayError {
+  constructor(dataDir: string, cause: unknown) {
+    const { code = 'unknown' } = cause as { code?: string }
+    super(
+      'DATA_DIR_UNUSABLE',
+      500,
+      `DATA_DIR ${dataDir} cannot be written to (${code}): name a folder of this user's`,
+      {
+        cause
+      }
+    )
+  }
+}
+
+/** Thrown at start when the gateway cannot listen where it is told to. */
+export class AddressUnavailableError extends GatewayError {
+  constructor(where: string, cause: unknown) {
+    const { code = 'unknown' } = cause as { code?: string }
+    super(
+      'ADDRESS_UNAVAILABLE',
+      500,
+      code === 'EADDRINUSE'
+        ? `${where} is taken: stop what listens there, or set PORT or GATEWAY_ADDR`
+        : `${where} cannot be listened on (${code}): set PORT or GATEWAY_ADDR`,
+      { cause }
+    )
+  }
+}
+
 /** Thrown at start when values were sealed with a master key whose file is gone. Another one is never made then. */
 export class MasterKeyMissingError extends GatewayError {
   constructor(path: string) {

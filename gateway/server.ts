@@ -8,6 +8,7 @@ import {
   KEEP_ALIVE_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS
 } from './constants.ts'
+import { AddressUnavailableError } from './errors.ts'
 import { waitsForContinue } from './middleware/limits.ts'
 import { offersWebSocket, upgradesBy } from './sockets.ts'
 
@@ -29,7 +30,7 @@ export interface ServerOptions {
   environment?: Record<string, string | undefined>
 }
 
-/** @throws the system's error when the port cannot be had */
+/** @throws AddressUnavailableError */
 export async function serve({ handle, host, port, environment = {} }: ServerOptions): Promise<GatewayServer> {
   const server = createServer({
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -64,9 +65,14 @@ function passedSocket({ LISTEN_FDS, LISTEN_PID }: Record<string, string | undefi
 
 function listening(server: Server, where: { fd: number } | { host: string; port: number }): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject)
+    const failed = (error: Error) => {
+      reject(
+        new AddressUnavailableError('fd' in where ? 'the socket of LISTEN_FDS' : `${where.host}:${where.port}`, error)
+      )
+    }
+    server.once('error', failed)
     server.listen(where, () => {
-      server.off('error', reject)
+      server.off('error', failed)
       resolve()
     })
   })

@@ -1,5 +1,5 @@
 /** The gateway's database: the only file of the room that loads knex. SQLite, shared by the gateways of one host. */
-import { chmod, mkdir, open } from 'node:fs/promises'
+import { chmod, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import knexFactory, { type Knex } from 'knex'
@@ -13,6 +13,7 @@ import {
 import type { Log } from '../node/index.ts'
 import type { DbClient, SeededKey } from './config.ts'
 import { DATABASE_BUSY_TIMEOUT_MS, SQLITE_FLOOR, SWEEP_EVERY_MS } from './constants.ts'
+import { openDataDir } from './data-dir.ts'
 import { DatabaseDriverError, DatabaseVersionError } from './errors.ts'
 import { type ApiKeys, createApiKeys } from './store/api-keys.ts'
 import { type Apps, createApps } from './store/apps.ts'
@@ -71,10 +72,10 @@ export interface Store {
 
 /**
  * Opens `DATA_DIR/gateway.sqlite`, migrated, with the master key of the directory. Several processes may do so at once.
- * @throws DatabaseDriverError, DatabaseVersionError, what a migration throws, and what `openMasterKey` throws
+ * @throws DataDirUnusableError, DatabaseDriverError, DatabaseVersionError, what a migration throws, and what `openMasterKey` throws
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  await mkdir(options.dataDir, { recursive: true, mode: 0o700 })
+  await openDataDir(options.dataDir)
   await makePrivate(join(options.dataDir, DATABASE_FILE))
   const { dataDir, client, log, nowMs = Date.now } = options
   const settings = settingsOf(options)
