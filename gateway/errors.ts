@@ -194,7 +194,7 @@ export class ValueNotFoundError extends GatewayError {
 /** Thrown when If-Match or If-None-Match does not hold. */
 export class PreconditionFailedError extends GatewayError {
   constructor(key: string) {
-    super('PRECONDITION_FAILED', 412, `the value of this key is not as the condition has it: read it again: ${key}`)
+    super('PRECONDITION_FAILED', 412, `the value of ${key} is not as the condition has it: read it again`)
   }
 }
 

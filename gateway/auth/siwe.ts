@@ -48,7 +48,8 @@ export function parseSiwe(text: string): SiweMessage {
   const field = (name: string, pattern: RegExp): string => {
     const line = next()
     const value = line?.startsWith(`${name}: `) === true ? line.slice(name.length + 2) : null
-    if (value === null || !pattern.test(value)) throw new SiweInvalidError(`its ${name}`)
+    if (value === null || !pattern.test(value))
+      throw new SiweInvalidError(`its ${name} is missing, malformed, or not in its place`)
     return value
   }
   const optional = (name: string, pattern: RegExp): string | null =>
@@ -56,11 +57,13 @@ export function parseSiwe(text: string): SiweMessage {
 
   const first = next() ?? ''
   const [, scheme = null, domain] = (HEAD.test(first) ? ORIGIN.exec(first.replace(HEAD, '')) : null) ?? []
-  if (domain === undefined) throw new SiweInvalidError('its first line')
+  if (domain === undefined)
+    throw new SiweInvalidError('its first line is not "<domain> wants you to sign in with your Ethereum account:"')
   const address = checksummed(next() ?? '')
   if (next() !== '') throw new SiweInvalidError('an empty line belongs after the address')
   const statement = lines[at] === '' ? null : (next() ?? '')
-  if (statement !== null && !STATEMENT.test(statement)) throw new SiweInvalidError('its statement')
+  if (statement !== null && !STATEMENT.test(statement))
+    throw new SiweInvalidError('its statement has a character that none may have')
   if (next() !== '') throw new SiweInvalidError('an empty line belongs before the fields')
   const uri = field('URI', URI)
   field('Version', /^1$/)
@@ -81,7 +84,7 @@ export function parseSiwe(text: string): SiweMessage {
   if (lines[at] === 'Resources:') {
     const listed = lines.slice(at + 1)
     if (!listed.every(line => line.startsWith('- ') && URI.test(line.slice(2)))) {
-      throw new SiweInvalidError('its Resources')
+      throw new SiweInvalidError('its Resources are not lines of "- <URI>"')
     }
     message.resources = listed.map(line => line.slice(2))
   }

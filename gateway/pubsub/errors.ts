@@ -68,7 +68,7 @@ export class PubsubKeyError extends GatewayError {
     super(
       'PUBSUB_KEY_INVALID',
       500,
-      `${path} is no key for pub/sub: base64 of 32 random bytes, the same for all gateways`,
+      `${path} ${cause === undefined ? 'is no key for pub/sub' : `cannot be read (${(cause as { code?: string }).code})`}: GATEWAY_PUBSUB_KEY_FILE names base64 of 32 random bytes, the same for all gateways`,
       {
         cause
       }

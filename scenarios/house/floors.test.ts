@@ -17,7 +17,7 @@ const FLOORS: Record<string, string> = {
 const SQLITE_FLOOR = '3.51.3'
 
 /** node:sqlite has an authorizer and limits from this version on. */
-const NODE_FLOOR = '24.12.0'
+const NODE_FLOOR = '24.15.0'
 
 /** Negative when a < b. */
 function compare(a: string, b: string): number {
