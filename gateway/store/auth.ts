@@ -95,25 +95,29 @@ export interface AuthRows {
 export function createAuthRows({ transaction }: Sessions): AuthRows {
   return {
     addNonce: ({ namespace, wallet, nonce, ip, purpose, expiresAt }, now) =>
-      transaction(async session => {
-        await session.run('DELETE FROM nonces WHERE expires_at <= ? OR used_at IS NOT NULL', now)
-        // A flood of challenges for a wallet puts out only its own: those asked for at the same address.
-        await session.run(
-          `DELETE FROM nonces WHERE wallet = ? AND ip = ? AND id NOT IN (
+      transaction(
+        async session => {
+          await session.run('DELETE FROM nonces WHERE expires_at <= ? OR used_at IS NOT NULL', now)
+          // A flood of challenges for a wallet puts out only its own: those asked for at the same address.
+          await session.run(
+            `DELETE FROM nonces WHERE wallet = ? AND ip = ? AND id NOT IN (
              SELECT id FROM nonces WHERE wallet = ? AND ip = ? ORDER BY id DESC LIMIT ${NONCES_PER_CALLER_MAX - 1})`,
-          ...[wallet, ip, wallet, ip]
-        )
-        // Ids only grow, so this is at least the number of rows, and costs nothing.
-        const most = await session.get('SELECT coalesce(max(id) - min(id) + 1, 0) AS rows FROM nonces')
-        if (Number(most?.rows) >= NONCES_MAX) {
-          const exact = await session.get('SELECT count(*) AS rows FROM nonces')
-          if (Number(exact?.rows) >= NONCES_MAX) throw new ChallengesFullError()
-        }
-        await session.run(
-          'INSERT INTO nonces (namespace, wallet, nonce, purpose, ip, expires_at) VALUES (?, ?, ?, ?, ?, ?)',
-          ...[namespace, wallet, nonce, purpose, ip, expiresAt]
-        )
-      }),
+            ...[wallet, ip, wallet, ip]
+          )
+          // Ids only grow, so this is at least the number of rows, and costs nothing.
+          const most = await session.get('SELECT coalesce(max(id) - min(id) + 1, 0) AS rows FROM nonces')
+          if (Number(most?.rows) >= NONCES_MAX) {
+            const exact = await session.get('SELECT count(*) AS rows FROM nonces')
+            if (Number(exact?.rows) >= NONCES_MAX) throw new ChallengesFullError()
+          }
+          await session.run(
+            'INSERT INTO nonces (namespace, wallet, nonce, purpose, ip, expires_at) VALUES (?, ?, ?, ?, ?, ?)',
+            ...[namespace, wallet, nonce, purpose, ip, expiresAt]
+          )
+          // A challenge that a power cut takes is asked for again; the login that uses it waits for the disk.
+        },
+        { isDurable: false }
+      ),
     transaction: work => transaction(session => work(transactionRows(session))),
     exclusively: work =>
       transaction(async session => {

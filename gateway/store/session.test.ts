@@ -81,6 +81,31 @@ for (const client of DB_CLIENTS) {
       assert.equal(Number(last?.name), 20)
     })
 
+    it('that come together are one commit, of which each has its own end', async () => {
+      const before = await sessions.transaction(session => session.all('SELECT name FROM namespaces'))
+      const names = Array.from({ length: 150 }, (_, index) => `together-${index}`)
+      const ends = await Promise.allSettled(
+        names.map((name, index) =>
+          sessions.transaction(
+            async session => {
+              await session.run(add, name)
+              if (index % 3 === 0) throw new Error(name)
+              return (await session.get(find, name))?.name
+            },
+            { isDurable: index % 2 === 0 }
+          )
+        )
+      )
+      for (const [index, end] of ends.entries()) {
+        if (index % 3 === 0) assert.equal(end.status === 'rejected' && end.reason.message, names[index])
+        else assert.equal(end.status === 'fulfilled' && end.value, names[index])
+      }
+      const after = await sessions.transaction(session => session.all('SELECT name FROM namespaces'))
+      assert.equal(after.length - before.length, 100)
+      await assert.doesNotReject(sessions.transaction(session => session.run(add, 'quick'), { isDurable: false }))
+      assert.deepEqual(await knex.raw('PRAGMA synchronous'), [{ synchronous: 2 }])
+    })
+
     it('are seen by the reader when they are over, with a new revision', async () => {
       const rows = createAuthRows(sessions)
       const before = await reader.revision()
