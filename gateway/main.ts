@@ -1,7 +1,7 @@
 import { createLog, createMetrics } from '../node/index.ts'
 import { readConfig, sqlFolder } from './config.ts'
 import { SHUTDOWN_TIMEOUT_MS } from './constants.ts'
-import { openDataDir } from './data-dir.ts'
+import { keepTemporaryFilesIn, openDataDir } from './data-dir.ts'
 import { createGateway } from './gateway.ts'
 import { connectNetwork } from './network/connect.ts'
 import { readInventory } from './network/inventory.ts'
@@ -15,6 +15,7 @@ async function main(): Promise<void> {
   const startedAt = new Date()
   const config = readConfig(process.env)
   await openDataDir(config.dataDir)
+  keepTemporaryFilesIn(config.dataDir)
   const inventory = await readInventory(config.inventoryFile)
   const log = await createLog({ level: config.logLevel, role: 'gateway', host: config.nodeId })
   const metrics = createMetrics('gateway')

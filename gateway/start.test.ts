@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { openDataDir } from './data-dir.ts'
 import { serve } from './server.ts'
 
@@ -33,6 +36,38 @@ describe('a start that cannot succeed', () => {
         message: /^DATA_DIR .*file\/data cannot be written to \(ENOTDIR\): name a folder of this user's$/
       })
       await openDataDir(join(folder, 'a', 'b'))
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  })
+})
+
+/** A temporary table too large for its cache is a file, which is open until the connection is closed. */
+const SPILL = `
+import { keepTemporaryFilesIn } from '${new URL('./data-dir.ts', import.meta.url)}'
+import { readdirSync, readlinkSync } from 'node:fs'
+import Sqlite from 'better-sqlite3'
+keepTemporaryFilesIn(process.argv[1])
+const database = new Sqlite(':memory:')
+database.exec('PRAGMA temp_store = FILE; CREATE TEMP TABLE t (a); PRAGMA temp.cache_size = 10')
+database.exec('WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 3000) INSERT INTO t SELECT randomblob(1000) FROM c')
+const open = readdirSync('/proc/self/fd').map(fd => { try { return readlinkSync('/proc/self/fd/' + fd) } catch { return '' } })
+console.log(JSON.stringify(open.filter(path => path.endsWith(' (deleted)'))))
+`
+
+describe('temporary files of the database', () => {
+  it('are in the data directory', async function () {
+    if (process.platform !== 'linux') this.skip()
+    const folder = await realpath(await mkdtemp(join(tmpdir(), 'warren-start-')))
+    try {
+      const { stdout } = await promisify(execFile)(
+        process.execPath,
+        ['--input-type=module-typescript', '--eval', SPILL, folder],
+        { cwd: fileURLToPath(new URL('.', import.meta.url)) }
+      )
+      const paths = JSON.parse(stdout) as string[]
+      assert.ok(paths.length > 0)
+      for (const path of paths) assert.ok(path.startsWith(`${folder}/`), path)
     } finally {
       await rm(folder, { recursive: true, force: true })
     }
