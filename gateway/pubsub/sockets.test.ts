@@ -94,6 +94,8 @@ describe('the door of a topic', function () {
       [`${WS}?topic=t`, { Origin: 'http://app.example' }, 403, 'ORIGIN_FORBIDDEN'],
       [`${WS}?topic=t`, { 'Sec-WebSocket-Version': '8' }, 426, 'UPGRADE_REQUIRED'],
       [`${WS}?topic=t&presence=true`, {}, 400, 'INVALID_REQUEST'],
+      [`${WS}?topic=t&presence=yes&member_id=a`, {}, 400, 'INVALID_REQUEST'],
+      [`${WS}?topic=t&resume=perhaps`, {}, 400, 'INVALID_REQUEST'],
       [`${WS}?topic=t&presence=true&member_id=${'x'.repeat(129)}`, {}, 400, 'INVALID_REQUEST'],
       [`${WS}?topic=t&presence=true&member_id=a&member_meta=[1]`, {}, 400, 'INVALID_REQUEST'],
       [`${WS}?topic=t&presence=true&member_id=a&member_meta={"a":"${'x'.repeat(1024)}"}`, {}, 400, 'INVALID_REQUEST']

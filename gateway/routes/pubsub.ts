@@ -50,7 +50,7 @@ export function pubsubRoutes({ authenticate, ownNamespace, pubsubSockets }: Pubs
     if (identity === undefined) throw new ApiKeyMissingError()
     const member = memberOf(context)
     const channel = pubsub.channel(queryParameter(context, 'topic'))
-    const resumes = queryParameter(context, 'resume') === 'true'
+    const resumes = isAsked(context, 'resume')
     pubsubSockets.accept(context, channel, { identity, member, resumes })
   }
 
@@ -62,9 +62,16 @@ export function pubsubRoutes({ authenticate, ownNamespace, pubsubSockets }: Pubs
   ]
 }
 
+/** `?name=true`. What would be taken for a wish and is none is told, not passed over. */
+function isAsked(context: Context, name: string): boolean {
+  const text = queryParameter(context, name) ?? ''
+  if (!['', 'true', 'false'].includes(text)) throw new RequestInvalidError(`invalid '${name}': expected true or false`)
+  return text === 'true'
+}
+
 /** `?presence=true&member_id=&member_meta=`: who the socket says it is. */
 function memberOf(context: Context): Member | null {
-  if (queryParameter(context, 'presence') !== 'true') return null
+  if (!isAsked(context, 'presence')) return null
   const memberId = queryParameter(context, 'member_id') ?? ''
   if (memberId === '') throw new RequestInvalidError("missing 'member_id' for presence")
   const meta = metaOf(queryParameter(context, 'member_meta') ?? '')
