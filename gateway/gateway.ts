@@ -97,9 +97,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   const pubsub = createPubsub({ gossip: network?.gossip ?? null, secret, metrics, log, limits: pubsubLimits })
   const pubsubSockets = createPubsubSockets({
     counters: pubsub.counters,
-    authenticate,
+    identify,
+    addressOf,
     origins: config.pubsubOrigins,
-    trustProxy: config.trustProxy,
     limits: { ...config.pubsubSockets, ...pubsubSocketLimits },
     log
   })

@@ -256,6 +256,16 @@ describe('limits on topics’ sockets', function () {
     await again.opened
   })
 
+  it('count IPv4 addresses apart, and each as one, also where the socket is of IPv6', async () => {
+    await using running = await startGateway({ environment: { GATEWAY_PUBSUB_MAX_ADDRESS_SOCKETS: '1' } })
+    const from = (address: string) => ({ 'X-Forwarded-For': address })
+    await using one = open(running, 't', { headers: from('::ffff:192.0.2.1') })
+    await using two = open(running, 't', { headers: from('::ffff:192.0.2.2') })
+    await Promise.all([one.opened, two.opened])
+    const again = await refusalOf(running, `${WS}?topic=t`, from('192.0.2.2'))
+    assert.deepEqual([again.status, again.code], [429, 'SOCKET_LIMIT'])
+  })
+
   it('hold for topics, of each namespace', async () => {
     await using running = await startGateway({ pubsubLimits: { namespaceTopicsMax: 3, topicsMax: 4 } })
     for (const topic of ['a', 'b', 'c', 'a']) assert.equal((await publish(running, topic, '')).status, 200)
