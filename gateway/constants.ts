@@ -32,6 +32,8 @@ export const KEEP_ALIVE_TIMEOUT_MS = 65_000
 export const HEADERS_MAX = 100
 /** Requests under way at once; the next is answered 503. */
 export const REQUESTS_MAX = 1024
+/** Of one caller (identity, or anonymous address); the next is answered 429. */
+export const CALLER_REQUESTS_MAX = 512
 /** Values on their way to the nodes at once, each with a window of 8 MiB for cut connections; the next is answered 503. */
 export const BLOB_PUTS_MAX = 64
 /** After an early refusal this much of the body is still read and thrown away, so that the answer arrives. */

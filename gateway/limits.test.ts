@@ -4,11 +4,11 @@ import { type ClientRequest, createServer, type IncomingMessage, request } from 
 import type { AddressInfo } from 'node:net'
 import Koa, { type Context } from 'koa'
 import { silentLog } from '../node/index.ts'
-import { AUTH_REQUESTS_MAX } from './constants.ts'
+import { AUTH_REQUESTS_MAX, CALLER_REQUESTS_MAX } from './constants.ts'
 import { ApiKeyMissingError } from './errors.ts'
 import { createFailures } from './failures.ts'
 import { type BodyOptions, bodyOf, createConcurrencyLimit, wholeBodyOf } from './middleware/limits.ts'
-import { ALICE, eventually, type RunningGateway, startGateway } from './testing/fixtures.ts'
+import { ALICE, BOB, eventually, type RunningGateway, startGateway } from './testing/fixtures.ts'
 
 const KIB = 1024
 
@@ -148,6 +148,24 @@ describe('places for requests', () => {
     outgoing.destroy()
     server.closeAllConnections()
     server.close()
+  })
+
+  it('are left for others by a caller who takes all it can', async () => {
+    await using running = await startGateway()
+    const slow = Array.from({ length: CALLER_REQUESTS_MAX }, () => {
+      const outgoing = request(`${running.url}/v1/storage/put?key=slow`, {
+        method: 'PUT',
+        headers: { 'X-API-Key': ALICE, 'Content-Length': 10, Expect: '100-continue' }
+      })
+      outgoing.on('error', () => {}).flushHeaders()
+      return outgoing
+    })
+    await Promise.all(slow.map(outgoing => once(outgoing, 'continue')))
+    const next = await running.ask('/v1/storage/list')
+    assert.deepEqual([next.status, ((await next.json()) as { code: string }).code], [429, 'RATE_LIMITED'])
+    assert.equal((await running.ask('/v1/storage/list', { headers: { 'X-API-Key': BOB } })).status, 200)
+    for (const outgoing of slow) outgoing.destroy()
+    await eventually(async () => (await running.ask('/v1/storage/list')).status === 200)
   })
 
   it('are left for others by strangers who are slow to say who they are', async () => {
