@@ -200,6 +200,11 @@ describe('values over 64 KiB, on real nodes', function () {
     }
     const gone = await running.ask('/v1/storage/get?key=big')
     assert.deepEqual([gone.status, ((await gone.json()) as { code: string }).code], [503, 'NETWORK_UNAVAILABLE'])
+    // Nobody reads the body of a HEAD, in whichever form: nothing is fetched for it.
+    for (const Accept of ['*/*', 'application/json']) {
+      const head = await running.ask('/v1/storage/get?key=big', { method: 'HEAD', headers: { Accept } })
+      assert.equal(head.status, 200, Accept)
+    }
     const stranger = await running.ask('/v1/storage/get?key=big', { headers: { 'X-API-Key': BOB } })
     assert.equal(stranger.status, 404)
   })

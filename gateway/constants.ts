@@ -32,6 +32,8 @@ export const KEEP_ALIVE_TIMEOUT_MS = 65_000
 export const HEADERS_MAX = 100
 /** Requests under way at once; the next is answered 503. */
 export const REQUESTS_MAX = 1024
+/** Of one caller (identity, or anonymous address); the next is answered 429. */
+export const CALLER_REQUESTS_MAX = 512
 /** Values on their way to the nodes at once, each with a window of 8 MiB for cut connections; the next is answered 503. */
 export const BLOB_PUTS_MAX = 64
 /** After an early refusal this much of the body is still read and thrown away, so that the answer arrives. */
@@ -114,6 +116,10 @@ export const APPS_PER_NAMESPACE_MAX = 1000
 /** The newest rows that are kept. */
 export const AUDIT_KEEP_ROWS = 100_000
 export const AUTH_BODY_MAX_BYTES = 16 * KIB
+/** From its first byte to its last: strangers send them. */
+export const AUTH_BODY_TIMEOUT_MS = 10_000
+/** Requests to the public paths below /v1/auth under way at once, of REQUESTS_MAX; the next is answered 503. */
+export const AUTH_REQUESTS_MAX = 256
 export const SIWE_MESSAGE_MAX_CHARS = 4096
 /** A next signing key is in the JWKS for so long before it signs: twice what copies of it may be old. */
 export const SIGNING_KEY_ANNOUNCE_MS = 10 * 60 * 1000

@@ -222,7 +222,11 @@ export class BodyTooLargeError extends GatewayError {
 /** Thrown when a body stops arriving. */
 export class BodyStalledError extends GatewayError {
   constructor(timeoutMs: number) {
-    super('BODY_STALLED', 408, `no data for ${timeoutMs} ms: send the body without pauses`)
+    super(
+      'BODY_STALLED',
+      408,
+      `no data, or not all of it, within ${Math.ceil(timeoutMs)} ms: send the body without pauses`
+    )
   }
 }
 

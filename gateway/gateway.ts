@@ -5,10 +5,10 @@ import Koa, { type Context } from 'koa'
 import { type Log, type Metrics, registerReachability } from '../node/index.ts'
 import { createIdentify } from './auth/identify.ts'
 import { createKeyFile } from './auth/key-file.ts'
-import { createRateLimit } from './auth/rate.ts'
+import { createPlaces, createRateLimit } from './auth/rate.ts'
 import { createAuth } from './auth/service.ts'
 import type { GatewayConfig } from './config.ts'
-import { RATE_CALLERS_MAX, REQUESTS_MAX } from './constants.ts'
+import { CALLER_REQUESTS_MAX, RATE_CALLERS_MAX, REQUESTS_MAX } from './constants.ts'
 import { MethodNotAllowedError, RouteUnknownError } from './errors.ts'
 import { createFailures } from './failures.ts'
 import type { GatewayMiddleware, GatewayState, Route } from './http.ts'
@@ -89,6 +89,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     identify,
     namespace: config.namespace,
     rate: createRateLimit({ limit: config.ratePerSecond, periodMs: 1_000, callersMax: RATE_CALLERS_MAX }),
+    places: createPlaces(CALLER_REQUESTS_MAX),
     addressOf
   }
   const authenticate = createAuthenticate({ ...authenticating, requireAuth: config.requireAuth })
@@ -96,9 +97,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   const pubsub = createPubsub({ gossip: network?.gossip ?? null, secret, metrics, log, limits: pubsubLimits })
   const pubsubSockets = createPubsubSockets({
     counters: pubsub.counters,
-    authenticate,
-    origins: config.pubsubOrigins,
+    identify,
     addressOf,
+    origins: config.pubsubOrigins,
     limits: { ...config.pubsubSockets, ...pubsubSocketLimits },
     log
   })

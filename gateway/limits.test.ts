@@ -2,9 +2,13 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type ClientRequest, createServer, type IncomingMessage, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Context } from 'koa'
-import { type BodyOptions, bodyOf, wholeBodyOf } from './middleware/limits.ts'
-import { ALICE, type RunningGateway, startGateway } from './testing/fixtures.ts'
+import Koa, { type Context } from 'koa'
+import { silentLog } from '../node/index.ts'
+import { AUTH_REQUESTS_MAX, CALLER_REQUESTS_MAX } from './constants.ts'
+import { ApiKeyMissingError } from './errors.ts'
+import { createFailures } from './failures.ts'
+import { type BodyOptions, bodyOf, createConcurrencyLimit, wholeBodyOf } from './middleware/limits.ts'
+import { ALICE, BOB, eventually, type RunningGateway, startGateway } from './testing/fixtures.ts'
 
 const KIB = 1024
 
@@ -123,6 +127,69 @@ describe('a large value where no node is', () => {
   })
 })
 
+describe('places for requests', () => {
+  it('are free again when a request is refused, though its caller is slow to send the rest', async () => {
+    const app = new Koa()
+    app.use(createFailures(silentLog()))
+    app.use(createConcurrencyLimit(1))
+    app.use(context => {
+      if (context.method === 'POST') throw new ApiKeyMissingError()
+      context.body = 'welcome'
+    })
+    const server = createServer(app.callback()).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const outgoing = request({ port, host: '127.0.0.1', method: 'POST', headers: { 'Content-Length': 10 } })
+    outgoing.on('error', () => {}).flushHeaders()
+    const [refused] = (await once(outgoing, 'response')) as [IncomingMessage]
+    assert.equal(refused.statusCode, 401)
+    const next = await fetch(`http://127.0.0.1:${port}/`)
+    assert.deepEqual([next.status, await next.text()], [200, 'welcome'])
+    outgoing.destroy()
+    server.closeAllConnections()
+    server.close()
+  })
+
+  it('are left for others by a caller who takes all it can', async () => {
+    await using running = await startGateway()
+    const slow = Array.from({ length: CALLER_REQUESTS_MAX }, () => {
+      const outgoing = request(`${running.url}/v1/storage/put?key=slow`, {
+        method: 'PUT',
+        headers: { 'X-API-Key': ALICE, 'Content-Length': 10, Expect: '100-continue' }
+      })
+      outgoing.on('error', () => {}).flushHeaders()
+      return outgoing
+    })
+    await Promise.all(slow.map(outgoing => once(outgoing, 'continue')))
+    const next = await running.ask('/v1/storage/list')
+    assert.deepEqual([next.status, ((await next.json()) as { code: string }).code], [429, 'RATE_LIMITED'])
+    assert.equal((await running.ask('/v1/storage/list', { headers: { 'X-API-Key': BOB } })).status, 200)
+    for (const outgoing of slow) outgoing.destroy()
+    await eventually(async () => (await running.ask('/v1/storage/list')).status === 200)
+  })
+
+  it('are left for others by strangers who are slow to say who they are', async () => {
+    await using running = await startGateway({ environment: { GATEWAY_AUTH_RATE_PER_MINUTE: '0' } })
+    const slow = Array.from({ length: AUTH_REQUESTS_MAX }, () => {
+      const outgoing = request(`${running.url}/v1/auth/challenge`, {
+        method: 'POST',
+        // The server asks for the body when the request has its place.
+        headers: { 'Content-Length': 10, Expect: '100-continue' }
+      })
+      outgoing.on('error', () => {}).flushHeaders()
+      return outgoing
+    })
+    await Promise.all(slow.map(outgoing => once(outgoing, 'continue')))
+    const next = await fetch(`${running.url}/v1/auth/challenge`, { method: 'POST', body: '{}' })
+    assert.deepEqual([next.status, ((await next.json()) as { code: string }).code], [503, 'OVERLOADED'])
+    assert.equal((await running.ask('/v1/storage/list')).status, 200)
+    for (const outgoing of slow) outgoing.destroy()
+    await eventually(
+      async () => (await fetch(`${running.url}/v1/auth/challenge`, { method: 'POST', body: '{}' })).status === 400
+    )
+  })
+})
+
 describe('a body', () => {
   const readers: Record<string, (context: Context, options: BodyOptions) => Promise<Buffer>> = {
     'piece by piece': async (context, options) => {
@@ -134,11 +201,15 @@ describe('a body', () => {
   }
   for (const [how, read] of Object.entries(readers)) {
     /** What the reader says of the body that `send` sends: its text, or the code of the error. */
-    async function told(length: number, send: (outgoing: ClientRequest) => void): Promise<string> {
+    async function told(
+      length: number,
+      send: (outgoing: ClientRequest) => void,
+      more: Partial<BodyOptions> = {}
+    ): Promise<string> {
       const said = Promise.withResolvers<string>()
       const server = createServer(async (incoming, response) => {
         const context = { req: incoming, res: response } as unknown as Context
-        await read(context, { maxBytes: 10, idleTimeoutMs: 50 }).then(
+        await read(context, { maxBytes: 10, idleTimeoutMs: 50, ...more }).then(
           body => said.resolve(body.toString()),
           error => said.resolve((error as { code: string }).code)
         )
@@ -170,6 +241,19 @@ describe('a body', () => {
       assert.equal(await told(5, outgoing => outgoing.write('0')), 'BODY_STALLED')
       assert.equal(await told(5, outgoing => outgoing.write('0', () => outgoing.destroy())), 'CALLER_GONE')
       assert.equal(await told(11, outgoing => outgoing.flushHeaders()), 'BODY_TOO_LARGE')
+    })
+
+    it(`read ${how} is given up when all of it takes too long, though no pause does`, async () => {
+      const trickle = (outgoing: ClientRequest) => {
+        let left = 10
+        const timer = setInterval(() => {
+          outgoing.write('0')
+          left -= 1
+          if (left === 0) outgoing.end()
+        }, 100)
+        outgoing.once('close', () => clearInterval(timer)).once('finish', () => clearInterval(timer))
+      }
+      assert.equal(await told(10, trickle, { idleTimeoutMs: 60_000, timeoutMs: 300 }), 'BODY_STALLED')
     })
   }
 })

@@ -115,6 +115,28 @@ describe('the request log', () => {
       assert.equal((await look()('api_keys').whereNotNull('last_used_at')).length, 1)
     }))
 
+  it('keeps what was asked with a key that has gone before the row is written, and what others asked', () =>
+    withDatabase(async (folder, look) => {
+      const store = await open(folder, 'secret:one,kept:two')
+      const [gone, kept] = await Promise.all(['secret', 'kept'].map(key => store.apiKeys.find(hashKey(key))))
+      assert.ok(gone && kept)
+      const row = { method: 'GET', statusCode: 200, bytesOut: 1, durationMs: 1, ip: '::1' }
+      store.requests.add({ ...row, path: '/gone', apiKeyId: gone.id })
+      store.requests.add({ ...row, path: '/kept', apiKeyId: kept.id })
+      await store.apiKeys.seed(readConfig({ GATEWAY_API_KEYS: 'kept:two' }).apiKeys, [])
+      await store.requests.close()
+      assert.equal(store.requests.dropped, 0)
+      const rows = await look()('request_logs').orderBy('id')
+      assert.deepEqual(
+        rows.map(found => [found.path, found.api_key_id]),
+        [
+          ['/gone', null],
+          ['/kept', kept.id]
+        ]
+      )
+      await store.close()
+    }))
+
   it('drops and counts what the queue cannot hold, and keeps the newest rows', () =>
     withDatabase(async (folder, look) => {
       const store = await open(folder, '')

@@ -32,7 +32,13 @@ const session = {
 const app = { app_id: z.string(), name: z.string(), public_key: z.string(), namespace }
 const listed = z.object({ ...app, created_at: isoTime })
 const json = (body: z.ZodType) => ({ 'application/json': body })
-const tries = { 400: ['INVALID_REQUEST'], 413: ['BODY_TOO_LARGE'], 429: ['RATE_LIMITED'], 503: ['DATABASE_BUSY'] }
+const tries = {
+  400: ['INVALID_REQUEST'],
+  408: ['BODY_STALLED'],
+  413: ['BODY_TOO_LARGE'],
+  429: ['RATE_LIMITED'],
+  503: ['OVERLOADED', 'DATABASE_BUSY']
+}
 const proofs = {
   ...tries,
   400: ['INVALID_REQUEST', 'NONCE_INVALID', 'SIGNATURE_FORMAT', 'SIWE_INVALID'],
@@ -63,7 +69,7 @@ export const authOperations: Operation[] = [
         body: z.object({ wallet, namespace, nonce, purpose: z.string(), expires_at: isoTime })
       }
     },
-    errors: { ...tries, 503: ['CHALLENGES_FULL', 'DATABASE_BUSY'] }
+    errors: { ...tries, 503: ['OVERLOADED', 'CHALLENGES_FULL', 'DATABASE_BUSY'] }
   },
   {
     at: ['POST /v1/auth/verify'],

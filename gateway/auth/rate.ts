@@ -1,9 +1,15 @@
-/** Token buckets, one a caller, for a bounded number of callers. Pure but for what it remembers. */
+/** What one caller may have: so many requests in a time, and so many under way. Pure but for what it remembers. */
 
 export interface RateLimit {
   /** 0 when the caller may go on; else seconds until it may. */
   take: (caller: string, nowMs: number) => number
   readonly size: number
+}
+
+/** Requests under way. */
+export interface Places {
+  /** null: the caller has as many as it may. Else what gives the place back, once. */
+  take: (caller: string) => (() => void) | null
 }
 
 export interface RateOptions {
@@ -13,6 +19,7 @@ export interface RateOptions {
   callersMax: number
 }
 
+/** Token buckets, one a caller, for a bounded number of callers. */
 export function createRateLimit({ limit, periodMs, callersMax }: RateOptions): RateLimit {
   const buckets = new Map<string, { left: number; atMs: number }>()
   return {
@@ -36,6 +43,26 @@ export function createRateLimit({ limit, periodMs, callersMax }: RateOptions): R
     },
     get size() {
       return buckets.size
+    }
+  }
+}
+
+/** Only callers with a request under way are remembered. */
+export function createPlaces(callerMax: number): Places {
+  const underWay = new Map<string, number>()
+  return {
+    take(caller) {
+      const own = underWay.get(caller) ?? 0
+      if (own >= callerMax) return null
+      underWay.set(caller, own + 1)
+      let isTaken = true
+      return () => {
+        if (!isTaken) return
+        isTaken = false
+        const left = (underWay.get(caller) ?? 1) - 1
+        if (left === 0) underWay.delete(caller)
+        else underWay.set(caller, left)
+      }
     }
   }
 }

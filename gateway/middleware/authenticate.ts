@@ -1,7 +1,7 @@
 /** Who asks: a token or an API key from the request's headers (D11, D12), or nobody where auth is not required (P1). */
 import type { Context } from 'koa'
 import type { Credential, Identify } from '../auth/identify.ts'
-import type { RateLimit } from '../auth/rate.ts'
+import type { Places, RateLimit } from '../auth/rate.ts'
 import { ApiKeyInvalidError, ApiKeyMissingError, RateLimitedError } from '../errors.ts'
 import type { GatewayMiddleware, Identity } from '../http.ts'
 
@@ -12,6 +12,8 @@ export interface AuthenticateOptions {
   namespace: string
   /** Of one identity. */
   rate: RateLimit
+  /** Of one identity. */
+  places: Places
   /** What an anonymous caller is counted by. */
   addressOf: (context: Context) => string
 }
@@ -20,7 +22,7 @@ export interface AuthenticateOptions {
  * Sets `state.identity`, or answers 401. A wrong credential is 401 also where none is required.
  */
 export function createAuthenticate(options: AuthenticateOptions): GatewayMiddleware {
-  const { identify, requireAuth, namespace, rate, addressOf } = options
+  const { identify, requireAuth, namespace, rate, places, addressOf } = options
   return async (context, next) => {
     const credential = credentialOf(context)
     if (credential === null && requireAuth) throw new ApiKeyMissingError()
@@ -31,7 +33,15 @@ export function createAuthenticate(options: AuthenticateOptions): GatewayMiddlew
       identity.subject === null ? `anonymous ${addressOf(context)}` : `${identity.kind} ${identity.subject}`
     const waitS = rate.take(caller, Date.now())
     if (waitS > 0) throw new RateLimitedError(waitS)
-    return next()
+    const leave = places.take(caller)
+    if (leave === null) throw new RateLimitedError(1)
+    context.res.once('close', leave)
+    try {
+      await next()
+    } catch (error) {
+      leave()
+      throw error
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 /** Bodies within their limits, answers that arrive although a body is refused, and a cap on requests at once. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Context } from 'koa'
-import { BODY_IDLE_TIMEOUT_MS, LINGER_MAX_BYTES, LINGER_TIMEOUT_MS } from '../constants.ts'
+import { BODY_IDLE_TIMEOUT_MS, LINGER_MAX_BYTES, LINGER_TIMEOUT_MS, REQUEST_TIMEOUT_MS } from '../constants.ts'
 import {
   BodyStalledError,
   BodyTooLargeError,
@@ -13,7 +13,10 @@ import type { GatewayMiddleware } from '../http.ts'
 
 export interface BodyOptions {
   maxBytes: number
+  /** Longest pause. */
   idleTimeoutMs?: number
+  /** From the first look to the last byte; default: as long as the whole request may take. */
+  timeoutMs?: number
 }
 
 /** Requests whose caller waits for `100 Continue` before it sends the body (curl does, over 1 MiB). */
@@ -34,16 +37,19 @@ export function waitsForContinue(request: IncomingMessage): void {
  */
 export async function* bodyOf(context: Context, options: BodyOptions): AsyncGenerator<Buffer> {
   const { req: request, res: response } = context
-  const { maxBytes, idleTimeoutMs = BODY_IDLE_TIMEOUT_MS } = options
+  const { maxBytes, idleTimeoutMs = BODY_IDLE_TIMEOUT_MS, timeoutMs = REQUEST_TIMEOUT_MS } = options
   const announced = request.headers['content-length']
   if (announced !== undefined && Number(announced) > maxBytes) throw new BodyTooLargeError(maxBytes)
   continueNow(request, response)
   // The stream survives an early end of this iteration: the answer still has to go out on its socket.
   const chunks = request.iterator({ destroyOnReturn: false })[Symbol.asyncIterator]()
+  const lateMs = performance.now() + timeoutMs
   let sizeBytes = 0
   try {
     for (;;) {
-      const { done, value } = await nextChunk(chunks, idleTimeoutMs)
+      const leftMs = lateMs - performance.now()
+      if (leftMs <= 0) throw new BodyStalledError(timeoutMs)
+      const { done, value } = await nextChunk(chunks, Math.min(idleTimeoutMs, leftMs))
       if (done) return
       sizeBytes += (value as Buffer).byteLength
       if (sizeBytes > maxBytes) throw new BodyTooLargeError(maxBytes)
@@ -61,7 +67,7 @@ export async function* bodyOf(context: Context, options: BodyOptions): AsyncGene
  */
 export async function wholeBodyOf(context: Context, options: BodyOptions): Promise<Buffer> {
   const { req: request, res: response } = context
-  const { maxBytes, idleTimeoutMs = BODY_IDLE_TIMEOUT_MS } = options
+  const { maxBytes, idleTimeoutMs = BODY_IDLE_TIMEOUT_MS, timeoutMs } = options
   if (Number(request.headers['content-length']) > maxBytes) throw new BodyTooLargeError(maxBytes)
   if (request.destroyed) throw new CallerGoneError()
   continueNow(request, response)
@@ -70,6 +76,7 @@ export async function wholeBodyOf(context: Context, options: BodyOptions): Promi
     // At once, not when the promise is looked at: after the end the request closes too, and that is no failure.
     const leave = () => {
       clearTimeout(timer)
+      clearTimeout(late)
       // The stream survives: the answer still has to go out on its socket.
       request.off('data', take).off('end', finish).off('error', gone).off('close', gone)
     }
@@ -85,11 +92,13 @@ export async function wholeBodyOf(context: Context, options: BodyOptions): Promi
       leave()
       reject(new CallerGoneError())
     }
-    const timer = setTimeout(() => {
+    const giveUp = (afterMs: number) => {
       leave()
       request.pause()
-      reject(new BodyStalledError(idleTimeoutMs))
-    }, idleTimeoutMs)
+      reject(new BodyStalledError(afterMs))
+    }
+    const timer = setTimeout(giveUp, idleTimeoutMs, idleTimeoutMs)
+    const late = timeoutMs === undefined ? undefined : setTimeout(giveUp, timeoutMs, timeoutMs)
     request.on('data', take).once('end', finish).once('error', gone).once('close', gone)
   })
 }
@@ -121,11 +130,20 @@ export function createConcurrencyLimit(max: number): GatewayMiddleware {
   let underWay = 0
   return async (context, next) => {
     if (underWay >= max) throw new OverloadedError()
+    let isUnderWay = true
     underWay += 1
-    context.res.once('close', () => {
-      underWay -= 1
-    })
-    await next()
+    const leave = () => {
+      if (isUnderWay) underWay -= 1
+      isUnderWay = false
+    }
+    context.res.once('close', leave)
+    try {
+      await next()
+    } catch (error) {
+      // What is left is a short answer. A caller that is slow to take it, or to send a body nobody reads, takes no place.
+      leave()
+      throw error
+    }
   }
 }
 

@@ -91,6 +91,22 @@ export function createPubsub({ gossip, secret, metrics, log, limits = {} }: Pubs
     if (own?.size === 0) namespaces.delete(namespace)
   }
 
+  /**
+   * Where all topics are in use, one that is only kept for who may come back makes way: of the namespace with the most,
+   * and of none that has fewer than who asks. So a namespace that fills the gateway with topics shuts nobody out.
+   */
+  function makeRoom(asksWith: number): boolean {
+    const most = [...namespaces.values()].sort((a, b) => b.channels.size - a.channels.size)
+    for (const { channels: theirs } of most) {
+      if (theirs.size < asksWith) return false
+      const unused = [...theirs].find(channel => channel.subscribers() === 0)
+      if (unused === undefined) continue
+      forget(unused)
+      return true
+    }
+    return false
+  }
+
   function sweep(): void {
     for (const channel of channels.values()) if (!channel.sweep()) forget(channel)
   }
@@ -105,7 +121,7 @@ export function createPubsub({ gossip, secret, metrics, log, limits = {} }: Pubs
         budget: replayBudget(REPLAY_NAMESPACE_MAX_BYTES)
       }
       if (own.channels.size >= namespaceTopicsMax) throw new TopicsFullError(namespaceTopicsMax)
-      if (channels.size >= topicsMax) throw new TopicsFullError(topicsMax)
+      if (channels.size >= topicsMax && !makeRoom(own.channels.size)) throw new TopicsFullError(topicsMax)
       const channel = createChannel({
         name,
         network,

@@ -1,7 +1,8 @@
 /** Sockets outlive keys and tokens: each credential is asked about again, once for all sockets that have it. */
 import type { Log } from '../../node/index.ts'
-import { GatewayError } from '../errors.ts'
-import type { GatewayContext, GatewayMiddleware, GatewayState, Identity } from '../http.ts'
+import type { Credential, Identify } from '../auth/identify.ts'
+import type { GatewayContext, Identity } from '../http.ts'
+import { credentialOf } from '../middleware/authenticate.ts'
 
 export interface Recheck<Socket> {
   /** Without a credential there is nothing to end. */
@@ -11,19 +12,20 @@ export interface Recheck<Socket> {
 }
 
 export interface RecheckOptions<Socket> {
-  authenticate: GatewayMiddleware
+  /** Not by the middleware of requests: to be asked about costs its owner nothing of its rate, nor may that run out. */
+  identify: Identify
   everyMs: number
   ended: (socket: Socket) => void
   log: Log
 }
 
 interface Watched<Socket> {
-  headers: { authorization: string; 'x-api-key': string }
+  credential: Credential
   namespace: string
   readonly sockets: Set<Socket>
 }
 
-export function createRecheck<Socket>({ authenticate, everyMs, ended, log }: RecheckOptions<Socket>): Recheck<Socket> {
+export function createRecheck<Socket>({ identify, everyMs, ended, log }: RecheckOptions<Socket>): Recheck<Socket> {
   const watched = new Map<string, Watched<Socket>>()
   const credentials = new Map<Socket, string>()
   let looking = false
@@ -40,14 +42,11 @@ export function createRecheck<Socket>({ authenticate, everyMs, ended, log }: Rec
   }
 
   /** What cannot be found out now (the database is busy) is no reason to close. */
-  async function holds({ headers, namespace }: Watched<Socket>): Promise<boolean> {
-    const context = requestWith(headers)
+  async function holds({ credential, namespace }: Watched<Socket>): Promise<boolean> {
     try {
-      await authenticate(context, async () => {})
-      const { identity } = context.state
+      const identity = await identify(credential)
       return identity?.namespace === namespace && identity.owner
     } catch (error) {
-      if (error instanceof GatewayError && (error.status === 401 || error.status === 403)) return false
       log.warn({ err: error }, 'a credential could not be checked again')
       return true
     }
@@ -55,10 +54,10 @@ export function createRecheck<Socket>({ authenticate, everyMs, ended, log }: Rec
 
   return {
     watch(socket, context, { namespace }) {
-      const headers = { authorization: context.get('authorization'), 'x-api-key': context.get('x-api-key') }
-      if (headers.authorization === '' && headers['x-api-key'] === '') return
-      const name = JSON.stringify([headers.authorization, headers['x-api-key'], namespace])
-      const entry = watched.get(name) ?? { headers, namespace, sockets: new Set() }
+      const credential = credentialOf(context)
+      if (credential === null) return
+      const name = JSON.stringify([credential.text, credential.bearer, namespace])
+      const entry = watched.get(name) ?? { credential, namespace, sockets: new Set() }
       entry.sockets.add(socket)
       watched.set(name, entry)
       credentials.set(socket, name)
@@ -73,12 +72,4 @@ export function createRecheck<Socket>({ authenticate, everyMs, ended, log }: Rec
     },
     close: () => clearInterval(timer)
   }
-}
-
-/** As much of a request as `authenticate` looks at: its headers. The first request itself would be much to keep. */
-function requestWith(headers: Watched<unknown>['headers']): GatewayContext {
-  const state: GatewayState = {}
-  const get = (name: string) => headers[name.toLowerCase() as keyof typeof headers] ?? ''
-  const request = { headers, get }
-  return { get, headers, request, req: { headers }, state, query: {}, querystring: '' } as unknown as GatewayContext
 }

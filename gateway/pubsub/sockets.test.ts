@@ -273,7 +273,36 @@ describe('limits on topics’ sockets', function () {
     for (const topic of ['a', 'b', 'c', 'a']) assert.equal((await publish(running, topic, '')).status, 200)
     assert.deepEqual(await codeOf(publish(running, 'd', '')), { status: 429, code: 'TOPICS_FULL' })
     assert.equal((await publish(running, 'a', '', BOB)).status, 200)
-    assert.equal((await refusalOf(running, `${WS}?topic=b`, { 'X-API-Key': BOB })).status, 429)
+  })
+
+  it('that the gateway has leave room: what nobody listens to makes way, of whoever has the most', async () => {
+    await using running = await startGateway({ pubsubLimits: { namespaceTopicsMax: 3, topicsMax: 4 } })
+    const topics = () => metric(running, 'warren_gateway_pubsub_topics')
+    await using listener = open(running, 'a')
+    await listener.opened
+    for (const [topic, key] of [
+      ['b', ALICE],
+      ['c', ALICE],
+      ['a', BOB]
+    ] as const) {
+      assert.equal((await publish(running, topic, '', key)).status, 200)
+    }
+    assert.equal(await topics(), 4)
+    // Two of alice's make way, and none that somebody listens to.
+    await using second = open(running, 'b', { key: BOB })
+    await using third = open(running, 'c', { key: BOB })
+    await Promise.all([second.opened, third.opened])
+    assert.equal(await topics(), 4)
+    await publish(running, 'a', base64('still here'))
+    await come(listener, 1)
+    // Who has few takes from who has more, not the other way round.
+    assert.deepEqual(await codeOf(publish(running, 'd', '', BOB)), { status: 429, code: 'TOPICS_FULL' })
+    assert.equal((await publish(running, 'b', '')).status, 200)
+    assert.equal((await publish(running, 'c', '')).status, 200)
+    assert.equal(await topics(), 4)
+    await using fourth = open(running, 'c')
+    await fourth.opened
+    assert.deepEqual(await codeOf(publish(running, 'a', '', BOB)), { status: 429, code: 'TOPICS_FULL' })
   })
 
   it('end who floods, sends too much, or breaks the protocol, and nobody else', async () => {

@@ -5,9 +5,10 @@
 import type { Context } from 'koa'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Log } from '../../node/index.ts'
+import type { Identify } from '../auth/identify.ts'
 import { SOCKET_CLOSE_TIMEOUT_MS, SOCKET_PING_MS } from '../constants.ts'
 import { GatewayStoppingError, OriginForbiddenError, SocketsFullError } from '../errors.ts'
-import type { GatewayMiddleware, GatewayState, Identity } from '../http.ts'
+import type { GatewayState, Identity } from '../http.ts'
 import { CLOSE, offerOf, upgrade } from '../sockets.ts'
 import { fullBucket } from './bucket.ts'
 import type { Channel } from './channel.types.ts'
@@ -64,11 +65,11 @@ export interface PubsubSockets {
 export interface PubsubSocketsOptions {
   counters: PubsubCounters
   /** Asked again from time to time whether the credential of an open socket still holds. */
-  authenticate: GatewayMiddleware
+  identify: Identify
+  /** What a socket is counted by. */
+  addressOf: (context: Context) => string
   /** Origins whose pages may open one; empty: all, for a credential is no cookie. */
   origins: readonly string[]
-  /** What the limit of one address counts by. */
-  addressOf: (context: Context) => string
   limits?: Partial<PubsubSocketLimits>
   log: Log
 }
@@ -87,7 +88,7 @@ interface Connection extends Talker {
 }
 
 export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSockets {
-  const { counters, authenticate, origins, addressOf, limits: given = {}, log } = options
+  const { counters, identify, addressOf, origins, limits: given = {}, log } = options
   const limits: PubsubSocketLimits = {
     max: SOCKETS_MAX,
     namespaceMax: NAMESPACE_SOCKETS_MAX,
@@ -112,7 +113,7 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
   const byNamespace = createTally()
   const byAddress = createTally()
   const recheck: Recheck<Connection> = createRecheck({
-    authenticate,
+    identify,
     everyMs: limits.recheckMs,
     ended: connection => close(connection, CLOSE.policy, 'the credential has ended'),
     log

@@ -8,11 +8,11 @@ import type { RateLimit } from '../auth/rate.ts'
 import type { Auth, AuthBody } from '../auth/service.ts'
 import { parseNamespace } from '../auth/wallets.ts'
 import type { GatewayConfig } from '../config.ts'
-import { AUTH_BODY_MAX_BYTES, JWKS_MAX_AGE_S } from '../constants.ts'
+import { AUTH_BODY_MAX_BYTES, AUTH_BODY_TIMEOUT_MS, AUTH_REQUESTS_MAX, JWKS_MAX_AGE_S } from '../constants.ts'
 import { ApiKeyInvalidError, RateLimitedError, RequestInvalidError } from '../errors.ts'
 import { type GatewayMiddleware, type Identity, queryParameter, type Route, route } from '../http.ts'
 import { credentialOf } from '../middleware/authenticate.ts'
-import { jsonBodyOf } from '../middleware/limits.ts'
+import { createConcurrencyLimit, jsonBodyOf } from '../middleware/limits.ts'
 import {
   LOGIN_SCRIPT,
   LOGIN_SCRIPT_PATH,
@@ -53,6 +53,9 @@ export function authRoutes(options: AuthRouteOptions): Route[] {
     if (waitS > 0) throw new RateLimitedError(waitS)
     return next()
   }
+
+  /** Strangers leave places for whoever has a key. */
+  const place = createConcurrencyLimit(AUTH_REQUESTS_MAX)
 
   const challenge: GatewayMiddleware = async context => {
     context.body = presentChallenge(await auth.challenge(await bodyOf(context), addressOf(context)))
@@ -129,12 +132,12 @@ export function authRoutes(options: AuthRouteOptions): Route[] {
   }
 
   return [
-    route('POST', '/v1/auth/challenge', guarded, challenge),
-    route('POST', '/v1/auth/verify', guarded, verify),
-    route('POST', '/v1/auth/register', guarded, register),
-    route('POST', '/v1/auth/api-key', guarded, apiKey),
-    route('POST', '/v1/auth/refresh', guarded, refresh),
-    route('POST', '/v1/auth/logout', guarded, logout),
+    route('POST', '/v1/auth/challenge', guarded, place, challenge),
+    route('POST', '/v1/auth/verify', guarded, place, verify),
+    route('POST', '/v1/auth/register', guarded, place, register),
+    route('POST', '/v1/auth/api-key', guarded, place, apiKey),
+    route('POST', '/v1/auth/refresh', guarded, place, refresh),
+    route('POST', '/v1/auth/logout', guarded, place, logout),
     route('POST', '/v1/auth/token', authenticate, token),
     route('GET', '/v1/auth/whoami', authenticate, whoami),
     route('GET', '/v1/auth/jwks', jwks),
@@ -149,7 +152,11 @@ export function authRoutes(options: AuthRouteOptions): Route[] {
 async function bodyOf(context: Context): Promise<AuthBody> {
   if ((context.request.length ?? 0) === 0 && context.get('transfer-encoding') === '') return {}
   try {
-    return await jsonBodyOf(context, { maxBytes: AUTH_BODY_MAX_BYTES, expected: 'json' })
+    return await jsonBodyOf(context, {
+      maxBytes: AUTH_BODY_MAX_BYTES,
+      timeoutMs: AUTH_BODY_TIMEOUT_MS,
+      expected: 'json'
+    })
   } catch (error) {
     throw error instanceof RequestInvalidError ? new RequestInvalidError('invalid json body') : error
   }

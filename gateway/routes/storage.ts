@@ -191,6 +191,13 @@ async function answerJson(context: Context, key: string, value: ReadableValue): 
     context.body = { key, value: value.inline.toString('base64'), ...presentExpiry(value.expiresAtMs) }
     return
   }
+  if (context.method === 'HEAD') {
+    // Nobody would read what is opened, nor let go of it.
+    context.body = null
+    context.status = 200
+    context.type = 'application/json'
+    return
+  }
   const bytes = await value.open({ offset: 0, length: value.sizeBytes, signal: callerSignal(context) })
   context.body = Readable.from(jsonBase64(key, bytes, presentExpiry(value.expiresAtMs)), { objectMode: false })
   context.type = 'application/json'

@@ -276,6 +276,26 @@ describe('the children of SQL', function () {
     assert.equal(most, 2)
   })
 
+  it('are found by short statements, however many namespaces run long ones all the time', async () => {
+    await using few = await startEngine({ limits: { childrenMax: 2, deadlineMs: 1_500, queueTimeoutMs: 1_200 } })
+    const hogs = ['a', 'b', 'c'].map(name => `ns::${name}::`)
+    // Each is known for it after its first; those have to wait for each other.
+    for (const hog of hogs) assert.equal(await few.codeOf(hog, RUNAWAY), 'SQL_DEADLINE')
+    let done = false
+    const running = hogs.map(async hog => {
+      while (!done) await few.codeOf(hog, RUNAWAY)
+    })
+    const codes: string[] = []
+    for (let count = 0; count < 3; count += 1) {
+      codes.push(await few.codeOf('ns::victim::', 'SELECT 1'))
+      await few.engine.close('ns::victim::')
+    }
+    done = true
+    assert.deepEqual(codes, ['OK', 'OK', 'OK'])
+    await few.engine.stop()
+    await Promise.all(running)
+  })
+
   it('leave it to the gateway when to end, though all of a service are signalled', async () => {
     await using sql = await startEngine()
     await sql.run(ALICE, 'SELECT 1')

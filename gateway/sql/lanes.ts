@@ -1,11 +1,13 @@
 /**
  * Who runs when: a database has a lane, its jobs one after the other, and a child while it has any. There are few children:
- * one that has nothing to do ends for a lane that needs one, the longest idle first, and where all are busy lanes take turns.
+ * one that has nothing to do ends for a lane that needs one, the longest idle first, and where all are busy lanes take turns,
+ * those first that have had the least lately. Lanes whose jobs are long never have all children.
  */
 import type { Log } from '../../node/index.ts'
 import { SqlQueueFullError, SqlUnavailableError } from './errors.ts'
-import { SQL_TURN_MS } from './limits.ts'
+import { SQL_CHILDREN_SPARED, SQL_LONG_MS, SQL_TURN_MS } from './limits.ts'
 import type { SqlProcess } from './process.ts'
+import { createShares } from './shares.ts'
 import type { SqlResult } from './sql.types.ts'
 import type { SqlJob } from './wire.types.ts'
 
@@ -62,10 +64,12 @@ interface Lane {
 
 export function createLanes({ startProcess, limits, log }: LanesInit): Lanes {
   const lanes = new Map<string, Lane>()
-  /** Lanes with jobs and no child, first come first. */
+  /** Lanes with jobs and no child, in the order in which they came. */
   let turns: Lane[] = []
   /** Every child that lives, also those that are ending. */
   const processes = new Set<SqlProcess>()
+  const shares = createShares()
+  const longMax = Math.max(1, limits.childrenMax - SQL_CHILDREN_SPARED)
   let stopped = false
 
   function laneOf(database: string): Lane {
@@ -110,14 +114,30 @@ export function createLanes({ startProcess, limits, log }: LanesInit): Lanes {
     void work(lane, lane.process, lane.queue.shift() as Waiting)
   }
 
+  const isLong = ({ database }: Lane) => shares.of(database).longMs > SQL_LONG_MS
+  const held = () => [...lanes.values()].filter(lane => lane.process !== null)
+
+  /** Who is next: the one that has had the fewest turns. null: those who wait want children that others like them have. */
+  function nextTurn(): Lane | null {
+    const mayBeLong = held().filter(isLong).length < longMax
+    let least: { lane: Lane; had: number } | null = null
+    for (const lane of turns) {
+      if (!mayBeLong && isLong(lane)) continue
+      const had = Math.floor(shares.of(lane.database).allMs / SQL_TURN_MS)
+      if (least === null || had < least.had) least = { lane, had }
+    }
+    return least?.lane ?? null
+  }
+
   /** Gives children to lanes that wait for one, as long as there may be more. */
   function takeTurns(): void {
     while (turns.length > 0 && !stopped) {
-      if (processes.size >= limits.childrenMax) {
-        makeRoom()
+      const lane = nextTurn()
+      if (lane === null || processes.size >= limits.childrenMax) {
+        makeRoom(lane === null ? isLong : () => true)
         return
       }
-      const lane = turns.shift() as Lane
+      turns = turns.filter(other => other !== lane)
       try {
         start(lane)
       } catch (error) {
@@ -129,19 +149,20 @@ export function createLanes({ startProcess, limits, log }: LanesInit): Lanes {
     }
   }
 
-  /** One child less: the longest idle, else that of a lane which has had its turn. */
-  function makeRoom(): void {
-    const held = [...lanes.values()].filter(lane => lane.process !== null)
+  /** One child less of these: the longest idle, else that of a lane which has had its turn. */
+  function makeRoom(isOne: (lane: Lane) => boolean): void {
+    const all = held()
+    const candidates = all.filter(isOne)
     // Some are ending already, and each makes room.
-    const ending = processes.size - held.length + held.filter(lane => lane.yields).length
+    const ending = processes.size - all.length + candidates.filter(lane => lane.yields).length
     for (let missing = turns.length - ending; missing > 0; missing -= 1) {
-      const idle = held.filter(lane => !lane.busy && lane.queue.length === 0 && lane.process !== null)
+      const idle = candidates.filter(lane => !lane.busy && lane.queue.length === 0 && lane.process !== null)
       const [longest] = idle.sort((a, b) => a.lastUsedMs - b.lastUsedMs)
       if (longest !== undefined) {
         void letGo(longest)
         continue
       }
-      const busy = held.filter(lane => lane.process !== null && !lane.yields)
+      const busy = candidates.filter(lane => lane.process !== null && !lane.yields)
       const [first] = busy.sort((a, b) => a.lastUsedMs - b.lastUsedMs)
       if (first === undefined) return
       first.yields = true
@@ -165,14 +186,19 @@ export function createLanes({ startProcess, limits, log }: LanesInit): Lanes {
   async function work(lane: Lane, child: SqlProcess, { job, deadlineMs, resolve, reject }: Waiting): Promise<void> {
     lane.busy = true
     lane.lastUsedMs = performance.now()
+    // To start a child is nobody's share.
+    await child.started
+    const begunMs = performance.now()
     try {
       resolve(await child.run(job, deadlineMs))
     } catch (error) {
       reject(error)
     }
     lane.busy = false
+    shares.spent(lane.database, performance.now() - begunMs)
     const turnIsOver = lane.queue.length === 0 || performance.now() - lane.sinceMs >= SQL_TURN_MS
-    if (lane.yields && turnIsOver) await letGo(lane)
+    const isOneTooMany = isLong(lane) && held().filter(isLong).length > longMax
+    if ((lane.yields && turnIsOver) || isOneTooMany) await letGo(lane)
     next(lane)
   }
 

@@ -11,6 +11,13 @@ export const SQL_NODE_FLOOR = '24.15.0'
 export const SQL_CHILDREN_MAX = 8
 /** Where lanes wait for a child, a busy one keeps its own for so long: a start costs more than most statements. */
 export const SQL_TURN_MS = 1_000
+/** Of the children so many at least are not for lanes whose jobs are long: those of others find one soon. */
+export const SQL_CHILDREN_SPARED = 2
+/** Jobs are long when they took so much, beyond SQL_NICE_AFTER_MS each, by the half-life. */
+export const SQL_LONG_MS = 1_000
+export const SQL_SHARE_HALF_LIFE_MS = 60_000
+/** Databases of which it is remembered. */
+export const SQL_SHARES_MAX = 10_000
 /** A child that has nothing to do for so long ends. */
 export const SQL_IDLE_MS = 60_000
 /** From the start of a child to its open database. */

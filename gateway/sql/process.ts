@@ -30,6 +30,8 @@ export interface SqlProcess {
   end: () => Promise<void>
   /** Whether it may be given a job: it has not ended and is not being killed. */
   isAlive: () => boolean
+  /** Resolves when its database is open, or will never be. */
+  readonly started: Promise<void>
   /** Resolves when the process is gone. */
   readonly gone: Promise<void>
 }
@@ -124,7 +126,7 @@ export function startSqlProcess({ path, maxPages, program = CHILD }: SqlProcessI
     if (signal !== null && MEMORY_SIGNALS.has(signal)) return new SqlMemoryError()
     return new SqlUnavailableError('its process ended')
   }
-  ready.promise.then(
+  const started = ready.promise.then(
     () => clearTimeout(startTimer),
     () => {}
   )
@@ -132,6 +134,7 @@ export function startSqlProcess({ path, maxPages, program = CHILD }: SqlProcessI
   return {
     pid: child.pid ?? 0,
     isAlive,
+    started,
     gone: gone.promise,
     async run(work, deadlineMs) {
       await ready.promise

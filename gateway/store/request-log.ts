@@ -35,8 +35,9 @@ export interface RequestLogOptions {
   keepRows?: number
 }
 
+// The key may have gone since, and one row that refers to nothing would take the whole batch with it.
 const INSERT = `INSERT INTO request_logs (method, path, status_code, bytes_out, duration_ms, ip, api_key_id)
-  VALUES (?, ?, ?, ?, ?, ?, ?)`
+  VALUES (?, ?, ?, ?, ?, ?, (SELECT id FROM api_keys WHERE id = ?))`
 const USED = `UPDATE api_keys SET last_used_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
   WHERE id IN (SELECT value FROM json_each(?))`
 // Ids only grow, so this is a range delete that mostly finds as many rows as were added.

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { ephemeralIdentity } from '../identity.ts'
 import { silentLog } from '../log.ts'
 import { type FollowLimits, followTopics } from './follow-topics.ts'
@@ -96,6 +97,9 @@ describe('a relay', function () {
       address: node.libp2p.getMultiaddrs().map(String)[0] ?? '',
       topics: followed.topics,
       heardOf,
+      /** What gossip tells of a peer. */
+      told: (detail: unknown) =>
+        node.libp2p.services.pubsub.dispatchEvent(new CustomEvent('subscription-change', { detail }) as never),
       async [Symbol.asyncDispose]() {
         followed.stop()
         await node.stop()
@@ -120,6 +124,13 @@ describe('a relay', function () {
     assert.deepEqual(relay.topics(), ['ns::a::1', 'ns::a::2', 'ns::b::1'])
     one.gossip.unsubscribe('ns::a::1')
     await eventually(() => relay.topics().join() === 'ns::a::2,ns::b::1,ns::b::2', 'the next has its turn')
+  })
+
+  it('follows nothing for a peer that has gone, though word of what it listened to comes late', async () => {
+    await using relay = await startFollower({ topicsMax: 3, peerTopicsMax: 3, newPerSecond: 1000 })
+    const gone = peerIdFromString((await ephemeralIdentity()).peerId)
+    relay.told({ peerId: gone, subscriptions: [{ topic: 'ns::gone::1', subscribe: true }] })
+    assert.deepEqual(relay.topics(), [])
   })
 
   it('takes new topics up at a pace, the peers by turns', async () => {

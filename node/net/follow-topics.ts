@@ -115,6 +115,8 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
       subscriptions: Array<{ topic: string; subscribe: boolean }>
     }
     const peer = peerId.toString()
+    // What was read from a connection may be told after its end: nobody would take it back.
+    if (libp2p.getConnections(peerId).length === 0) return
     for (const { topic, subscribe } of subscriptions) {
       if (!subscribe) leave(peer, topic)
       else if (!relays.has(peer) && TOPIC.test(topic)) listens(peer, topic)
