@@ -83,7 +83,7 @@ describe('a relay', function () {
     const node = await createNetworkNode({
       role: 'node',
       identity,
-      listen: ['/ip4/127.0.0.1/tcp/0'],
+      listen: ['/ip4/127.0.0.1/tcp/0', '/ip6/::1/tcp/0'],
       enableDht: false,
       limits: GENEROUS_LIMITS,
       log: silentLog()
@@ -92,8 +92,15 @@ describe('a relay', function () {
     const followed = followTopics(node.libp2p, limits)
     const heardOf = (topic: string, count = 1) =>
       eventually(() => node.libp2p.services.pubsub.getSubscribers(topic).length === count, `heard of ${topic}`)
+    const at = (host: string) =>
+      node.libp2p
+        .getMultiaddrs()
+        .map(String)
+        .find(address => address.startsWith(host)) ?? ''
     return {
-      address: node.libp2p.getMultiaddrs().map(String)[0] ?? '',
+      address: at('/ip4/'),
+      /** Who comes by this is another host than who comes by the first. */
+      otherHost: at('/ip6/'),
       topics: followed.topics,
       heardOf,
       async [Symbol.asyncDispose]() {
@@ -104,7 +111,7 @@ describe('a relay', function () {
   }
 
   it('follows tenants’ topics only, only so many, and another when one is free', async () => {
-    await using relay = await startFollower({ topicsMax: 3, peerTopicsMax: 2, newPerSecond: 1000 })
+    await using relay = await startFollower({ topicsMax: 3, hostTopicsMax: 3, peerTopicsMax: 2, newPerSecond: 1000 })
     await using one = await startGuest(relay.address)
     await using two = await startGuest(relay.address)
     for (const topic of ['elsewhere', 'ns::alice', 'ns::a b::c', 'ns::alice::a::b', 'ns::alice::é', 'ns::a::1']) {
@@ -123,7 +130,12 @@ describe('a relay', function () {
   })
 
   it('takes new topics up at a pace, the peers by turns', async () => {
-    await using relay = await startFollower({ topicsMax: 1000, peerTopicsMax: 1000, newPerSecond: 100 })
+    await using relay = await startFollower({
+      topicsMax: 1000,
+      hostTopicsMax: 1000,
+      peerTopicsMax: 1000,
+      newPerSecond: 100
+    })
     await using flood = await startGuest(relay.address)
     await using honest = await startGuest(relay.address)
     for (let index = 0; index < 300; index += 1) flood.listen(`ns::flood::${index}`)
@@ -132,5 +144,21 @@ describe('a relay', function () {
     await eventually(() => relay.topics().includes(TOPIC), 'the other peer’s topic is followed')
     assert.ok(relay.topics().length < 300)
     await eventually(() => relay.topics().length === 301, 'all are')
+  })
+
+  it('follows only so many on account of one host, whichever of its peers asks, until one is free', async () => {
+    await using relay = await startFollower({ topicsMax: 4, hostTopicsMax: 3, peerTopicsMax: 2, newPerSecond: 1000 })
+    await using one = await startGuest(relay.address)
+    await using two = await startGuest(relay.address)
+    await using other = await startGuest(relay.otherHost)
+    for (const topic of ['ns::a::1', 'ns::a::2']) one.listen(topic)
+    await relay.heardOf('ns::a::2')
+    for (const topic of ['ns::b::1', 'ns::b::2']) two.listen(topic)
+    await relay.heardOf('ns::b::2')
+    other.listen(TOPIC)
+    await relay.heardOf(TOPIC)
+    assert.deepEqual(relay.topics(), ['ns::a::1', 'ns::a::2', 'ns::b::1', TOPIC])
+    one.gossip.unsubscribe('ns::a::1')
+    await eventually(() => relay.topics().join() === `ns::a::2,ns::b::1,${TOPIC},ns::b::2`, 'the next has its turn')
   })
 })
