@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { ephemeralIdentity } from '../identity.ts'
 import { silentLog } from '../log.ts'
-import { type FollowLimits, followTopics } from './follow-topics.ts'
+import { FOLLOW_LIMITS, type FollowLimits, followTopics } from './follow-topics.ts'
 import { createGossip } from './gossip.ts'
 import { createNetworkNode, type NetworkNode } from './libp2p.ts'
 import { GENEROUS_LIMITS } from './limits.ts'
@@ -160,5 +160,28 @@ describe('a relay', function () {
     assert.deepEqual(relay.topics(), ['ns::a::1', 'ns::a::2', 'ns::b::1', TOPIC])
     one.gossip.unsubscribe('ns::a::1')
     await eventually(() => relay.topics().join() === `ns::a::2,ns::b::1,${TOPIC},ns::b::2`, 'the next has its turn')
+  })
+
+  it('passes on what is said on a topic that it follows after a thousand long ones, to those who come then too', async () => {
+    await using relay = await startFollower({ ...FOLLOW_LIMITS, newPerSecond: 10_000 })
+    await using early = await startGuest(relay.address)
+    await using one = await startGuest(relay.address)
+    await using two = await startGuest(relay.address)
+    // More than a MiB as gossipsub counts them for one peer, and more than 256 KiB of names.
+    const name = (index: number) => `ns::${'long'.repeat(16)}::${'long'.repeat(63)}${index}`
+    for (let index = 0; index < 850; index += 1) (index % 2 ? one : two).listen(name(index))
+    await eventually(() => relay.topics().length === 850, 'all are followed')
+    await using late = await startGuest(relay.address)
+    early.listen(TOPIC)
+    late.listen(TOPIC)
+    for (const [from, to] of [
+      [early, late],
+      [late, early]
+    ] as const) {
+      await eventually(async () => {
+        await from.gossip.publish(TOPIC, Buffer.from(`${to.heard.length}`))
+        return to.heard.length > 0
+      }, 'heard')
+    }
   })
 })

@@ -11,6 +11,8 @@ import type { IdentifyResult, Libp2p, PeerId } from '@libp2p/interface'
 import type { NetworkServices } from './libp2p.ts'
 import { hostOf } from './punching/allowance.ts'
 
+/** Longest topic of a tenant, in characters. */
+export const TOPIC_MAX_CHARS = 'ns::'.length + 64 + '::'.length + 256
 /** Tenants' topics. */
 const TOPIC = /^ns::[a-zA-Z0-9][a-zA-Z0-9_-]{0,63}::[a-zA-Z0-9._/-]{1,256}$/
 /** What a relay calls itself to others; see `userAgent` in libp2p.ts. */

@@ -27,6 +27,7 @@ import { ignoreGone } from './gone-gossip.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+import { allowManyTopics } from './many-topics.ts'
 import { type CircuitWatch, newestFirst } from './newest-first.ts'
 import { dcutr } from './punching/dcutr.ts'
 import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
@@ -243,6 +244,7 @@ export async function createNetworkNode(given: NetworkNodeOptions): Promise<Netw
   })
   const built = libp2p
   ignoreGone(built)
+  allowManyTopics(built, peerId => configured.has(peerId))
   let followed: FollowedTopics | undefined
   const adopting = built.services.parts.transportManager.getTransports().find(transport => 'adopt' in transport)
   if (adopting !== undefined && role !== 'relay' && announce.length === 0) {
