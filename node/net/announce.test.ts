@@ -5,6 +5,7 @@ import { SHARD_COUNT_MAX } from '../blobs/shards.ts'
 import { ephemeralIdentity, type Identity } from '../identity.ts'
 import { silentLog } from '../log.ts'
 import { ANNOUNCEMENTS_PROTOCOL, createAnnouncements } from './announce.ts'
+import { sendBytes, sendHeader } from './frames.ts'
 import { STANDING } from './heard.ts'
 import { TOPICS } from './libp2p.ts'
 import { eventually, startPeer, startRelay, type TestPeer } from './testing.ts'
@@ -214,6 +215,39 @@ describe('announcements', function () {
     assert.equal(announcements.of(forged), null)
     assert.equal(ranked, 0)
     announcements.stop()
+  })
+
+  it('leave room for other work while a long list of them is looked through', async () => {
+    const signed = await Promise.all(
+      Array.from({ length: 300 }, async () => {
+        const identity = await ephemeralIdentity()
+        const announcement = {
+          ...{ peerId: identity.peerId, nodeId: 'x', owner: '', url: `/p2p/${identity.peerId}`, shards: [] },
+          ...{ shardCount: 1024, failureGroup: '', multiaddrs: [], timestamp: Date.now() }
+        }
+        const signature = Buffer.from(identity.sign(Buffer.from(JSON.stringify(announcement)))).toString('base64')
+        return { ...announcement, signature }
+      })
+    )
+    await using hub = await startPeer()
+    await hub.node.libp2p.unhandle(ANNOUNCEMENTS_PROTOCOL)
+    await hub.node.libp2p.handle(ANNOUNCEMENTS_PROTOCOL, async stream => {
+      const json = Buffer.from(JSON.stringify(signed))
+      const frame = { idleTimeoutMs: 5000, signal: AbortSignal.timeout(5000) }
+      await sendHeader(stream, { sizeBytes: json.byteLength }, frame)
+      await sendBytes(stream, [json], frame)
+      await stream.close(frame)
+    })
+    await using listener = await startPeer({ bootstrap: hub.network.multiaddrs() })
+    const seen = new Set<number>()
+    await eventually(async () => {
+      for (let turn = 0; turn < 1000; turn++) {
+        seen.add(known(listener).length)
+        await new Promise(resolve => setImmediate(resolve))
+      }
+      return known(listener).length >= 300
+    }, 'all are known')
+    assert.ok(seen.size > 10, `${seen.size} turns`)
   })
 
   it('are asked of a peer once a connection, however often it tells of itself', async () => {

@@ -3,6 +3,7 @@
  * `bytecave-announce`), and a newcomer asks the relays and peers it begins with for all that they heard, because
  * gossip does not repeat what was said before. Each is signed by the peer it is about; others are thrown away.
  */
+import { setImmediate } from 'node:timers/promises'
 import type { Connection, IdentifyResult, Libp2p, PeerId, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { isPrivateIp } from '@libp2p/utils'
@@ -38,6 +39,8 @@ const LIST_TIMEOUT_MS = 5000
 /** A crowd that starts together is complete a little later. */
 const ASK_AGAIN_MS = [3000, 10_000, 30_000]
 const MAX_LIST_STREAMS = 4
+/** Looking through a full list takes seconds, of which other work gets its part: each signature is some 0.1 ms. */
+const LEARNT_AT_ONCE = 16
 /** Addresses of a peer that a relay's word may fill up to: nobody signed for them. */
 export const MAX_UNSIGNED_ADDRESSES = 8
 
@@ -195,8 +198,12 @@ export function createAnnouncements(options: {
       const chunks: Uint8Array[] = []
       for await (const chunk of reader.bytes(sizeBytes, frame)) chunks.push(chunk)
       const list: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'))
-      for (const each of Array.isArray(list) ? list : []) learn(check(each))
       await stream.close(frame)
+      for (const [nth, each] of (Array.isArray(list) ? list : []).entries()) {
+        if (nth % LEARNT_AT_ONCE === 0) await setImmediate()
+        if (interval === undefined) return
+        learn(check(each))
+      }
     } catch (error) {
       stream.abort(error as Error)
       throw error

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { ephemeralIdentity } from '../identity.ts'
 import { silentLog } from '../log.ts'
-import { type FollowLimits, followTopics } from './follow-topics.ts'
+import { FOLLOW_LIMITS, type FollowLimits, followTopics } from './follow-topics.ts'
 import { createGossip } from './gossip.ts'
 import { createNetworkNode, type NetworkNode } from './libp2p.ts'
 import { GENEROUS_LIMITS } from './limits.ts'
@@ -84,7 +84,7 @@ describe('a relay', function () {
     const node = await createNetworkNode({
       role: 'node',
       identity,
-      listen: ['/ip4/127.0.0.1/tcp/0'],
+      listen: ['/ip4/127.0.0.1/tcp/0', '/ip6/::1/tcp/0'],
       enableDht: false,
       limits: GENEROUS_LIMITS,
       log: silentLog()
@@ -93,8 +93,15 @@ describe('a relay', function () {
     const followed = followTopics(node.libp2p, limits)
     const heardOf = (topic: string, count = 1) =>
       eventually(() => node.libp2p.services.pubsub.getSubscribers(topic).length === count, `heard of ${topic}`)
+    const at = (host: string) =>
+      node.libp2p
+        .getMultiaddrs()
+        .map(String)
+        .find(address => address.startsWith(host)) ?? ''
     return {
-      address: node.libp2p.getMultiaddrs().map(String)[0] ?? '',
+      address: at('/ip4/'),
+      /** Who comes by this is another host than who comes by the first. */
+      otherHost: at('/ip6/'),
       topics: followed.topics,
       heardOf,
       /** What gossip tells of a peer. */
@@ -108,7 +115,7 @@ describe('a relay', function () {
   }
 
   it('follows tenants’ topics only, only so many, and another when one is free', async () => {
-    await using relay = await startFollower({ topicsMax: 3, peerTopicsMax: 2, newPerSecond: 1000 })
+    await using relay = await startFollower({ topicsMax: 3, hostTopicsMax: 3, peerTopicsMax: 2, newPerSecond: 1000 })
     await using one = await startGuest(relay.address)
     await using two = await startGuest(relay.address)
     for (const topic of ['elsewhere', 'ns::alice', 'ns::a b::c', 'ns::alice::a::b', 'ns::alice::é', 'ns::a::1']) {
@@ -134,7 +141,12 @@ describe('a relay', function () {
   })
 
   it('takes new topics up at a pace, the peers by turns', async () => {
-    await using relay = await startFollower({ topicsMax: 1000, peerTopicsMax: 1000, newPerSecond: 100 })
+    await using relay = await startFollower({
+      topicsMax: 1000,
+      hostTopicsMax: 1000,
+      peerTopicsMax: 1000,
+      newPerSecond: 100
+    })
     await using flood = await startGuest(relay.address)
     await using honest = await startGuest(relay.address)
     for (let index = 0; index < 300; index += 1) flood.listen(`ns::flood::${index}`)
@@ -143,5 +155,44 @@ describe('a relay', function () {
     await eventually(() => relay.topics().includes(TOPIC), 'the other peer’s topic is followed')
     assert.ok(relay.topics().length < 300)
     await eventually(() => relay.topics().length === 301, 'all are')
+  })
+
+  it('follows only so many on account of one host, whichever of its peers asks, until one is free', async () => {
+    await using relay = await startFollower({ topicsMax: 4, hostTopicsMax: 3, peerTopicsMax: 2, newPerSecond: 1000 })
+    await using one = await startGuest(relay.address)
+    await using two = await startGuest(relay.address)
+    await using other = await startGuest(relay.otherHost)
+    for (const topic of ['ns::a::1', 'ns::a::2']) one.listen(topic)
+    await relay.heardOf('ns::a::2')
+    for (const topic of ['ns::b::1', 'ns::b::2']) two.listen(topic)
+    await relay.heardOf('ns::b::2')
+    other.listen(TOPIC)
+    await relay.heardOf(TOPIC)
+    assert.deepEqual(relay.topics(), ['ns::a::1', 'ns::a::2', 'ns::b::1', TOPIC])
+    one.gossip.unsubscribe('ns::a::1')
+    await eventually(() => relay.topics().join() === `ns::a::2,ns::b::1,${TOPIC},ns::b::2`, 'the next has its turn')
+  })
+
+  it('passes on what is said on a topic that it follows after a thousand long ones, to those who come then too', async () => {
+    await using relay = await startFollower({ ...FOLLOW_LIMITS, newPerSecond: 10_000 })
+    await using early = await startGuest(relay.address)
+    await using one = await startGuest(relay.address)
+    await using two = await startGuest(relay.address)
+    // More than a MiB as gossipsub counts them for one peer, and more than 256 KiB of names.
+    const name = (index: number) => `ns::${'long'.repeat(16)}::${'long'.repeat(63)}${index}`
+    for (let index = 0; index < 850; index += 1) (index % 2 ? one : two).listen(name(index))
+    await eventually(() => relay.topics().length === 850, 'all are followed')
+    await using late = await startGuest(relay.address)
+    early.listen(TOPIC)
+    late.listen(TOPIC)
+    for (const [from, to] of [
+      [early, late],
+      [late, early]
+    ] as const) {
+      await eventually(async () => {
+        await from.gossip.publish(TOPIC, Buffer.from(`${to.heard.length}`))
+        return to.heard.length > 0
+      }, 'heard')
+    }
   })
 })

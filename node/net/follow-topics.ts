@@ -4,11 +4,15 @@
  * Relays do not follow relays: two of them would keep each other listening for ever.
  *
  * Each topic that is begun with is told to every peer, so a stranger could make a relay say much with little: new topics
- * are taken up at a pace, the peers that ask by turns.
+ * are taken up at a pace, the peers that ask by turns. Nor can it keep tenants out with topics of its own: identities are
+ * free, so what is bounded is what one host has a relay follow.
  */
 import type { IdentifyResult, Libp2p, PeerId } from '@libp2p/interface'
 import type { NetworkServices } from './libp2p.ts'
+import { hostOf } from './punching/allowance.ts'
 
+/** Longest topic of a tenant, in characters. */
+export const TOPIC_MAX_CHARS = 'ns::'.length + 64 + '::'.length + 256
 /** Tenants' topics. */
 const TOPIC = /^ns::[a-zA-Z0-9][a-zA-Z0-9_-]{0,63}::[a-zA-Z0-9._/-]{1,256}$/
 /** What a relay calls itself to others; see `userAgent` in libp2p.ts. */
@@ -18,13 +22,27 @@ const PACE_MS = 100
 export interface FollowLimits {
   /** Topics followed at once. */
   topicsMax: number
+  /** Of these, on account of the peers at one address (IPv6: one /64); those above it wait. */
+  hostTopicsMax: number
   /** Of these, and of those that wait, on account of one peer. */
   peerTopicsMax: number
   /** New topics a second, and as many at once. */
   newPerSecond: number
 }
 
-export const FOLLOW_LIMITS: FollowLimits = { topicsMax: 20_000, peerTopicsMax: 10_000, newPerSecond: 200 }
+export const FOLLOW_LIMITS: FollowLimits = {
+  topicsMax: 20_000,
+  hostTopicsMax: 2500,
+  peerTopicsMax: 10_000,
+  newPerSecond: 200
+}
+
+interface Followed {
+  /** On whose account it is followed. */
+  peers: Set<string>
+  /** Of the peer that it was begun for. */
+  host: string
+}
 
 export interface FollowedTopics {
   topics: () => string[]
@@ -33,10 +51,13 @@ export interface FollowedTopics {
 
 export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimits = FOLLOW_LIMITS): FollowedTopics {
   const { pubsub } = libp2p.services
-  /** By topic the peers on whose account it is followed. */
-  const followers = new Map<string, Set<string>>()
+  const followers = new Map<string, Followed>()
+  /** By host how many of these were begun for its peers. */
+  const begunFor = new Map<string, number>()
   /** By peer the topics it listens to, followed or waiting. */
   const topicsOf = new Map<string, Set<string>>()
+  /** Where each peer that said what it listens to came from, until it leaves. */
+  const hosts = new Map<string, string>()
   const waiting = new Map<string, Set<string>>()
   const relays = new Set<string>()
   let tokens = limits.newPerSecond
@@ -50,15 +71,19 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
   }
 
   function follow(peer: string, topic: string): boolean {
-    const peers = followers.get(topic)
-    if (peers !== undefined) {
-      peers.add(peer)
+    const followed = followers.get(topic)
+    if (followed !== undefined) {
+      followed.peers.add(peer)
       return true
     }
     if (tokens < 1 || followers.size >= limits.topicsMax) return false
+    const host = hosts.get(peer) ?? ''
+    const begun = begunFor.get(host) ?? 0
+    if (begun >= limits.hostTopicsMax) return false
     tokens -= 1
     pubsub.subscribe(topic)
-    followers.set(topic, new Set([peer]))
+    followers.set(topic, { peers: new Set([peer]), host })
+    begunFor.set(host, begun + 1)
     return true
   }
 
@@ -99,9 +124,12 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
     if (!own?.delete(topic)) return
     if (own.size === 0) topicsOf.delete(peer)
     forgetWaiting(peer, topic)
-    const peers = followers.get(topic)
-    if (!peers?.delete(peer) || peers.size > 0) return
+    const followed = followers.get(topic)
+    if (!followed?.peers.delete(peer) || followed.peers.size > 0) return
     followers.delete(topic)
+    const left = (begunFor.get(followed.host) ?? 1) - 1
+    if (left > 0) begunFor.set(followed.host, left)
+    else begunFor.delete(followed.host)
     if (libp2p.status === 'started') pubsub.unsubscribe(topic)
   }
 
@@ -115,8 +143,10 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
       subscriptions: Array<{ topic: string; subscribe: boolean }>
     }
     const peer = peerId.toString()
+    const [connection] = libp2p.getConnections(peerId)
     // What was read from a connection may be told after its end: nobody would take it back.
-    if (libp2p.getConnections(peerId).length === 0) return
+    if (connection === undefined) return
+    if (!hosts.has(peer)) hosts.set(peer, hostOf(connection.remoteAddr))
     for (const { topic, subscribe } of subscriptions) {
       if (!subscribe) leave(peer, topic)
       else if (!relays.has(peer) && TOPIC.test(topic)) listens(peer, topic)
@@ -131,6 +161,7 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
   const onDisconnect = ({ detail }: CustomEvent<PeerId>) => {
     relays.delete(detail.toString())
     leaveAll(detail.toString())
+    hosts.delete(detail.toString())
   }
 
   pubsub.addEventListener('subscription-change', onSubscriptions)
@@ -143,7 +174,7 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
       pubsub.removeEventListener('subscription-change', onSubscriptions)
       libp2p.removeEventListener('peer:identify', onIdentify)
       libp2p.removeEventListener('peer:disconnect', onDisconnect)
-      for (const each of [followers, topicsOf, waiting]) each.clear()
+      for (const each of [followers, begunFor, topicsOf, hosts, waiting]) each.clear()
     }
   }
 }

@@ -23,9 +23,11 @@ import { type Anchors, createAnchors } from './anchors.ts'
 import type { DcutrMode } from './dcutr-mode.ts'
 import { type DialPrivate, dialPolicy } from './dial-policy.ts'
 import { type FollowedTopics, followTopics } from './follow-topics.ts'
+import { ignoreGone } from './gone-gossip.ts'
 import { lazyTls } from './lazy-tls.ts'
 import { libp2pLogger } from './libp2p-log.ts'
 import { DEFAULT_LIMITS, DEFAULT_RELAY_LIMITS, type NetworkLimits, type RelayLimits } from './limits.ts'
+import { allowManyTopics } from './many-topics.ts'
 import { type CircuitWatch, newestFirst } from './newest-first.ts'
 import { dcutr } from './punching/dcutr.ts'
 import type { Dcutr, DcutrInit } from './punching/dcutr.types.ts'
@@ -241,6 +243,8 @@ export async function createNetworkNode(given: NetworkNodeOptions): Promise<Netw
     ) as ServiceFactoryMap<NetworkServices>
   })
   const built = libp2p
+  ignoreGone(built)
+  allowManyTopics(built, peerId => configured.has(peerId))
   let followed: FollowedTopics | undefined
   const adopting = built.services.parts.transportManager.getTransports().find(transport => 'adopt' in transport)
   if (adopting !== undefined && role !== 'relay' && announce.length === 0) {
