@@ -70,6 +70,7 @@ export interface Gateway {
 
 const MS_PER_DAY = 24 * 3600 * 1000
 const BYTES_PER_MB = 1024 * 1024
+const RESPONSE_LISTENERS_MAX = 24
 
 export function createGateway(options: GatewayOptions): Gateway {
   const { config, store, sql, network, inventory, siblings = null, metrics, log, startedAt } = options
@@ -152,8 +153,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     log[hungUp ? 'debug' : 'warn']({ err: error }, 'an answer was cut short')
   })
 
+  const handle = app.callback()
   return {
-    handle: app.callback(),
+    handle(request, response) {
+      // Of one answer: our middlewares, koa, and the pipeline of a stream. Node warns of more than ten.
+      response.setMaxListeners(RESPONSE_LISTENERS_MAX)
+      return handle(request, response)
+    },
     routes: table,
     async prepare() {
       await keys.ring()

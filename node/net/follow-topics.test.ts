@@ -134,7 +134,7 @@ describe('a relay', function () {
   })
 
   it('follows nothing for a peer that has gone, though word of what it listened to comes late', async () => {
-    await using relay = await startFollower({ topicsMax: 3, peerTopicsMax: 3, newPerSecond: 1000 })
+    await using relay = await startFollower({ topicsMax: 3, hostTopicsMax: 3, peerTopicsMax: 3, newPerSecond: 1000 })
     const gone = peerIdFromString((await ephemeralIdentity()).peerId)
     relay.told({ peerId: gone, subscriptions: [{ topic: 'ns::gone::1', subscribe: true }] })
     assert.deepEqual(relay.topics(), [])
