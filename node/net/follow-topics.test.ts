@@ -195,4 +195,25 @@ describe('a relay', function () {
       }, 'heard')
     }
   })
+
+  it('tells each of its peers of many new topics, and of their ends, in few messages', async () => {
+    await using relay = await startRelay()
+    await using flood = await startGuest(relay.address)
+    await using honest = await startGuest(relay.address)
+    const { pubsub } = honest.node.libp2p.services
+    let messages = 0
+    pubsub.addEventListener('subscription-change', () => void messages++)
+    const names = Array.from({ length: 300 }, (_, index) => `ns::flood::${index}`)
+    for (const topic of names) flood.listen(topic)
+    await eventually(() => names.every(topic => pubsub.getSubscribers(topic).length === 1), 'all are told')
+    for (const topic of names) flood.gossip.unsubscribe(topic)
+    await eventually(() => names.every(topic => pubsub.getSubscribers(topic).length === 0), 'their ends too')
+    assert.ok(messages < 100, `${messages} messages`)
+    honest.listen(TOPIC)
+    flood.listen(TOPIC)
+    await eventually(async () => {
+      await honest.gossip.publish(TOPIC, Buffer.from(`${flood.heard.length}`))
+      return flood.heard.length > 0
+    }, 'it passes on still')
+  })
 })

@@ -244,7 +244,8 @@ export async function createNetworkNode(given: NetworkNodeOptions): Promise<Netw
   })
   const built = libp2p
   ignoreGone(built)
-  allowManyTopics(built, peerId => configured.has(peerId))
+  const isOurRelay = (peerId: string): boolean => configured.has(peerId)
+  const endTelling = allowManyTopics(built, { isOurRelay, gathers: role === 'relay' })
   let followed: FollowedTopics | undefined
   const adopting = built.services.parts.transportManager.getTransports().find(transport => 'adopt' in transport)
   if (adopting !== undefined && role !== 'relay' && announce.length === 0) {
@@ -277,6 +278,7 @@ export async function createNetworkNode(given: NetworkNodeOptions): Promise<Netw
       // Dials and reservations under way end with libp2p; waiting for them first could take their timeouts.
       const stopped = anchors.stop()
       followed?.stop()
+      endTelling()
       await hardPunch?.stop()
       await built.stop()
       await stopped
