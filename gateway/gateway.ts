@@ -84,8 +84,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     onError: error => log.error({ err: error }, 'no next signing key could be made')
   })
   const identify = createIdentify({ reader: store.authReader, keys })
-  const addressOf = (context: Context) =>
-    customerOf(countedIp(context, config.trustProxy).replace(/^::ffff:(?=\d+\.)/, ''))
+  const addressOf = (context: Context) => customerOf(countedIp(context, config.trustProxy))
   const authenticating = {
     identify,
     namespace: config.namespace,
