@@ -45,6 +45,8 @@ export const BLOB_TIMEOUT_MS = 60_000
 /** SQLite waits so long for another writer. The wait blocks the event loop, so it is short. */
 export const DATABASE_BUSY_TIMEOUT_MS = 2_000
 export const DATABASE_MAX_MB_DEFAULT = 10_240
+/** Part of it that values leave to logins, apps and logs: one tenant's values must not keep everybody out. */
+export const DATABASE_SPARED_PART = 1 / 16
 /** What one transaction takes of the writes that wait; the rest comes in the next turn of the event loop. */
 export const COMMIT_MAX_STATEMENTS = 512
 export const COMMIT_MAX_BYTES = 4 * MIB

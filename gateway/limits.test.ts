@@ -127,6 +127,35 @@ describe('a large value where no node is', () => {
   })
 })
 
+describe('a full database', () => {
+  it('takes no more values, and wallets log in all the same', async () => {
+    await using running = await startGateway({
+      environment: { GATEWAY_DATABASE_MAX_MB: '2', GATEWAY_AUTH_RATE_PER_MINUTE: '0' }
+    })
+    const put = async (key: string, sizeBytes: number) =>
+      (await running.ask(`/v1/storage/put?key=${key}`, { method: 'PUT', body: Buffer.alloc(sizeBytes) })).status
+    for (const sizeBytes of [60_000, 3_000, 1]) {
+      let count = 0
+      let status = 201
+      while (status === 201 && count < 1_000) {
+        status = await put(`${sizeBytes}-${count}`, sizeBytes)
+        count += 1
+      }
+      assert.equal(status, 507)
+    }
+    for (let index = 0; index < 100; index += 1) {
+      const body = JSON.stringify({ wallet: `0x${String(index).padStart(40, '0')}` })
+      const challenge = await fetch(`${running.url}/v1/auth/challenge`, { method: 'POST', body })
+      assert.equal(challenge.status, 200, await challenge.text())
+    }
+    // What is deleted makes room again.
+    for (const key of ['60000-0', '60000-1']) {
+      assert.equal((await running.ask(`/v1/storage/delete?key=${key}`, { method: 'DELETE' })).status, 200)
+    }
+    assert.equal(await put('again', 60_000), 201)
+  })
+})
+
 describe('places for requests', () => {
   it('are free again when a request is refused, though its caller is slow to send the rest', async () => {
     const app = new Koa()

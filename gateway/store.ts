@@ -12,7 +12,7 @@ import {
 } from '../migrations/index.ts'
 import type { Log } from '../node/index.ts'
 import type { DbClient, SeededKey } from './config.ts'
-import { DATABASE_BUSY_TIMEOUT_MS, SQLITE_FLOOR, SWEEP_EVERY_MS } from './constants.ts'
+import { DATABASE_BUSY_TIMEOUT_MS, DATABASE_SPARED_PART, SQLITE_FLOOR, SWEEP_EVERY_MS } from './constants.ts'
 import { openDataDir } from './data-dir.ts'
 import { DatabaseDriverError, DatabaseVersionError } from './errors.ts'
 import { type ApiKeys, createApiKeys } from './store/api-keys.ts'
@@ -93,7 +93,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     const requests = createRequestLog(statements, {
       onError: error => log.warn({ err: error }, 'rows of the request log were lost')
     })
-    const values = createValues({ statements, sealer, nowMs })
+    const values = createValues({
+      statements,
+      sealer,
+      nowMs,
+      maxPages: Math.floor(pagesOf(options.maxMb) * (1 - DATABASE_SPARED_PART))
+    })
     const sweeper = createSweeper({
       sweep: values.sweep,
       everyMs: SWEEP_EVERY_MS,
@@ -159,6 +164,10 @@ async function makePrivate(path: string): Promise<void> {
   }
 }
 
+function pagesOf(mb: number): number {
+  return Math.ceil((mb * BYTES_PER_MB) / PAGE_BYTES)
+}
+
 /** What every connection is given. */
 function settingsOf({ maxMb }: StoreOptions): string {
   return [
@@ -168,7 +177,7 @@ function settingsOf({ maxMb }: StoreOptions): string {
     'PRAGMA synchronous = FULL',
     'PRAGMA foreign_keys = ON',
     'PRAGMA trusted_schema = OFF',
-    `PRAGMA max_page_count = ${Math.ceil((maxMb * BYTES_PER_MB) / PAGE_BYTES)}`
+    `PRAGMA max_page_count = ${pagesOf(maxMb)}`
   ].join(';\n')
 }
 

@@ -67,7 +67,7 @@ function believes(context: Context, trustProxy: RequestLogOptions['trustProxy'])
 export function countedAddress(context: Context, trustProxy: RequestLogOptions['trustProxy']): string {
   const said = believes(context, trustProxy) ? (context.get('x-forwarded-for').split(',').at(-1) as string).trim() : ''
   const address = isIP(said) === 0 ? (context.socket.remoteAddress ?? '') : said
-  return customerOf(address.replace(/^::ffff:(?=\d+\.)/, ''))
+  return customerOf(address)
 }
 
 /** First X-Forwarded-For entry, else X-Real-IP, when the sender may say so; else the socket's. */

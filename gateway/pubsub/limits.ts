@@ -20,6 +20,8 @@ export const NAMESPACE_PACE: Pace = { perSecond: 2_000, burst: 4_000 }
 export const SOCKETS_MAX = 10_000
 export const NAMESPACE_SOCKETS_MAX = 5_000
 export const ADDRESS_SOCKETS_MAX = 2_000
+/** Credentials of open sockets that are asked about again in one turn of the event loop. */
+export const RECHECK_TURN_MAX = 100
 /** Topics in use at this gateway; the next is answered 429. */
 export const TOPICS_MAX = 10_000
 export const NAMESPACE_TOPICS_MAX = 2_000

@@ -3,6 +3,7 @@ import type { Log } from '../../node/index.ts'
 import type { Credential, Identify } from '../auth/identify.ts'
 import type { GatewayContext, Identity } from '../http.ts'
 import { credentialOf } from '../middleware/authenticate.ts'
+import { RECHECK_TURN_MAX } from './limits.ts'
 
 export interface Recheck<Socket> {
   /** Without a credential there is nothing to end. */
@@ -29,13 +30,17 @@ export function createRecheck<Socket>({ identify, everyMs, ended, log }: Recheck
   const watched = new Map<string, Watched<Socket>>()
   const credentials = new Map<Socket, string>()
   let looking = false
+  let closed = false
   const timer = setInterval(() => void look(), everyMs)
   timer.unref()
 
   async function look(): Promise<void> {
     if (looking) return
     looking = true
-    for (const entry of [...watched.values()]) {
+    for (const [index, entry] of [...watched.values()].entries()) {
+      // Most answers are at hand, so that nothing here waits by itself: ten thousand would hold everything else up.
+      if (index > 0 && index % RECHECK_TURN_MAX === 0) await new Promise(resolve => setImmediate(resolve))
+      if (closed) return
       if (!(await holds(entry))) for (const socket of [...entry.sockets]) ended(socket)
     }
     looking = false
@@ -70,6 +75,9 @@ export function createRecheck<Socket>({ identify, everyMs, ended, log }: Recheck
       entry?.sockets.delete(socket)
       if (entry?.sockets.size === 0) watched.delete(name)
     },
-    close: () => clearInterval(timer)
+    close() {
+      closed = true
+      clearInterval(timer)
+    }
   }
 }

@@ -182,6 +182,25 @@ describe('copies of a namespace’s SQL', function () {
     assert.deepEqual(await readdir(join(sql.folder, 'copies')), [])
   })
 
+  it('have no virtual table at work before it is refused, however it is noted down', async () => {
+    for (const sql of [
+      'CREATE VIRTUAL TABLE v USING fts5(x)',
+      'create/**/virtual\n-- x\ntable v using rtree(a, b, c)'
+    ]) {
+      const made = await fileOf(
+        'CREATE TABLE t (a)',
+        sql,
+        'PRAGMA writable_schema = ON',
+        // SQLite says 0 here, and takes anything.
+        `UPDATE sqlite_schema SET rootpage = 2, sql = '${sql}' WHERE name = 'v'`
+      )
+      await assert.rejects(restoreFile(ALICE, made), {
+        code: 'SQL_RESTORE_INVALID',
+        message: /it has a virtual table, which is refused/
+      })
+    }
+  })
+
   it('may be empty, in WAL mode, or of another encoding', async () => {
     await restoreFile('ns::empty::', await fileOf('PRAGMA user_version = 0', 'CREATE TABLE x (a)', 'DROP TABLE x'))
     assert.deepEqual((await sql.run('ns::empty::', 'SELECT count(*) FROM sqlite_schema')).rows, [[0]])

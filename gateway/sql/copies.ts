@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { compileUnder, outgoing, problemOf, SAFE, SqlProblemError, type TenantDatabase } from './database.ts'
 import { SQLITE_LIMITS } from './limits.ts'
-import { createRules } from './rules.ts'
+import { createRules, isCreateVirtual } from './rules.ts'
 import type { SqlExportFormat } from './sql.types.ts'
 
 /** Something of a schema that has a CREATE statement. */
@@ -193,8 +193,10 @@ function openSource(path: string): DatabaseSync {
     const modules = source.prepare('SELECT name FROM pragma_module_list').all() as unknown as string[][]
     source.setAuthorizer(createRules(new Set(modules.map(([name]) => String(name).toLowerCase()))).authorize)
     // First of all: to check one runs its code on what a stranger has written.
-    const virtual = source.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND rootpage = 0").get()
-    if (virtual !== undefined) throw invalid('it has a virtual table, which is refused')
+    const rows = source.prepare("SELECT sql, rootpage = 0 FROM sqlite_schema WHERE sql <> '' AND type = 'table'").all()
+    const isVirtual = ([sql, hasNoPage]: [string, bigint]) => hasNoPage === 1n || isCreateVirtual(String(sql))
+    if ((rows as unknown as Array<[string, bigint]>).some(isVirtual))
+      throw invalid('it has a virtual table, which is refused')
     const [verdict] = source.prepare('PRAGMA integrity_check(1)').get() as unknown as [string]
     if (verdict !== 'ok') throw invalid(verdict)
     return source

@@ -188,3 +188,8 @@ export function isBlank(text: string): boolean {
 export function isCreateTable(text: string): boolean {
   return /^(?:\s|--[^\n]*\n|\/\*(?:[^*]|\*(?!\/))*\*\/)*create\s+table\b/i.test(text)
 }
+
+/** Whether a text of a schema makes a virtual table. */
+export function isCreateVirtual(text: string): boolean {
+  return /^create(?:\s|--[^\n]*\n|\/\*(?:[^*]|\*(?!\/))*\*\/)+virtual\b/i.test(text)
+}

@@ -1,7 +1,7 @@
 /** Rows of `kv_storage`: sealed values and references to blobs, each with a validator and perhaps an end. */
 import { randomBytes } from 'node:crypto'
 import { SWEEP_BATCH_ROWS } from '../constants.ts'
-import { ValueUnreadableError } from '../errors.ts'
+import { StorageFullError, ValueUnreadableError } from '../errors.ts'
 import type { StorageName } from '../storage/storage.ts'
 import type { Sealer } from './seal.ts'
 import type { Parameter, Statements } from './statements.ts'
@@ -32,7 +32,10 @@ export interface PutValue {
 }
 
 export interface Values {
-  /** Insert or replace, durable when it resolves. Its etag; null when the condition does not hold. */
+  /**
+   * Insert or replace, durable when it resolves. Its etag; null when the condition does not hold.
+   * @throws StorageFullError
+   */
   put: (name: StorageName, put: PutValue) => Promise<string | null>
   /** @throws ValueUnreadableError */
   get: (name: StorageName) => Promise<ValueRow | null>
@@ -50,6 +53,8 @@ export interface ValuesOptions {
   sealer: Sealer
   /** The clock, ms since 1970. */
   nowMs: () => number
+  /** Pages of the database from which on it takes no value more. */
+  maxPages: number
 }
 
 const LIVE = '(expires_at_ms IS NULL OR expires_at_ms > ?)'
@@ -78,8 +83,16 @@ const list = (
 const LIST = list('>=')
 // One lower end only: SQLite would begin at the other, and read every page before this one again.
 const LIST_AFTER = list('>')
+const USED = `SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)
+  AS pages`
 const SWEEP = `DELETE FROM kv_storage WHERE rowid IN
   (SELECT rowid FROM kv_storage WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)`
+
+/** About what a row takes beside its value. */
+const ROW_BYTES = 1024
+/** Looked at after so much more: some of what values leave to others, at most a mebibyte. */
+const LOOK_BYTES_PER_PAGE = 64
+const LOOK_MAX_BYTES = 1024 * 1024
 
 interface GetRow {
   sealed: Buffer | null
@@ -90,9 +103,20 @@ interface GetRow {
   form: number
 }
 
-export function createValues({ statements, sealer, nowMs }: ValuesOptions): Values {
+export function createValues({ statements, sealer, nowMs, maxPages }: ValuesOptions): Values {
   const run = randomBytes(9).toString('base64url')
   let written = 0
+  const lookBytes = Math.min(LOOK_MAX_BYTES, maxPages * LOOK_BYTES_PER_PAGE)
+  let unseenBytes = Number.POSITIVE_INFINITY
+
+  /** Looks at the database only when as much was put as may make a difference. @throws StorageFullError */
+  async function checkRoom(bytes: number): Promise<void> {
+    unseenBytes += bytes
+    if (unseenBytes < lookBytes) return
+    const used = await statements.get<{ pages: number }>(USED, [])
+    if (used !== null && used.pages >= maxPages) throw new StorageFullError('in the database')
+    unseenBytes = 0
+  }
 
   function sealedColumns(
     { namespace, key }: StorageName,
@@ -113,6 +137,7 @@ export function createValues({ statements, sealer, nowMs }: ValuesOptions): Valu
 
   return {
     async put(name, { content, expiresAtMs, condition }) {
+      await checkRoom((content.value?.byteLength ?? 0) + ROW_BYTES)
       const { namespace, key } = name
       const at = nowMs()
       written += 1

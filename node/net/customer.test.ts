@@ -12,6 +12,8 @@ describe('one customer', () => {
     ]) {
       equal(customerOf(same), '2a11:10:0:2')
     }
+    // As a socket of both kinds names its IPv4 callers: they are not one.
+    for (const mapped of ['::ffff:11.0.0.1', '::FFFF:11.0.0.1', '::ffff:b00:1']) equal(customerOf(mapped), '11.0.0.1')
     equal(customerOf('::1'), '0:0:0:0')
     equal(customerOf('fe80::1'), 'fe80:0:0:0')
   })
