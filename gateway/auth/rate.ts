@@ -1,4 +1,6 @@
 /** What one caller may have: so many requests in a time, and so many under way. Pure but for what it remembers. */
+import { createTally } from '../tally.ts'
+import { type Bucket, fullBucket, takeToken } from '../token-bucket.ts'
 
 export interface RateLimit {
   /** 0 when the caller may go on; else seconds until it may. */
@@ -21,7 +23,8 @@ export interface RateOptions {
 
 /** Token buckets, one a caller, for a bounded number of callers. */
 export function createRateLimit({ limit, periodMs, callersMax }: RateOptions): RateLimit {
-  const buckets = new Map<string, { left: number; atMs: number }>()
+  const buckets = new Map<string, Bucket>()
+  const pace = { perSecond: (limit * 1000) / periodMs, burst: limit }
   return {
     take(caller, nowMs) {
       if (limit === 0) return 0
@@ -29,17 +32,11 @@ export function createRateLimit({ limit, periodMs, callersMax }: RateOptions): R
       if (bucket === undefined) {
         // The one that came first goes: to be forgotten means to begin with a full bucket, no worse than a new address.
         if (buckets.size >= callersMax) buckets.delete(buckets.keys().next().value as string)
-        bucket = { left: limit, atMs: nowMs }
+        bucket = fullBucket(pace, nowMs)
         buckets.set(caller, bucket)
       }
-      const flowed = (Math.max(0, nowMs - bucket.atMs) * limit) / periodMs
-      bucket.left = Math.min(limit, bucket.left + flowed)
-      bucket.atMs = nowMs
-      if (bucket.left >= 1) {
-        bucket.left -= 1
-        return 0
-      }
-      return Math.max(1, Math.ceil(((1 - bucket.left) * periodMs) / limit / 1000))
+      if (takeToken(bucket, pace, nowMs)) return 0
+      return Math.max(1, Math.ceil(((1 - bucket.tokens) * periodMs) / limit / 1000))
     },
     get size() {
       return buckets.size
@@ -49,20 +46,6 @@ export function createRateLimit({ limit, periodMs, callersMax }: RateOptions): R
 
 /** Only callers with a request under way are remembered. */
 export function createPlaces(callerMax: number): Places {
-  const underWay = new Map<string, number>()
-  return {
-    take(caller) {
-      const own = underWay.get(caller) ?? 0
-      if (own >= callerMax) return null
-      underWay.set(caller, own + 1)
-      let isTaken = true
-      return () => {
-        if (!isTaken) return
-        isTaken = false
-        const left = (underWay.get(caller) ?? 1) - 1
-        if (left === 0) underWay.delete(caller)
-        else underWay.set(caller, left)
-      }
-    }
-  }
+  const underWay = createTally()
+  return { take: caller => (underWay.of(caller) >= callerMax ? null : underWay.add(caller)) }
 }

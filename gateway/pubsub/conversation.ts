@@ -2,7 +2,7 @@
 import type { Log } from '../../node/index.ts'
 import { BodyTooLargeError, GatewayError } from '../errors.ts'
 import { CLOSE } from '../sockets.ts'
-import { type Bucket, takeToken } from './bucket.ts'
+import { type Bucket, takeToken } from '../token-bucket.ts'
 import type { Channel } from './channel.types.ts'
 import { type ClientMessage, parseClientMessage } from './client-message.ts'
 import { PublishFailedError } from './errors.ts'

@@ -1,6 +1,6 @@
 /** Every limit of the room, with its unit. The three caps on sockets are configuration, with these as defaults. */
 
-import type { Pace } from './bucket.ts'
+import type { Pace } from '../token-bucket.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -20,6 +20,8 @@ export const NAMESPACE_PACE: Pace = { perSecond: 2_000, burst: 4_000 }
 export const SOCKETS_MAX = 10_000
 export const NAMESPACE_SOCKETS_MAX = 5_000
 export const ADDRESS_SOCKETS_MAX = 2_000
+/** A socket whose credential has ended is closed within about this. */
+export const RECHECK_MS = 5_000
 /** Credentials of open sockets that are asked about again in one turn of the event loop. */
 export const RECHECK_TURN_MAX = 100
 /** Topics in use at this gateway; the next is answered 429. */
@@ -65,6 +67,8 @@ export const SEALED_MAX_AGE_MS = 300_000
 /** Messages on their way to other gateways; the next is refused with 503 or `publish_error`. */
 export const PUBLISHES_MAX = 1_024
 export const NAMESPACE_PUBLISHES_MAX = 512
+/** Namespaces whose pace is remembered. */
+export const NAMESPACE_PACES_MAX = 10_000
 
 /** Presence: members of one topic, and what one may say of itself. */
 export const MEMBERS_MAX = 1_000

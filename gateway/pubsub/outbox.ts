@@ -2,9 +2,10 @@
  * Messages on their way to other gateways: how many at once, and how many a second, each capped for a namespace, so
  * that one leaves room for others.
  */
-import { type Bucket, fullBucket, type Pace, takeToken } from './bucket.ts'
+import { createTally } from '../tally.ts'
+import { type Bucket, fullBucket, type Pace, takeToken } from '../token-bucket.ts'
 import { PublishBusyError } from './errors.ts'
-import { NAMESPACE_PACE, NAMESPACE_PUBLISHES_MAX, PUBLISHES_MAX } from './limits.ts'
+import { NAMESPACE_PACE, NAMESPACE_PACES_MAX, NAMESPACE_PUBLISHES_MAX, PUBLISHES_MAX } from './limits.ts'
 
 export interface Outbox {
   /**
@@ -26,18 +27,15 @@ export function createOutbox(limits: Partial<OutboxLimits> = {}): Outbox {
   const { max = PUBLISHES_MAX, namespaceMax = NAMESPACE_PUBLISHES_MAX, pace = NAMESPACE_PACE } = limits
   /** A full one is as good as none: the longest unused is forgotten. */
   const buckets = new Map<string, Bucket>()
-  const underWay = new Map<string, number>()
+  const underWay = createTally()
   let total = 0
 
   function tryTake(namespace: string): (() => void) | null {
-    const own = underWay.get(namespace) ?? 0
-    if (total >= max || own >= namespaceMax) return null
-    underWay.set(namespace, own + 1)
+    if (total >= max || underWay.of(namespace) >= namespaceMax) return null
+    const leave = underWay.add(namespace)
     total += 1
     return () => {
-      const left = (underWay.get(namespace) ?? 1) - 1
-      if (left === 0) underWay.delete(namespace)
-      else underWay.set(namespace, left)
+      leave()
       total -= 1
     }
   }
@@ -46,7 +44,7 @@ export function createOutbox(limits: Partial<OutboxLimits> = {}): Outbox {
     const bucket = buckets.get(namespace) ?? fullBucket(pace)
     buckets.delete(namespace)
     buckets.set(namespace, bucket)
-    if (buckets.size > BUCKETS_MAX) buckets.delete(buckets.keys().next().value as string)
+    if (buckets.size > NAMESPACE_PACES_MAX) buckets.delete(buckets.keys().next().value as string)
     return bucket
   }
 
@@ -59,6 +57,3 @@ export function createOutbox(limits: Partial<OutboxLimits> = {}): Outbox {
     }
   }
 }
-
-/** Namespaces whose pace is remembered. */
-const BUCKETS_MAX = 10_000

@@ -10,7 +10,8 @@ import { SOCKET_CLOSE_TIMEOUT_MS, SOCKET_PING_MS } from '../constants.ts'
 import { GatewayStoppingError, OriginForbiddenError, SocketsFullError } from '../errors.ts'
 import type { GatewayState, Identity } from '../http.ts'
 import { CLOSE, offerOf, upgrade } from '../sockets.ts'
-import { fullBucket } from './bucket.ts'
+import { createTally } from '../tally.ts'
+import { fullBucket } from '../token-bucket.ts'
 import type { Channel } from './channel.types.ts'
 import { createConversations, type Talker } from './conversation.ts'
 import { MembersFullError, SocketLimitError } from './errors.ts'
@@ -20,6 +21,7 @@ import {
   CLIENT_MESSAGE_MAX_BYTES,
   CLIENT_PACE,
   NAMESPACE_SOCKETS_MAX,
+  RECHECK_MS,
   RESUME_TIMEOUT_MS,
   SOCKETS_MAX,
   STALLED_MAX_MS
@@ -82,7 +84,8 @@ const PING_PAYLOAD = 'ping'
 interface Connection extends Talker {
   readonly webSocket: WebSocket
   readonly member: Member | null
-  readonly address: string
+  /** Take it off the counts of its namespace and its address. */
+  readonly uncount: readonly [() => void, () => void]
   readonly slot: number
   isAnswering: boolean
 }
@@ -152,11 +155,10 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
   }
 
   function left(connection: Connection): void {
-    const { channel, subscriber, member, address } = connection
+    const { channel, subscriber, member, uncount } = connection
     const { namespace } = channel.name
     connections.delete(connection)
-    byNamespace.remove(namespace)
-    byAddress.remove(address)
+    for (const each of uncount) each()
     recheck.forget(connection)
     counters.closed(namespace)
     channel.leave(subscriber)
@@ -200,14 +202,12 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
         channel,
         subscriber,
         member,
-        address,
+        uncount: [byNamespace.add(namespace), byAddress.add(address)],
         slot: opened % PING_SLOTS,
         isAnswering: true,
         bucket: fullBucket(CLIENT_PACE)
       }
       connections.add(connection)
-      byNamespace.add(namespace)
-      byAddress.add(address)
       counters.opened(namespace)
       recheck.watch(connection, context, identity)
       // What still comes on a socket that is being closed is not heard.
@@ -237,25 +237,6 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
       clearInterval(ticking)
       recheck.close()
       for (const { webSocket } of connections) webSocket.terminate()
-    }
-  }
-}
-
-/** A socket whose credential has ended is closed within about this. */
-const RECHECK_MS = 5_000
-
-/** How many there are of each. */
-function createTally() {
-  const counts = new Map<string, number>()
-  return {
-    of: (name: string) => counts.get(name) ?? 0,
-    add(name: string) {
-      counts.set(name, (counts.get(name) ?? 0) + 1)
-    },
-    remove(name: string) {
-      const left = (counts.get(name) ?? 1) - 1
-      if (left === 0) counts.delete(name)
-      else counts.set(name, left)
     }
   }
 }
