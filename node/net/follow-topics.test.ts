@@ -38,6 +38,15 @@ async function startGuest(...relays: string[]) {
   }
 }
 
+type Guest = Awaited<ReturnType<typeof startGuest>>
+
+/** Comes to its end when the one has something of what the other publishes, again and again, on the topic. */
+const hears = (one: Guest, other: Guest) =>
+  eventually(async () => {
+    await other.gossip.publish(TOPIC, Buffer.from(`${one.heard.length}`))
+    return one.heard.length > 0
+  }, 'heard')
+
 const listensTo = ({ libp2p }: NetworkNode, topic: string) => libp2p.services.pubsub.getTopics().includes(topic)
 
 describe('a relay', function () {
@@ -49,10 +58,7 @@ describe('a relay', function () {
     await using two = await startGuest(relay.address)
     one.listen(TOPIC)
     two.listen(TOPIC)
-    await eventually(async () => {
-      await one.gossip.publish(TOPIC, Buffer.from(`${two.heard.length}`))
-      return two.heard.length > 0
-    }, 'heard')
+    await hears(two, one)
     one.gossip.unsubscribe(TOPIC)
     await eventually(() => relay.node.libp2p.services.pubsub.getSubscribers(TOPIC).length === 1, 'one left')
     assert.ok(listensTo(relay.node, TOPIC))
@@ -69,10 +75,7 @@ describe('a relay', function () {
     await using two = await startGuest(second.address)
     one.listen(TOPIC)
     two.listen(TOPIC)
-    await eventually(async () => {
-      await one.gossip.publish(TOPIC, Buffer.from(`${two.heard.length}`))
-      return two.heard.length > 0
-    }, 'heard')
+    await hears(two, one)
     one.gossip.unsubscribe(TOPIC)
     two.gossip.unsubscribe(TOPIC)
     for (const { node } of [first, second]) await eventually(() => !listensTo(node, TOPIC), 'it stopped to listen')
@@ -185,15 +188,8 @@ describe('a relay', function () {
     await using late = await startGuest(relay.address)
     early.listen(TOPIC)
     late.listen(TOPIC)
-    for (const [from, to] of [
-      [early, late],
-      [late, early]
-    ] as const) {
-      await eventually(async () => {
-        await from.gossip.publish(TOPIC, Buffer.from(`${to.heard.length}`))
-        return to.heard.length > 0
-      }, 'heard')
-    }
+    await hears(late, early)
+    await hears(early, late)
   })
 
   it('tells each of its peers of many new topics, and of their ends, in few messages', async () => {
@@ -211,9 +207,6 @@ describe('a relay', function () {
     assert.ok(messages < 100, `${messages} messages`)
     honest.listen(TOPIC)
     flood.listen(TOPIC)
-    await eventually(async () => {
-      await honest.gossip.publish(TOPIC, Buffer.from(`${flood.heard.length}`))
-      return flood.heard.length > 0
-    }, 'it passes on still')
+    await hears(flood, honest)
   })
 })

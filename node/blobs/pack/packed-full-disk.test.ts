@@ -10,16 +10,26 @@ describe('a store with packs on a full disk', () => {
   const lab = packedStores()
   const { reopen } = lab
 
-  it('answers a full disk with 507, keeps reading, and goes on when there is room again', async function () {
+  /** Stores on a disk of so many MiB; skips the test where none can be made. */
+  async function onDisk(test: Mocha.Context, sizeMib: number, work: (disk: string) => Promise<void>): Promise<void> {
     const disk = join(lab.dataDir, 'disk')
     await mkdir(disk)
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk], { stdio: 'ignore' })
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeMib}m`, 'tmpfs', disk], { stdio: 'ignore' })
     } catch {
       console.log('      skipped: a small tmpfs needs root')
-      this.skip()
+      test.skip()
     }
     try {
+      await work(disk)
+    } finally {
+      await Promise.all(lab.stores.splice(0).map(store => store.close()))
+      execFileSync('umount', [disk], { stdio: 'ignore' })
+    }
+  }
+
+  it('answers a full disk with 507, keeps reading, and goes on when there is room again', async function () {
+    await onDisk(this, 1, async disk => {
       const store = await reopen({ dataDir: disk, packLimits: { compactBytesPerSecond: 0, reserveBytes: 64 * KIB } })
       const blobs = new Map<string, Buffer>()
       let refused = 0
@@ -36,22 +46,11 @@ describe('a store with packs on a full disk', () => {
       await assertHas(store, blobs)
       assert.deepEqual(await readdir(join(disk, 'packs')), ['00000001.pack', 'reserve'], 'a refusal begins no new pack')
       await assertHas(await reopen({ dataDir: disk, packLimits: { reserveBytes: 64 * KIB } }), blobs)
-      await lab.stores[0]!.close()
-    } finally {
-      execFileSync('umount', [disk], { stdio: 'ignore' })
-    }
+    })
   })
 
   it('deletes on a full disk, and has the room again after a compaction', async function () {
-    const disk = join(lab.dataDir, 'disk')
-    await mkdir(disk)
-    try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk], { stdio: 'ignore' })
-    } catch {
-      console.log('      skipped: a small tmpfs needs root')
-      this.skip()
-    }
-    try {
+    await onDisk(this, 2, async disk => {
       const packLimits = { packBytes: 256 * KIB, compactBytesPerSecond: 0, reserveBytes: 128 * KIB }
       const store = await reopen({ dataDir: disk, packLimits })
       const cids: string[] = []
@@ -71,22 +70,11 @@ describe('a store with packs on a full disk', () => {
       const { cid } = await put(store, bytes)
       assert.equal((await stat(join(disk, 'packs', 'reserve'))).size, packLimits.reserveBytes)
       await assertHas(await reopen({ dataDir: disk, packLimits }), new Map([[cid, bytes]]))
-    } finally {
-      await Promise.all(lab.stores.splice(0).map(store => store.close()))
-      execFileSync('umount', [disk], { stdio: 'ignore' })
-    }
+    })
   })
 
   it('moves nothing into the room kept for deletions where that would free none', async function () {
-    const disk = join(lab.dataDir, 'disk')
-    await mkdir(disk)
-    try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk], { stdio: 'ignore' })
-    } catch {
-      console.log('      skipped: a small tmpfs needs root')
-      this.skip()
-    }
-    try {
+    await onDisk(this, 2, async disk => {
       const packLimits = { packBytes: 256 * KIB, compactBytesPerSecond: 0, reserveBytes: 64 * KIB }
       const store = await reopen({ dataDir: disk, packLimits })
       const blobs = await putAll(store, 6, 60_000)
@@ -102,9 +90,6 @@ describe('a store with packs on a full disk', () => {
       await rm(join(disk, 'filler'))
       assert.equal((await store.compact({ signal: never }))!.packs, 1)
       await assertHas(store, blobs)
-    } finally {
-      await Promise.all(lab.stores.splice(0).map(store => store.close()))
-      execFileSync('umount', [disk], { stdio: 'ignore' })
-    }
+    })
   })
 })
