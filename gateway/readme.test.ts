@@ -20,8 +20,8 @@ describe('the README', () => {
 
   it('has exactly the codes there are, with their status', async () => {
     const [text, ...sources] = await Promise.all(
-      ['./README.md', './errors.ts', './sql/errors.ts', './pubsub/errors.ts', './failures.ts'].map(path =>
-        readFile(new URL(path, import.meta.url), 'utf8')
+      ['./README.md', './errors.ts', './auth/errors.ts', './sql/errors.ts', './pubsub/errors.ts', './failures.ts'].map(
+        path => readFile(new URL(path, import.meta.url), 'utf8')
       )
     )
     const written = [...text!.matchAll(/^\| `([A-Z_]+)` +\| (\d{3}|start) +\|/gm)].map(

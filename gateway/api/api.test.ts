@@ -146,7 +146,7 @@ describe('the description of the API', () => {
   })
 
   it('is sound: ids are unique, members of paths are described, codes are those of the gateway', async () => {
-    const files = ['../errors.ts', '../sql/errors.ts', '../pubsub/errors.ts'].map(name =>
+    const files = ['../errors.ts', '../auth/errors.ts', '../sql/errors.ts', '../pubsub/errors.ts'].map(name =>
       readFile(new URL(name, import.meta.url), 'utf8')
     )
     const source = (await Promise.all(files)).join('\n')

@@ -1,5 +1,6 @@
 /** Where the login page may hand a key to. Pure. */
-import { CallbackForbiddenError, RequestInvalidError } from '../errors.ts'
+import { RequestInvalidError } from '../errors.ts'
+import { CallbackForbiddenError } from './errors.ts'
 
 export interface Callback {
   url: string

@@ -12,6 +12,7 @@ import {
   TOKEN_AUDIENCE,
   TOKEN_ISSUER
 } from '../constants.ts'
+import { isText } from './text.ts'
 
 /** What is in a token. Times are whole seconds since 1970. */
 export interface Claims {
@@ -145,8 +146,4 @@ function claimsIn(body: Buffer): Claims | null {
     claims.exp - claims.iat <= ACCESS_TOKEN_LIFETIME_S &&
     claims.nbf <= claims.exp
   return right ? claims : null
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== ''
 }

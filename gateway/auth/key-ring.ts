@@ -5,7 +5,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPair, randomBytes } from 'node:crypto'
 import { promisify } from 'node:util'
 import { ACCESS_TOKEN_LIFETIME_S, CLOCK_SKEW_S, SIGNING_KEY_ANNOUNCE_MS } from '../constants.ts'
-import { KeyFileInvalidError } from '../errors.ts'
+import { KeyFileInvalidError } from './errors.ts'
 import { headerOf, type TokenKey, thumbprint } from './jwt.ts'
 
 const RSA_BITS = 2048

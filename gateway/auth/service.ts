@@ -2,32 +2,22 @@
 import type { GatewayConfig } from '../config.ts'
 import { hashKey } from '../config.ts'
 import { NONCE_LIFETIME_MS, REFRESH_TOKEN_LIFETIME_MS, TOKEN_AUDIENCE } from '../constants.ts'
-import {
-  ApiKeyInvalidError,
-  JwtRequiredError,
-  NamespaceMismatchError,
-  NonceInvalidError,
-  NotOwnerError,
-  RefreshTokenInvalidError,
-  RequestInvalidError
-} from '../errors.ts'
+import { ApiKeyInvalidError, NamespaceMismatchError, NotOwnerError, RequestInvalidError } from '../errors.ts'
 import type { Identity } from '../http.ts'
 import type { AuthRows, AuthTransaction } from '../store/auth.ts'
 import type { AuthReader } from '../store/auth-reader.ts'
+import { JwtRequiredError, NonceInvalidError, RefreshTokenInvalidError } from './errors.ts'
 import { subjectOf } from './identify.ts'
 import { type Claims, newClaims, signToken } from './jwt.ts'
 import type { KeyFile } from './key-file.ts'
+import { type AuthBody, createProofReader, type Proof } from './proof.ts'
 import { newApiKey, newAppId, newId, newNonce, newRefreshToken, seal, unseal } from './secrets.ts'
-import { provenKey } from './signatures.ts'
-import { checkSiwe, parseSiwe } from './siwe.ts'
-import { type ChainType, parseChainType, parseNamespace, parseWallet, type Wallet } from './wallets.ts'
+import { isText, textOf } from './text.ts'
+import { parseChainType, parseNamespace, parseWallet } from './wallets.ts'
 
 const PURPOSE_MAX_CHARS = 128
 const NAME_MAX_CHARS = 128
 const PLAN_PATTERN = /^[a-zA-Z0-9_-]{1,32}$/
-
-/** A JSON body, whose members may be anything. */
-export type AuthBody = Readonly<Record<string, unknown>>
 
 export interface Challenge {
   wallet: string
@@ -87,14 +77,6 @@ export interface AuthOptions {
   now?: () => number
 }
 
-/** A wallet that has signed for a nonce, which is still to be taken. */
-interface Proof {
-  wallet: Wallet
-  nonce: string
-  namespace: string
-  publicKey: string
-}
-
 /** A login that is in the database and still needs its token signed. */
 interface Unsigned {
   claims: Claims
@@ -103,30 +85,7 @@ interface Unsigned {
 
 export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthOptions): Auth {
   const iso = (ms: number) => new Date(ms).toISOString()
-
-  async function proofIn(body: AuthBody): Promise<Proof> {
-    const namespace = parseNamespace(body.namespace, config.namespace)
-    const { wallet, nonce, text } = body.message === undefined ? plainLogin(body) : siweLogin(body)
-    const signature = body.signature as string
-    // What costs nothing is asked before what costs a millisecond; `take` decides.
-    if (!(await reader.hasNonce({ namespace, wallet: wallet.id, nonce }, iso(now())))) throw new NonceInvalidError()
-    return { wallet, nonce, namespace, publicKey: await provenKey(wallet, text, signature) }
-  }
-
-  function siweLogin(body: AuthBody): { wallet: Wallet; nonce: string; text: string } {
-    if (typeof body.message !== 'string' || !isText(body.signature)) {
-      throw new RequestInvalidError('message and signature are required')
-    }
-    if (parseChainType(body.chain_type) !== 'ETH') throw new RequestInvalidError('message is for chain_type ETH only')
-    const message = parseSiwe(body.message)
-    checkSiwe(message, { origins: config.publicUrls, chainIds: config.chainIds, nowMs: now() })
-    const wallet = parseWallet(message.address, 'ETH')
-    if (body.wallet !== undefined && walletOf(body.wallet, 'ETH').id !== wallet.id) {
-      throw new RequestInvalidError('wallet is not the address of message')
-    }
-    if (body.nonce !== undefined && body.nonce !== message.nonce) throw new NonceInvalidError()
-    return { wallet, nonce: message.nonce, text: body.message }
-  }
+  const proofIn = createProofReader({ config, reader, now })
 
   /** First thing in a transaction: whoever comes second, at whichever gateway, has nothing to take. */
   async function take(transaction: AuthTransaction, { namespace, wallet, nonce }: Proof): Promise<void> {
@@ -313,30 +272,4 @@ export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthO
       })
     }
   }
-}
-
-function plainLogin(body: AuthBody): { wallet: Wallet; nonce: string; text: string } {
-  if (!isText(body.wallet) || !isText(body.nonce) || !isText(body.signature)) {
-    throw new RequestInvalidError('wallet, nonce and signature are required')
-  }
-  return { wallet: walletOf(body.wallet, parseChainType(body.chain_type)), nonce: body.nonce, text: body.nonce }
-}
-
-function walletOf(value: unknown, chain: ChainType): Wallet {
-  if (!isText(value)) throw new RequestInvalidError('wallet is required')
-  return parseWallet(value, chain)
-}
-
-/** An optional text that is kept. */
-function textOf(value: unknown, name: string, maxChars: number): string {
-  if (value === undefined || value === null) return ''
-  // Control characters would be somebody's terminal's to obey.
-  if (typeof value !== 'string' || value.length > maxChars || /\p{C}/u.test(value)) {
-    throw new RequestInvalidError(`invalid '${name}': expected a text of at most ${maxChars} characters`)
-  }
-  return value
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== ''
 }

@@ -1,7 +1,7 @@
 /** Wallets' signatures: EIP-191 with secp256k1 recovery, and Ed25519. Pure. */
 import { createPublicKey, verify } from 'node:crypto'
 import { hashMessage, publicKeyToAddress, recoverPublicKey } from 'viem/utils'
-import { SignatureFormatError, SignatureMismatchError, SignatureRecoveryError } from '../errors.ts'
+import { SignatureFormatError, SignatureMismatchError, SignatureRecoveryError } from './errors.ts'
 import { solanaKeyBytes, type Wallet } from './wallets.ts'
 
 /** r, s and v, nothing shorter: EIP-2098's 64 bytes would be a second spelling of one signature. */

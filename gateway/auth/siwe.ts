@@ -4,7 +4,7 @@
  */
 import { getAddress } from 'viem/utils'
 import { CLOCK_SKEW_S, NONCE_LIFETIME_MS, SIWE_MESSAGE_MAX_CHARS } from '../constants.ts'
-import { SiweInvalidError } from '../errors.ts'
+import { SiweInvalidError } from './errors.ts'
 
 export interface SiweMessage {
   scheme: string | null
