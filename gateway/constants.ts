@@ -1,4 +1,7 @@
-/** Every limit of the room, with its unit. What a deployment may change is in `config.ts` with these as defaults. */
+/**
+ * Limits of the room, with their units; those of `sql/` and `pubsub/` are there. What a deployment may change is in
+ * `config.ts`, with these as defaults.
+ */
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -115,6 +118,7 @@ export const NONCES_MAX = 100_000
 export const NAMESPACES_PER_WALLET_MAX = 100
 /** Apps one namespace may have. */
 export const APPS_PER_NAMESPACE_MAX = 1000
+export const APP_NAME_MAX_CHARS = 128
 /** The newest rows that are kept. */
 export const AUDIT_KEEP_ROWS = 100_000
 export const AUTH_BODY_MAX_BYTES = 16 * KIB

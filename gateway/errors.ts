@@ -57,6 +57,13 @@ export class NotOwnerError extends GatewayError {
   }
 }
 
+/** Thrown when a wallet has claimed as many namespaces as one may. */
+export class NamespacesFullError extends GatewayError {
+  constructor(max: number) {
+    super('NAMESPACES_FULL', 403, `this wallet has claimed ${max} namespaces already: use one of them`)
+  }
+}
+
 /** Thrown when a namespace has no app of that id. */
 export class AppNotFoundError extends GatewayError {
   constructor() {
@@ -68,6 +75,15 @@ export class AppNotFoundError extends GatewayError {
 export class AppsFullError extends GatewayError {
   constructor(max: number) {
     super('APPS_FULL', 403, `this namespace has ${max} apps already: delete one first`)
+  }
+}
+
+/** Thrown when too many challenges wait for their signature. */
+export class ChallengesFullError extends GatewayError {
+  constructor() {
+    super('CHALLENGES_FULL', 503, 'too many logins at once: try again in a minute', {
+      headers: { 'Retry-After': '60' }
+    })
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Who may connect: so many new connections a minute of one peer and from one address, and whoever makes more is blocked
- * for a while; and so many that one address has open, because connections are few and identities free. js-libp2p asks before it answers a connection (address) and again once it knows the peer.
+ * for a while; and so many that one address has open, because connections are few and identities free. js-libp2p asks
+ * before it answers a connection (address) and again once it knows the peer.
  *
  * Attempts while blocked do not lengthen the block: an honest peer that keeps trying comes back when it ends.
  */

@@ -1,5 +1,5 @@
 /** `GET /docs`: the operations as a page. It has no script and loads nothing. Pure. */
-import { createHash } from 'node:crypto'
+import { inline, pageHeaders } from '../page/headers.ts'
 import { Html, html, type Insertable } from '../page/html.ts'
 import { errorsOf, formsOf, type Json, queryOf, schemaOf } from './description.ts'
 import { ACCESS, type Answer, failure, type Operation } from './operation.ts'
@@ -17,18 +17,7 @@ th, td { text-align: left; vertical-align: top; padding: .25rem .5rem .25rem 0; 
 th { font-weight: 600; width: 12rem; overflow-wrap: anywhere } summary { cursor: pointer }
 `
 
-export const DOCS_HEADERS: Readonly<Record<string, string>> = {
-  'Content-Security-Policy': [
-    "default-src 'none'",
-    `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'"
-  ].join('; '),
-  'X-Content-Type-Options': 'nosniff',
-  'Referrer-Policy': 'no-referrer',
-  'Cache-Control': 'no-cache'
-}
+export const DOCS_HEADERS: Readonly<Record<string, string>> = pageHeaders([`style-src ${inline(STYLE)}`])
 
 /** The whole page. */
 export function docsPage(operations: readonly Operation[], { version }: { version: string }): string {

@@ -1,13 +1,6 @@
 /** What logins answer with an error on purpose; `GatewayError` says how. */
 import { GatewayError } from '../errors.ts'
 
-/** Thrown when a wallet has claimed as many namespaces as one may. */
-export class NamespacesFullError extends GatewayError {
-  constructor(max: number) {
-    super('NAMESPACES_FULL', 403, `this wallet has claimed ${max} namespaces already: use one of them`)
-  }
-}
-
 /** Thrown when a nonce was never given to this wallet and namespace, is used, or is over. */
 export class NonceInvalidError extends GatewayError {
   constructor() {
@@ -61,15 +54,6 @@ export class RefreshTokenInvalidError extends LoginFailedError {
 export class JwtRequiredError extends LoginFailedError {
   constructor() {
     super('JWT_REQUIRED', 'jwt required for all=true')
-  }
-}
-
-/** Thrown when too many challenges wait for their signature. */
-export class ChallengesFullError extends GatewayError {
-  constructor() {
-    super('CHALLENGES_FULL', 503, 'too many logins at once: try again in a minute', {
-      headers: { 'Retry-After': '60' }
-    })
   }
 }
 

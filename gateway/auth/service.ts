@@ -1,7 +1,7 @@
 /** Logging in, staying in, going out: what the routes below /v1/auth do, without HTTP. Each act is one transaction. */
 import type { GatewayConfig } from '../config.ts'
 import { hashKey } from '../config.ts'
-import { NONCE_LIFETIME_MS, REFRESH_TOKEN_LIFETIME_MS, TOKEN_AUDIENCE } from '../constants.ts'
+import { APP_NAME_MAX_CHARS, NONCE_LIFETIME_MS, REFRESH_TOKEN_LIFETIME_MS, TOKEN_AUDIENCE } from '../constants.ts'
 import { ApiKeyInvalidError, NamespaceMismatchError, NotOwnerError, RequestInvalidError } from '../errors.ts'
 import type { Identity } from '../http.ts'
 import type { AuthRows, AuthTransaction } from '../store/auth.ts'
@@ -16,7 +16,6 @@ import { isText, textOf } from './text.ts'
 import { parseChainType, parseNamespace, parseWallet } from './wallets.ts'
 
 const PURPOSE_MAX_CHARS = 128
-const NAME_MAX_CHARS = 128
 const PLAN_PATTERN = /^[a-zA-Z0-9_-]{1,32}$/
 
 export interface Challenge {
@@ -176,7 +175,7 @@ export function createAuth({ config, rows, reader, keys, now = Date.now }: AuthO
     },
 
     async register(body, ip) {
-      const name = textOf(body.name, 'name', NAME_MAX_CHARS)
+      const name = textOf(body.name, 'name', APP_NAME_MAX_CHARS)
       const proof = await proofIn(body)
       const { namespace, wallet, publicKey } = proof
       return await rows.transaction(async transaction => {

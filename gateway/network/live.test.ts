@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { WebSocket } from 'ws'
 import {
   CHAIN,
   eventually,
   type RunningGateway,
+  refusalOf,
   type StartOptions,
   startChain,
   startGateway
@@ -34,24 +34,6 @@ function open(running: RunningGateway, options: { query?: string; origin?: strin
       if (socket.readyState !== socket.CLOSED) await closed
     }
   }
-}
-
-/** What an offer is answered with when it is not accepted. */
-async function refusalOf(running: RunningGateway, path: string, headers: Record<string, string> = {}) {
-  const outgoing = request(running.url + path, {
-    headers: {
-      Connection: 'Upgrade',
-      Upgrade: 'websocket',
-      'Sec-WebSocket-Version': '13',
-      'Sec-WebSocket-Key': Buffer.alloc(16).toString('base64'),
-      ...headers
-    }
-  }).end()
-  const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
-  const chunks: Buffer[] = []
-  for await (const chunk of incoming) chunks.push(chunk as Buffer)
-  const body = JSON.parse(Buffer.concat(chunks).toString()) as { code?: string }
-  return { status: incoming.statusCode, code: body.code, headers: incoming.headers }
 }
 
 async function metric(running: RunningGateway, line: RegExp): Promise<number> {

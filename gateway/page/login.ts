@@ -1,5 +1,6 @@
 /** The page on which a person logs in with a wallet: static, without inline script, loading nothing but its own. Pure. */
 import type { Callback } from '../auth/callback.ts'
+import { pageHeaders } from './headers.ts'
 import { html } from './html.ts'
 
 export const LOGIN_SCRIPT_PATH = '/v1/auth/login.js'
@@ -7,21 +8,9 @@ export const LOGIN_STYLE_PATH = '/v1/auth/login.css'
 
 /** Nothing but this gateway's own files run, and a form goes to the callback only. */
 export function loginHeaders(callback: Callback): Record<string, string> {
-  return {
-    'Content-Security-Policy': [
-      "default-src 'none'",
-      "style-src 'self'",
-      "script-src 'self'",
-      "connect-src 'self'",
-      "base-uri 'none'",
-      `form-action ${callback.by === 'post' ? new URL(callback.url).origin : "'none'"}`,
-      "frame-ancestors 'none'"
-    ].join('; '),
-    'X-Content-Type-Options': 'nosniff',
-    'X-Frame-Options': 'DENY',
-    'Referrer-Policy': 'no-referrer',
-    'Cache-Control': 'no-store'
-  }
+  const sources = ["style-src 'self'", "script-src 'self'", "connect-src 'self'"]
+  const formAction = callback.by === 'post' ? new URL(callback.url).origin : "'none'"
+  return { ...pageHeaders(sources, { formAction, cacheControl: 'no-store' }), 'X-Frame-Options': 'DENY' }
 }
 
 export interface LoginPage {

@@ -2,33 +2,22 @@
  * The page for a person: a picture of the network and a table that says the same without colour. It loads nothing but
  * itself and asks this gateway for news. Pure.
  */
-import { createHash } from 'node:crypto'
 import { PAGE_POLL_MS, PAGE_RETRY_MAX_MS, PAGE_RETRY_MIN_MS, PAGE_SILENCE_MS } from '../constants.ts'
 import { shortPeerId } from '../network/hosts.ts'
 import type { HostView, NetworkView } from '../network/hosts.types.ts'
+import { inline, pageHeaders } from './headers.ts'
 import { Html, html } from './html.ts'
 import { leftOutWords, pictureOf } from './picture.ts'
 import { SCRIPT } from './script.ts'
 import { STYLE } from './style.ts'
 import { pathCounts, placeWords, sizeWords, stateWords, storedWords } from './words.ts'
 
-const hash = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
-
 /** Only the page's own style and script run, and it talks to nobody but this gateway. */
-export const PAGE_HEADERS: Readonly<Record<string, string>> = {
-  'Content-Security-Policy': [
-    "default-src 'none'",
-    `style-src ${hash(STYLE)}`,
-    `script-src ${hash(SCRIPT)}`,
-    "connect-src 'self'",
-    "base-uri 'none'",
-    "form-action 'none'",
-    "frame-ancestors 'none'"
-  ].join('; '),
-  'X-Content-Type-Options': 'nosniff',
-  'Referrer-Policy': 'no-referrer',
-  'Cache-Control': 'no-cache'
-}
+export const PAGE_HEADERS: Readonly<Record<string, string>> = pageHeaders([
+  `style-src ${inline(STYLE)}`,
+  `script-src ${inline(SCRIPT)}`,
+  "connect-src 'self'"
+])
 
 /** The whole page. */
 export function page(view: NetworkView): string {

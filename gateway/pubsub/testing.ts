@@ -1,8 +1,7 @@
 /** What the room's tests share: sockets of topics that keep what they are told. Not for production code. */
 import { once } from 'node:events'
-import { type IncomingMessage, request } from 'node:http'
 import { WebSocket } from 'ws'
-import { ALICE, eventually, type RunningGateway } from '../testing/fixtures.ts'
+import { ALICE, eventually, type RunningGateway, refusalOf as refusalAt } from '../testing/fixtures.ts'
 import { ENVELOPE_PROTOCOL } from './sockets.ts'
 
 export interface OpenOptions {
@@ -67,24 +66,9 @@ export async function publish(running: RunningGateway, topic: unknown, data: str
   })
 }
 
-/** What an offer of a socket is answered with when it is not accepted. `path` with its query, as it is written. */
-export async function refusalOf(running: RunningGateway, path: string, headers: Record<string, string> = {}) {
-  const outgoing = request(running.url + path, {
-    headers: {
-      Connection: 'Upgrade',
-      Upgrade: 'websocket',
-      'Sec-WebSocket-Version': '13',
-      'Sec-WebSocket-Key': Buffer.alloc(16).toString('base64'),
-      'X-API-Key': ALICE,
-      ...headers
-    }
-  }).end()
-  const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
-  const chunks: Buffer[] = []
-  for await (const chunk of incoming) chunks.push(chunk as Buffer)
-  const body = JSON.parse(Buffer.concat(chunks).toString()) as { code?: string; error?: string }
-  return { status: incoming.statusCode, code: body.code, error: body.error, headers: incoming.headers }
-}
+/** What an offer of a socket is answered with when it is not accepted; it is Alice's unless the headers say otherwise. */
+export const refusalOf = (running: RunningGateway, path: string, headers: Record<string, string> = {}) =>
+  refusalAt(running, path, { 'X-API-Key': ALICE, ...headers })
 
 /** One series of /metrics. */
 export async function metric(running: RunningGateway, name: string, labels: Record<string, string> = {}) {

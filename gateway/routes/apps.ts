@@ -1,7 +1,8 @@
 /** /v1/apps: the programs a namespace's owner has registered (D71). */
 import type { Context } from 'koa'
 import { newAppId } from '../auth/secrets.ts'
-import { AUTH_BODY_MAX_BYTES } from '../constants.ts'
+import { isPlain } from '../auth/text.ts'
+import { APP_NAME_MAX_CHARS, AUTH_BODY_MAX_BYTES } from '../constants.ts'
 import { RequestInvalidError } from '../errors.ts'
 import { type GatewayMiddleware, type Route, route } from '../http.ts'
 import { jsonBodyOf } from '../middleware/limits.ts'
@@ -15,7 +16,6 @@ export interface AppRouteOptions {
   ownNamespace: (handler: TenantHandler) => GatewayMiddleware
 }
 
-const NAME_MAX_CHARS = 128
 const PUBLIC_KEY_MAX_CHARS = 1024
 
 export function appRoutes({ apps, authenticate, ownNamespace }: AppRouteOptions): Route[] {
@@ -65,15 +65,14 @@ function idOf(context: Context & { params?: Record<string, string> }): string {
 async function fieldsOf(context: Context): Promise<{ name: string | null; publicKey: string | null }> {
   const body = await jsonBodyOf(context, { maxBytes: AUTH_BODY_MAX_BYTES, expected: '{name, public_key}' })
   return {
-    name: textOf(body.name, 'name', NAME_MAX_CHARS),
+    name: textOf(body.name, 'name', APP_NAME_MAX_CHARS),
     publicKey: textOf(body.public_key, 'public_key', PUBLIC_KEY_MAX_CHARS)
   }
 }
 
 function textOf(value: unknown, name: string, maxChars: number): string | null {
   if (value === undefined || value === null) return null
-  // Control characters would be somebody's terminal's to obey.
-  if (typeof value !== 'string' || value === '' || value.length > maxChars || /\p{C}/u.test(value)) {
+  if (value === '' || !isPlain(value, maxChars)) {
     throw new RequestInvalidError(`invalid '${name}': expected a text of 1 to ${maxChars} characters`)
   }
   return value

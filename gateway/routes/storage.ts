@@ -158,7 +158,9 @@ function present(key: string): string {
 
 function limitOf(text: string | undefined): number {
   if (text === undefined || text === '') return LIST_LIMIT_DEFAULT
-  if (!/^\d{1,9}$/.test(text) || Number(text) < 1) throw new RequestInvalidError("invalid 'limit': expected 1 to 1000")
+  if (!/^\d{1,9}$/.test(text) || Number(text) < 1) {
+    throw new RequestInvalidError(`invalid 'limit': expected 1 to ${LIST_LIMIT_MAX}`)
+  }
   return Math.min(Number(text), LIST_LIMIT_MAX)
 }
 

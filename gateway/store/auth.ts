@@ -1,6 +1,4 @@
 /** Rows of logins: nonces, sessions, apps, wallets' keys, owners. Whole acts are transactions of `auth/service.ts`. */
-
-import { ChallengesFullError, NamespacesFullError } from '../auth/errors.ts'
 import {
   ACCESS_TOKEN_LIFETIME_S,
   AUDIT_KEEP_ROWS,
@@ -9,6 +7,7 @@ import {
   NONCES_MAX,
   NONCES_PER_CALLER_MAX
 } from '../constants.ts'
+import { ChallengesFullError, NamespacesFullError } from '../errors.ts'
 import { checkRoom } from './apps.ts'
 import type { Session, Sessions } from './session.ts'
 

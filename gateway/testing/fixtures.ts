@@ -1,7 +1,7 @@
 /** What the room's tests share: a real gateway over real SQLite on a free loopback port. Not for production code. */
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage, request } from 'node:http'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -162,4 +162,22 @@ export async function eventually<T>(
     if (performance.now() > end) throw new Error('the fact did not come')
     await new Promise(resolve => setTimeout(resolve, 20))
   }
+}
+
+/** What an offer of a socket is answered with when it is not accepted. `path` with its query, as it is written. */
+export async function refusalOf(running: RunningGateway, path: string, headers: Record<string, string> = {}) {
+  const outgoing = request(running.url + path, {
+    headers: {
+      Connection: 'Upgrade',
+      Upgrade: 'websocket',
+      'Sec-WebSocket-Version': '13',
+      'Sec-WebSocket-Key': Buffer.alloc(16).toString('base64'),
+      ...headers
+    }
+  }).end()
+  const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
+  const chunks: Buffer[] = []
+  for await (const chunk of incoming) chunks.push(chunk as Buffer)
+  const body = JSON.parse(Buffer.concat(chunks).toString()) as { code?: string; error?: string }
+  return { status: incoming.statusCode, code: body.code, error: body.error, headers: incoming.headers }
 }
