@@ -3,11 +3,11 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { freePort } from './free-port.ts'
 import { generousHttpEnvironment } from './http/http-limits.ts'
 import { generousEnvironment } from './net/limits.ts'
 import { eventually } from './net/testing.ts'
@@ -21,15 +21,6 @@ interface NodeProcess {
   child: ChildProcess
   url: string
   addresses: string[]
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function startProcess(dataDir: string, bootstrap = ''): Promise<NodeProcess> {

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { privateKeyToAccount } from 'viem/accounts'
+import { freePort } from '../free-port.ts'
 import { ephemeralIdentity, verifyPeerSignature } from '../identity.ts'
 import { silentLog } from '../log.ts'
 import { eventually } from '../net/testing.ts'
@@ -20,15 +20,6 @@ const CHAIN_PROGRAM = fileURLToPath(new URL('../../contracts/main.ts', import.me
 const POLL_MS = 50
 const keyOf = (n: number): Hex => `0x${n.toString(16).padStart(64, '0')}`
 const accountOf = (n: number) => privateKeyToAccount(keyOf(n))
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** The project's chain, a process of its own; account 1 deploys. */
 class Chain implements AsyncDisposable {
