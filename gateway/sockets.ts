@@ -93,6 +93,15 @@ export function upgrade(context: Context, offer: Offer, server: WebSocketServer)
   return accepted
 }
 
+/** Closes a socket, and cuts the connection when the other end does not answer in time. False: it was not open. */
+export function closeOpen(socket: WebSocket, code: number, reason: string): boolean {
+  if (socket.readyState !== socket.OPEN) return false
+  socket.close(code, reason)
+  const timer = setTimeout(() => socket.terminate(), SOCKET_CLOSE_TIMEOUT_MS)
+  socket.once('close', () => clearTimeout(timer))
+  return true
+}
+
 export interface SocketLimits {
   socketsMax: number
   bufferMaxBytes: number
@@ -107,7 +116,7 @@ export interface Sockets {
   accept: (context: Context) => WebSocket
   /** Sends text, or closes with 1013 a socket whose reader leaves too much unread. A closed socket is passed over. */
   send: (socket: WebSocket, text: Buffer) => void
-  /** Closes, and cuts the connection when the other end does not answer in time. */
+  /** As `closeOpen`, and counted. */
   close: (socket: WebSocket, code: number, reason: string) => void
   /** From now on nobody is accepted; all are closed with 1001. */
   drain: () => void
@@ -137,11 +146,7 @@ export function createSockets({ metrics, log, limits = {} }: SocketsOptions): So
   const closes = metrics.counter('warren_gateway_socket_closes_total', 'WebSockets the gateway closed', ['code'])
 
   function close(socket: WebSocket, code: number, reason: string): void {
-    if (socket.readyState !== socket.OPEN) return
-    closes.inc({ code: String(code) })
-    socket.close(code, reason)
-    const timer = setTimeout(() => socket.terminate(), SOCKET_CLOSE_TIMEOUT_MS)
-    socket.once('close', () => clearTimeout(timer))
+    if (closeOpen(socket, code, reason)) closes.inc({ code: String(code) })
   }
 
   function ping(): void {

@@ -89,5 +89,8 @@ export const SETTLE_MS = 750
 /** Between two looks for what is too old. */
 export const SWEEP_MS = 5_000
 
+/** Between two warnings of gossip that nobody here can read. */
+export const TOLD_AGAIN_MS = 60_000
+
 /** Namespaces that have series of their own in the metrics; the rest is `_other`. */
 export const METRIC_NAMESPACES_MAX = 100

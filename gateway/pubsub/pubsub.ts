@@ -8,6 +8,7 @@ import {
   REPLAY_NAMESPACE_MAX_BYTES,
   REPLAY_TOTAL_MAX_BYTES,
   SWEEP_MS,
+  TOLD_AGAIN_MS,
   TOPICS_MAX
 } from './limits.ts'
 import { createPubsubCounters, type PubsubCounters } from './metrics.ts'
@@ -147,8 +148,6 @@ export function createPubsub({ gossip, secret, metrics, log, limits = {} }: Pubs
     }
   }
 }
-
-const TOLD_AGAIN_MS = 60_000
 
 /** What is to be done before the next turn of the event loop, all of it in one go. */
 function createTurns(): (work: () => void) => void {

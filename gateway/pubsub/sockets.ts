@@ -6,10 +6,10 @@ import type { Context } from 'koa'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Log } from '../../node/index.ts'
 import type { Identify } from '../auth/identify.ts'
-import { SOCKET_CLOSE_TIMEOUT_MS, SOCKET_PING_MS } from '../constants.ts'
+import { SOCKET_PING_MS } from '../constants.ts'
 import { GatewayStoppingError, OriginForbiddenError, SocketsFullError } from '../errors.ts'
 import type { GatewayState, Identity } from '../http.ts'
-import { CLOSE, offerOf, upgrade } from '../sockets.ts'
+import { CLOSE, closeOpen, offerOf, upgrade } from '../sockets.ts'
 import { createTally } from '../tally.ts'
 import { fullBucket } from '../token-bucket.ts'
 import type { Channel } from './channel.types.ts'
@@ -128,11 +128,7 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
   ticking.unref()
 
   function close({ webSocket }: Connection, code: number, reason: string): void {
-    if (webSocket.readyState !== webSocket.OPEN) return
-    counters.closes(code)
-    webSocket.close(code, reason)
-    const timer = setTimeout(() => webSocket.terminate(), SOCKET_CLOSE_TIMEOUT_MS)
-    webSocket.once('close', () => clearTimeout(timer))
+    if (closeOpen(webSocket, code, reason)) counters.closes(code)
   }
 
   function tick(): void {
