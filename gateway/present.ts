@@ -38,7 +38,7 @@ export interface ServerFacts {
 }
 
 /** Uptime as Go prints a duration, which the seed's clients read: `1h2m3s`. */
-export function presentUptime({ startedAt, now }: ServerFacts): string {
+function presentUptime({ startedAt, now }: ServerFacts): string {
   const seconds = Math.max(0, Math.floor((now.getTime() - startedAt.getTime()) / 1000))
   const parts = [
     [Math.floor(seconds / 3600), 'h'],

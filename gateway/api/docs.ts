@@ -102,7 +102,7 @@ function anchorOf(tag: string): string {
 }
 
 /** A JSON schema as one writes a type. */
-export function typeWords(schema: Json, indent = ''): string {
+function typeWords(schema: Json, indent = ''): string {
   if (schema.const !== undefined) return JSON.stringify(schema.const)
   if (Array.isArray(schema.enum)) return schema.enum.map(item => JSON.stringify(item)).join(' | ')
   if (Array.isArray(schema.anyOf)) return schema.anyOf.map(item => typeWords(item as Json, indent)).join(' | ')

@@ -6,7 +6,7 @@ import type { Member } from './presence.ts'
 import type { Pubsub } from './pubsub.ts'
 
 /** D18. No colon, so that `ns::` can be nobody's; no percent sign, NUL or letter beyond ASCII. */
-export const TOPIC_PATTERN = /^[a-zA-Z0-9._/-]{1,256}$/
+const TOPIC_PATTERN = /^[a-zA-Z0-9._/-]{1,256}$/
 
 /** What handlers use. Every method throws TopicMissingError, TopicInvalidError or TopicsFullError. */
 export interface TenantPubsub {

@@ -56,7 +56,7 @@ export function open(running: Pick<RunningGateway, 'url'>, topic: string, option
 export type Client = ReturnType<typeof open>
 
 export const base64 = (text: string) => Buffer.from(text).toString('base64')
-export const fromBase64 = (text: string) => Buffer.from(text, 'base64').toString()
+const fromBase64 = (text: string) => Buffer.from(text, 'base64').toString()
 
 export async function publish(running: RunningGateway, topic: unknown, data: string, key = ALICE): Promise<Response> {
   return await running.ask('/v1/pubsub/publish', {

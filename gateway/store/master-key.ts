@@ -9,7 +9,7 @@ import { MasterKeyInvalidError, MasterKeyMissingError, MasterKeyWrongError } fro
 import { makeOnce } from '../key-files.ts'
 import type { Statements } from './statements.ts'
 
-export const MASTER_KEY_FILE = 'master.key'
+const MASTER_KEY_FILE = 'master.key'
 const KEY_BYTES = 32
 const CHECK_INFO = 'warren master key check 1'
 

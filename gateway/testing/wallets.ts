@@ -79,7 +79,7 @@ export async function startAuthGateway(options: StartOptions = {}): Promise<Auth
   return withLogin(running)
 }
 
-export function withLogin(running: RunningGateway): AuthGateway {
+function withLogin(running: RunningGateway): AuthGateway {
   const post = async (path: string, body: unknown, headers: Record<string, string> = {}) =>
     await answerOf(
       fetch(running.url + path, {
