@@ -43,8 +43,6 @@ export interface KeyFile {
   verifying: () => Promise<ReadonlyMap<string, TokenKey>>
   /** Looks whether another gateway has changed the file. Cheap. */
   look: () => Promise<void>
-  /** Announces a next key. */
-  rotate: () => Promise<void>
 }
 
 export function createKeyFile(options: KeyFileOptions): KeyFile {
@@ -88,12 +86,15 @@ export function createKeyFile(options: KeyFileOptions): KeyFile {
     return await making
   }
 
-  /** @param isStillDue asked of the file as it is behind the lock: another gateway may have been first */
-  async function addKey(isStillDue: (ring: KeyRing) => boolean): Promise<void> {
+  const isDue = (found: KeyRing) => isRotationDue(found, now(), rotateAfterMs)
+
+  /** Announces a next key. */
+  async function addKey(): Promise<void> {
     const key = await newKey(now(), activeFrom(now()))
     await exclusively(async () => {
       const before = (await read()) ?? (await current())
-      if (!isStillDue(before)) return
+      // Another gateway may have been first.
+      if (!isDue(before)) return
       await replaceWhole(path, writeRing(withNextKey(before, key, now())))
       await read()
     })
@@ -103,8 +104,8 @@ export function createKeyFile(options: KeyFileOptions): KeyFile {
     ring: current,
     async signing() {
       const found = await current()
-      if (isRotationDue(found, now(), rotateAfterMs) && rotating === null) {
-        rotating = addKey(ring => isRotationDue(ring, now(), rotateAfterMs))
+      if (isDue(found) && rotating === null) {
+        rotating = addKey()
           .catch(onError)
           .finally(() => {
             rotating = null
@@ -128,7 +129,6 @@ export function createKeyFile(options: KeyFileOptions): KeyFile {
       if (now() - lookedAtMs < KEY_FILE_LOOK_MS && now() >= lookedAtMs) return
       lookedAtMs = now()
       await read()
-    },
-    rotate: () => addKey(() => true)
+    }
   }
 }

@@ -4,18 +4,22 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ACCESS_TOKEN_LIFETIME_S, SIGNING_KEY_ANNOUNCE_MS } from '../constants.ts'
+import { replaceWhole } from '../key-files.ts'
 import { eventually } from '../testing/fixtures.ts'
 import { ethereumWallet, startAuthGateway, testRing } from '../testing/wallets.ts'
 import { newClaims, signToken, verifyToken } from './jwt.ts'
 import { createKeyFile, type KeyFile } from './key-file.ts'
 import {
+  activeFrom,
   isRotationDue,
   type KeyRing,
+  newKey,
   newRing,
   presentJwks,
   type RingKey,
   signingKey,
   verifyingKeys,
+  withNextKey,
   writeRing
 } from './key-ring.ts'
 
@@ -99,9 +103,10 @@ describe('signing keys', () => {
     const kids = async (file: KeyFile) => (await file.ring()).keys.map(key => key.kid)
     assert.equal((await kids(one)).length, 2)
     assert.deepEqual(await kids(two), await kids(one))
-    await two.rotate()
+    const more = await newKey(clock.nowMs, activeFrom(clock.nowMs))
+    await replaceWhole(path(), writeRing(withNextKey(await two.ring(), more, clock.nowMs)))
     clock.nowMs += 2_000
-    await one.look()
+    for (const each of [one, two]) await each.look()
     assert.deepEqual([(await kids(one)).length, await kids(one)], [3, await kids(two)])
     assert.deepEqual(errors, [])
     const before = token()
