@@ -175,7 +175,7 @@ export class RangeInvalidError extends GatewayError {
 /** Thrown when no path leads to a route. */
 export class RouteUnknownError extends GatewayError {
   constructor(path: string) {
-    super('NOT_FOUND', 404, `no such path: ${path}`)
+    super('NOT_FOUND', 404, `no such path: ${path}: /docs lists them`)
   }
 }
 

@@ -54,6 +54,7 @@ export { ByteQueue } from './net/bytes.ts'
 export { customerOf } from './net/customer.ts'
 export { DCUTR_MODES, type DcutrMode } from './net/dcutr-mode.ts'
 export type { DialPrivate } from './net/dial-policy.ts'
+export { TENANT_TOPIC } from './net/follow-topics.ts'
 export { createGossip, type Gossip } from './net/gossip.ts'
 export { createNetworkNode, type NetworkNode, type NetworkNodeOptions, TOPICS } from './net/libp2p.ts'
 export {

@@ -32,7 +32,7 @@ export interface NameScope {
 }
 
 /** @throws RangeError for a text that is no namespace: the caller has not validated it */
-function nameScope(namespace: string): NameScope {
+export function nameScope(namespace: string): NameScope {
   // The pattern has no colon, so no name of one namespace can begin with another's prefix.
   if (!NAMESPACE_PATTERN.test(namespace)) throw new RangeError('not a namespace')
   const prefix = `ns::${namespace}::`

@@ -21,7 +21,11 @@ export class SqlConstraintError extends GatewayError {
 /** Thrown when a statement does what no tenant may do. */
 export class SqlRefusedError extends GatewayError {
   constructor(what: string, where = '') {
-    super('SQL_REFUSED', 403, `${where}${what} is refused here`)
+    super(
+      'SQL_REFUSED',
+      403,
+      `${where}${what} is refused here: use tables, indexes, views and triggers of this database`
+    )
   }
 }
 

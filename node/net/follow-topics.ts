@@ -13,8 +13,8 @@ import { hostOf } from './punching/allowance.ts'
 
 /** Longest topic of a tenant, in characters. */
 export const TOPIC_MAX_CHARS = 'ns::'.length + 64 + '::'.length + 256
-/** Tenants' topics. */
-const TOPIC = /^ns::[a-zA-Z0-9][a-zA-Z0-9_-]{0,63}::[a-zA-Z0-9._/-]{1,256}$/
+/** Topics of tenants, as gateways make them; relays follow no others. */
+export const TENANT_TOPIC = /^ns::[a-zA-Z0-9][a-zA-Z0-9_-]{0,63}::[a-zA-Z0-9._/-]{1,256}$/
 /** What a relay calls itself to others; see `userAgent` in libp2p.ts. */
 const RELAY_AGENT = /^warren\/\S+ \(relay\)/
 const PACE_MS = 100
@@ -149,7 +149,7 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
     if (!hosts.has(peer)) hosts.set(peer, hostOf(connection.remoteAddr))
     for (const { topic, subscribe } of subscriptions) {
       if (!subscribe) leave(peer, topic)
-      else if (!relays.has(peer) && TOPIC.test(topic)) listens(peer, topic)
+      else if (!relays.has(peer) && TENANT_TOPIC.test(topic)) listens(peer, topic)
     }
   }
   // Its subscriptions may have come before it said what it is.
