@@ -407,5 +407,34 @@ describe('DCUtR', () => {
         assert.deepEqual(outcomes(victim), [outcome])
       })
     }
+
+    const silences: Array<[string, (hostile: Puncher) => void | Promise<void>]> = [
+      [
+        'answers no CONNECT',
+        ({ libp2p }) => libp2p.handle(DCUTR_PROTOCOL, () => undefined, { runOnLimitedConnection: true })
+      ],
+      [
+        'agrees on no protocol',
+        ({ libp2p }) =>
+          libp2p.addEventListener('connection:open', ({ detail }) => {
+            const { muxer, onIncomingStream } = detail as unknown as {
+              muxer: EventTarget
+              onIncomingStream: (event: Event) => void
+            }
+            if (!detail.direct) muxer.removeEventListener('stream', onIncomingStream)
+          })
+      ]
+    ]
+    for (const [what, keepSilent] of silences) {
+      it(`gives one that ${what} its place for one attempt, not for all`, async () => {
+        const victim = await start({ init: { limits: { ...QUICK, punchAttempts: 3, punchesAtOnce: 1 } } })
+        const hostile = await start({ service: 'none' })
+        await keepSilent(hostile)
+        await hostile.libp2p.dial(victim.circuit)
+        await eventually(() => victim.reports.length > 0, 'the first attempt failed')
+        await eventually(() => isQuiet(victim), 'it gave up')
+        assert.deepEqual(outcomes(victim), ['none responder timeout'])
+      })
+    }
   })
 })
