@@ -16,6 +16,7 @@ function admissionAt(clock: { nowMs: number }, limits: Partial<Parameters<typeof
   const { gater, ...admission } = createAdmission({ ...relayLimits, nowMs: () => clock.nowMs, ...limits })
   return {
     ...admission,
+    gater,
     /** Whether a connection is refused; with `isPending` its handshake does not end. */
     isHostRefused(address: string, isPending = false) {
       const connection = Object.assign(new EventTarget(), { remoteAddr: multiaddr(address), status: 'open' })
@@ -104,6 +105,21 @@ describe('the relay’s admission, with the defaults', () => {
     )
     assert.equal(isHostRefused('/ip4/11.0.0.2/tcp/1', true), false)
     assert.equal(refused()['host-pending'], 2)
+  })
+
+  it('takes a handshake off once, at its end or its connection’s, and counts nothing of one that is gone before', () => {
+    const { connect, gater, isHostRefused } = admissionAt({ nowMs: 0 })
+    for (let nth = 0; nth < 5; nth++) {
+      const connection = Object.assign(new EventTarget(), {
+        remoteAddr: multiaddr('/ip4/11.0.0.1/tcp/1'),
+        status: 'closed'
+      })
+      assert.equal(gater.denyInboundConnection(connection as never), false)
+    }
+    for (let nth = 0; nth < 4; nth++) assert.equal(isHostRefused('/ip4/11.0.0.1/tcp/1', true), false)
+    connect('/ip4/11.0.0.1/tcp/1', 'one')!()
+    assert.equal(isHostRefused('/ip4/11.0.0.1/tcp/1', true), false)
+    assert.equal(isHostRefused('/ip4/11.0.0.1/tcp/1', true), true)
   })
 
   it('keeps 256 connections of one address open, whatever its peers call themselves, until one of them ends', () => {
@@ -317,6 +333,21 @@ describe('a relay with low limits', function () {
     await first[Symbol.asyncDispose]()
     await eventually(second.reserved, 'the second reserved')
     assert.equal(await relay.metric('warren_relay_reservations'), 1)
+  })
+
+  it('renews a reservation from where it was made, however full that address is', async () => {
+    await using relay = await startTestRelay({ RELAY_MAX_RESERVATIONS_PER_IP: '1' })
+    await using peer = await startRelayPeer(relay.address)
+    await eventually(peer.reserved, 'it reserved')
+    const [connection] = peer.node.libp2p.getConnections()
+    const stream = await connection!.newStream('/libp2p/circuit/relay/0.2.0/hop')
+    const got: Uint8Array[] = []
+    stream.addEventListener('message', ({ data }) => void got.push(data.subarray()))
+    // A RESERVE with its length before it; the answer's last field is its status, here OK.
+    stream.send(Uint8Array.of(2, 0x08, 0))
+    await eventually(() => got.length > 0 && stream.remoteWriteStatus === 'closed', 'it answered')
+    assert.deepEqual([...Buffer.concat(got).subarray(-2)], [0x28, 100])
+    assert.equal(await relay.metric('warren_relay_circuits_refused_total', 'host-reservations-full'), 0)
   })
 
   for (const listen of ['/ip4/127.0.0.1/tcp/0', '/ip4/127.0.0.1/tcp/0/ws', '/ip4/127.0.0.1/udp/0/quic-v1']) {
