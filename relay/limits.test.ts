@@ -403,6 +403,17 @@ describe('a relay with low limits', function () {
     assert.equal(await relay.metric('warren_relay_circuits_refused_total', 'target-unreachable'), 1)
   })
 
+  it('gives the place of a circuit that nobody took to the next one', async () => {
+    await using relay = await startTestRelay({ RELAY_MAX_CIRCUITS_PER_IP: '1', RELAY_HOP_TIMEOUT_MS: '300' })
+    await using silent = await startRelayPeer(relay.address)
+    await using target = await startRelayPeer(relay.address)
+    await using source = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(() => silent.reserved() && target.reserved(), 'both reserved')
+    await silent.node.libp2p.handle(STOP_PROTOCOL, () => undefined, { force: true, runOnLimitedConnection: true })
+    await assert.rejects(source.circuitTo(silent.peerId))
+    await eventually(() => source.circuitTo(target.peerId).catch(() => null), 'the place is free')
+  })
+
   it('refuses circuits above a peer’s number and to whom has no reservation, with the reason counted', async () => {
     await using relay = await startTestRelay({ RELAY_MAX_HOP_STREAMS: '1' })
     await using one = await startRelayPeer(relay.address)
@@ -429,6 +440,47 @@ describe('a relay with low limits', function () {
     assert.equal(await relay.metric('warren_relay_circuits_refused_total', 'host-circuits-full'), 1)
     await circuit.close()
     await eventually(() => other.circuitTo(target.peerId).catch(() => null), 'the place is free again')
+  })
+
+  it('cuts no circuit that is in use for longer than one may be idle', async () => {
+    const idleMs = 1500
+    await using relay = await startTestRelay({ RELAY_MAX_CIRCUITS: '1', RELAY_CIRCUIT_IDLE_MS: String(idleMs) })
+    await using target = await startRelayPeer(relay.address)
+    await using one = await startRelayPeer(relay.address, { role: 'client' })
+    await using other = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(target.reserved, 'it reserved')
+    const circuit = await one.circuitTo(target.peerId)
+    const oldMs = performance.now() + idleMs + 100
+    let isOver = false
+    const using = (async () => {
+      while (!isOver) await sendOver(circuit, 1000)
+    })()
+    await eventually(() => performance.now() > oldMs, 'it is older than that')
+    await assert.rejects(other.circuitTo(target.peerId))
+    isOver = true
+    await using
+    assert.equal(await relay.metric('warren_relay_circuits_ended_total', 'reclaimed'), 0)
+  })
+
+  it('ends a circuit that is being built when its place goes to another', async () => {
+    await using relay = await startTestRelay({
+      RELAY_MAX_CIRCUITS: '1',
+      RELAY_CIRCUIT_IDLE_MS: '200',
+      RELAY_HOP_TIMEOUT_MS: '60000'
+    })
+    await using silent = await startRelayPeer(relay.address)
+    await using target = await startRelayPeer(relay.address)
+    await using one = await startRelayPeer(relay.address, { role: 'client' })
+    await using other = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(() => silent.reserved() && target.reserved(), 'both reserved')
+    const asked: Stream[] = []
+    const { libp2p } = silent.node
+    await libp2p.handle(STOP_PROTOCOL, stream => void asked.push(stream), { force: true, runOnLimitedConnection: true })
+    const failing = assert.rejects(one.circuitTo(silent.peerId))
+    await eventually(() => asked.length === 1, 'it is being built')
+    await eventually(() => other.circuitTo(target.peerId).catch(() => null), 'the other has its place')
+    await eventually(() => asked[0]!.status !== 'open', 'it is ended', 3000)
+    await failing
   })
 
   it('cuts an idle circuit for a new one when all places are taken, and none that is in use', async () => {
