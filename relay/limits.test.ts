@@ -462,6 +462,28 @@ describe('a relay with low limits', function () {
     assert.equal(await relay.metric('warren_relay_circuits_ended_total', 'reclaimed'), 0)
   })
 
+  it('cuts no circuit in which bytes wait, however long nothing goes', async () => {
+    const idleMs = 300
+    await using relay = await startTestRelay({
+      RELAY_MAX_CIRCUITS: '1',
+      RELAY_CIRCUIT_IDLE_MS: String(idleMs),
+      RELAY_PEER_BITS_PER_SECOND: '8000',
+      RELAY_PEER_BURST_BYTES: '65536'
+    })
+    await using target = await startRelayPeer(relay.address)
+    await using one = await startRelayPeer(relay.address, { role: 'client' })
+    await using other = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(target.reserved, 'it reserved')
+    const circuit = await one.circuitTo(target.peerId)
+    const sent = assert.rejects(sendOver(circuit, MIB))
+    await eventually(() => target.received() > 0, 'some of it went')
+    const untilMs = performance.now() + 4 * idleMs
+    while (performance.now() < untilMs) await assert.rejects(other.circuitTo(target.peerId))
+    assert.equal(await relay.metric('warren_relay_circuits_ended_total', 'reclaimed'), 0)
+    circuit.abort(new Error('the test is over'))
+    await sent
+  })
+
   it('ends a circuit that is being built when its place goes to another', async () => {
     await using relay = await startTestRelay({
       RELAY_MAX_CIRCUITS: '1',
