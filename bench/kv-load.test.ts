@@ -56,6 +56,8 @@ describe('the load on a key-value store', () => {
     const read = (path: string) =>
       kvLoad({ port: server.port, count: 1, atOnce: 1, request: { do: 'get', paths: [path], bytes: 6 } })
     await assert.rejects(read('/busy'), /answered 503: short/)
+    const put = { do: 'put' as const, paths: ['/busy'], bytes: 6 }
+    await assert.rejects(kvLoad({ port: server.port, count: 1, atOnce: 1, request: put }), /answered 503: short/)
     await assert.rejects(read('/'), /5 bytes where 6 are due/)
   })
 })

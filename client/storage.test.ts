@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { PeerRefusedError, TransferCutError } from '../node/index.ts'
+import { cidOf, PeerRefusedError, TransferCutError } from '../node/index.ts'
 import { createStorage, type StorageNetwork } from './storage.ts'
 
 const SIZE_BYTES = 100
@@ -41,6 +41,29 @@ describe('a range that nodes give', () => {
       assert.deepEqual(got, due)
       assert.equal(new Set(from).size, 2)
     }
+  })
+
+  it('is let go at its node when nobody reads it, whole or in part', async () => {
+    const ended: number[] = []
+    const network = {
+      self: 'self',
+      members: () => [{ peerId: 'peer', reachable: true }],
+      connections: () => [],
+      async retrieve(_peerId: string, _cid: string, { length = 0 }: { length?: number }) {
+        const end = async () => {
+          ended.push(length)
+          return { done: true as const, value: undefined }
+        }
+        const bytes = { [Symbol.asyncIterator]: () => ({ next: end, return: end }) }
+        return { sizeBytes: SIZE_BYTES, mimeType: '', bytes }
+      }
+    } as Partial<StorageNetwork> as StorageNetwork
+    const storage = createStorage({ network, wait: async () => {} })
+    for (const asked of [{}, { length: 5 }]) {
+      const { bytes } = await storage.get(await cidOf([blob]), asked)
+      await bytes[Symbol.asyncIterator]().return?.()
+    }
+    assert.deepEqual(ended, [0, 5])
   })
 
   it('is never shorter than is due, nor of two blobs that are not as long', async () => {

@@ -1,6 +1,6 @@
 /** Blobs to and from whichever node can: fail-over between nodes, resumption within one. */
 import type { ConnectionPath, Member, Network } from '../node/index.ts'
-import { ProtocolViolationError, parseCid, race, replayable, verifyCid } from '../node/portable.ts'
+import { letGo, ProtocolViolationError, parseCid, race, replayable, verifyCid } from '../node/portable.ts'
 import { BlobAlteredError, BlobMissingError, NoNodeError, SizeMismatchError } from './errors.ts'
 import { isNotFound, isOutside, isRefused, isRefusedForAll, mayAskAnother, mayReadElsewhere } from './failures.ts'
 
@@ -238,7 +238,9 @@ export function createStorage(options: {
       const from = [found.peerId]
       const read = ranged(cid, bytes, alone ? [] : candidates, { offset, length: wanted, sizeBytes, signal }, from)
       const whole = offset === 0 && wanted === sizeBytes
-      return { sizeBytes, mimeType, bytes: whole ? verifyCid(parseCid(cid), read) : read, from: () => from }
+      const checked = whole ? verifyCid(parseCid(cid), read) : read
+      const abandon = () => void bytes[Symbol.asyncIterator]().return?.()
+      return { sizeBytes, mimeType, bytes: letGo(checked, abandon), from: () => from }
     }
   }
 }

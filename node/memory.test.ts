@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -23,7 +23,7 @@ interface NodeProcess {
   addresses: string[]
 }
 
-async function startProcess(dataDir: string, bootstrap = ''): Promise<NodeProcess> {
+async function startProcess(dataDir: string, bootstrap = '', env: Record<string, string> = {}): Promise<NodeProcess> {
   const port = await freePort()
   const child = spawn(process.execPath, [fileURLToPath(new URL('./main.ts', import.meta.url))], {
     stdio: ['ignore', 'pipe', 'ignore'],
@@ -39,7 +39,8 @@ async function startProcess(dataDir: string, bootstrap = ''): Promise<NodeProces
       P2P_BOOTSTRAP_PEERS: bootstrap,
       REPLICATION_FACTOR: '2',
       REPLICATION_QUORUM: '2',
-      LOG_LEVEL: 'silent'
+      LOG_LEVEL: 'silent',
+      ...env
     }
   })
   const ready = once(createInterface({ input: child.stdout! }), 'line')
@@ -55,6 +56,27 @@ async function residentBytes({ child }: NodeProcess): Promise<{ now: number; mos
   const of = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024
   return { now: of('VmRSS'), most: of('VmHWM') }
 }
+
+describe('the threads of a node’s process', function () {
+  this.timeout(60_000)
+
+  it('are sixteen for the disk, unless its operator says how many', async function () {
+    if (process.platform !== 'linux') this.skip()
+    const folder = await mkdtemp(join(tmpdir(), 'warren-threads-'))
+    const threads: number[] = []
+    try {
+      for (const env of [{}, { UV_THREADPOOL_SIZE: '2' }] as Record<string, string>[]) {
+        const { child } = await startProcess(join(folder, String(threads.length)), '', env)
+        threads.push((await readdir(`/proc/${child.pid}/task`)).length)
+        child.kill('SIGKILL')
+        await once(child, 'exit')
+      }
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+    assert.equal(threads[0]! - threads[1]!, 14)
+  })
+})
 
 describe('the memory of a node’s process', function () {
   this.timeout(60_000)

@@ -16,6 +16,7 @@ function admissionAt(clock: { nowMs: number }, limits: Partial<Parameters<typeof
   const { gater, ...admission } = createAdmission({ ...relayLimits, nowMs: () => clock.nowMs, ...limits })
   return {
     ...admission,
+    gater,
     /** Whether a connection is refused; with `isPending` its handshake does not end. */
     isHostRefused(address: string, isPending = false) {
       const connection = Object.assign(new EventTarget(), { remoteAddr: multiaddr(address), status: 'open' })
@@ -104,6 +105,21 @@ describe('the relay’s admission, with the defaults', () => {
     )
     assert.equal(isHostRefused('/ip4/11.0.0.2/tcp/1', true), false)
     assert.equal(refused()['host-pending'], 2)
+  })
+
+  it('takes a handshake off once, at its end or its connection’s, and counts nothing of one that is gone before', () => {
+    const { connect, gater, isHostRefused } = admissionAt({ nowMs: 0 })
+    for (let nth = 0; nth < 5; nth++) {
+      const connection = Object.assign(new EventTarget(), {
+        remoteAddr: multiaddr('/ip4/11.0.0.1/tcp/1'),
+        status: 'closed'
+      })
+      assert.equal(gater.denyInboundConnection(connection as never), false)
+    }
+    for (let nth = 0; nth < 4; nth++) assert.equal(isHostRefused('/ip4/11.0.0.1/tcp/1', true), false)
+    connect('/ip4/11.0.0.1/tcp/1', 'one')!()
+    assert.equal(isHostRefused('/ip4/11.0.0.1/tcp/1', true), false)
+    assert.equal(isHostRefused('/ip4/11.0.0.1/tcp/1', true), true)
   })
 
   it('keeps 256 connections of one address open, whatever its peers call themselves, until one of them ends', () => {
@@ -319,6 +335,21 @@ describe('a relay with low limits', function () {
     assert.equal(await relay.metric('warren_relay_reservations'), 1)
   })
 
+  it('renews a reservation from where it was made, however full that address is', async () => {
+    await using relay = await startTestRelay({ RELAY_MAX_RESERVATIONS_PER_IP: '1' })
+    await using peer = await startRelayPeer(relay.address)
+    await eventually(peer.reserved, 'it reserved')
+    const [connection] = peer.node.libp2p.getConnections()
+    const stream = await connection!.newStream('/libp2p/circuit/relay/0.2.0/hop')
+    const got: Uint8Array[] = []
+    stream.addEventListener('message', ({ data }) => void got.push(data.subarray()))
+    // A RESERVE with its length before it; the answer's last field is its status, here OK.
+    stream.send(Uint8Array.of(2, 0x08, 0))
+    await eventually(() => got.length > 0 && stream.remoteWriteStatus === 'closed', 'it answered')
+    assert.deepEqual([...Buffer.concat(got).subarray(-2)], [0x28, 100])
+    assert.equal(await relay.metric('warren_relay_circuits_refused_total', 'host-reservations-full'), 0)
+  })
+
   for (const listen of ['/ip4/127.0.0.1/tcp/0', '/ip4/127.0.0.1/tcp/0/ws', '/ip4/127.0.0.1/udp/0/quic-v1']) {
     it(`refuses connections above an address’s number, and takes one when another ended: ${listen}`, async () => {
       await using relay = await startTestRelay({
@@ -372,6 +403,17 @@ describe('a relay with low limits', function () {
     assert.equal(await relay.metric('warren_relay_circuits_refused_total', 'target-unreachable'), 1)
   })
 
+  it('gives the place of a circuit that nobody took to the next one', async () => {
+    await using relay = await startTestRelay({ RELAY_MAX_CIRCUITS_PER_IP: '1', RELAY_HOP_TIMEOUT_MS: '300' })
+    await using silent = await startRelayPeer(relay.address)
+    await using target = await startRelayPeer(relay.address)
+    await using source = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(() => silent.reserved() && target.reserved(), 'both reserved')
+    await silent.node.libp2p.handle(STOP_PROTOCOL, () => undefined, { force: true, runOnLimitedConnection: true })
+    await assert.rejects(source.circuitTo(silent.peerId))
+    await eventually(() => source.circuitTo(target.peerId).catch(() => null), 'the place is free')
+  })
+
   it('refuses circuits above a peer’s number and to whom has no reservation, with the reason counted', async () => {
     await using relay = await startTestRelay({ RELAY_MAX_HOP_STREAMS: '1' })
     await using one = await startRelayPeer(relay.address)
@@ -398,6 +440,69 @@ describe('a relay with low limits', function () {
     assert.equal(await relay.metric('warren_relay_circuits_refused_total', 'host-circuits-full'), 1)
     await circuit.close()
     await eventually(() => other.circuitTo(target.peerId).catch(() => null), 'the place is free again')
+  })
+
+  it('cuts no circuit that is in use for longer than one may be idle', async () => {
+    const idleMs = 1500
+    await using relay = await startTestRelay({ RELAY_MAX_CIRCUITS: '1', RELAY_CIRCUIT_IDLE_MS: String(idleMs) })
+    await using target = await startRelayPeer(relay.address)
+    await using one = await startRelayPeer(relay.address, { role: 'client' })
+    await using other = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(target.reserved, 'it reserved')
+    const circuit = await one.circuitTo(target.peerId)
+    const oldMs = performance.now() + idleMs + 100
+    let isOver = false
+    const using = (async () => {
+      while (!isOver) await sendOver(circuit, 1000)
+    })()
+    await eventually(() => performance.now() > oldMs, 'it is older than that')
+    await assert.rejects(other.circuitTo(target.peerId))
+    isOver = true
+    await using
+    assert.equal(await relay.metric('warren_relay_circuits_ended_total', 'reclaimed'), 0)
+  })
+
+  it('cuts no circuit in which bytes wait, however long nothing goes', async () => {
+    const idleMs = 300
+    await using relay = await startTestRelay({
+      RELAY_MAX_CIRCUITS: '1',
+      RELAY_CIRCUIT_IDLE_MS: String(idleMs),
+      RELAY_PEER_BITS_PER_SECOND: '8000',
+      RELAY_PEER_BURST_BYTES: '65536'
+    })
+    await using target = await startRelayPeer(relay.address)
+    await using one = await startRelayPeer(relay.address, { role: 'client' })
+    await using other = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(target.reserved, 'it reserved')
+    const circuit = await one.circuitTo(target.peerId)
+    const sent = assert.rejects(sendOver(circuit, MIB))
+    await eventually(() => target.received() > 0, 'some of it went')
+    const untilMs = performance.now() + 4 * idleMs
+    while (performance.now() < untilMs) await assert.rejects(other.circuitTo(target.peerId))
+    assert.equal(await relay.metric('warren_relay_circuits_ended_total', 'reclaimed'), 0)
+    circuit.abort(new Error('the test is over'))
+    await sent
+  })
+
+  it('ends a circuit that is being built when its place goes to another', async () => {
+    await using relay = await startTestRelay({
+      RELAY_MAX_CIRCUITS: '1',
+      RELAY_CIRCUIT_IDLE_MS: '200',
+      RELAY_HOP_TIMEOUT_MS: '60000'
+    })
+    await using silent = await startRelayPeer(relay.address)
+    await using target = await startRelayPeer(relay.address)
+    await using one = await startRelayPeer(relay.address, { role: 'client' })
+    await using other = await startRelayPeer(relay.address, { role: 'client' })
+    await eventually(() => silent.reserved() && target.reserved(), 'both reserved')
+    const asked: Stream[] = []
+    const { libp2p } = silent.node
+    await libp2p.handle(STOP_PROTOCOL, stream => void asked.push(stream), { force: true, runOnLimitedConnection: true })
+    const failing = assert.rejects(one.circuitTo(silent.peerId))
+    await eventually(() => asked.length === 1, 'it is being built')
+    await eventually(() => other.circuitTo(target.peerId).catch(() => null), 'the other has its place')
+    await eventually(() => asked[0]!.status !== 'open', 'it is ended', 3000)
+    await failing
   })
 
   it('cuts an idle circuit for a new one when all places are taken, and none that is in use', async () => {

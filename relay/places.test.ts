@@ -112,6 +112,51 @@ describe('places for circuits', () => {
     assert.equal(take('too many'), 'circuits-full')
   })
 
+  it('go by what hurts least: an idle one of a bigger host, of the same host, one of a crowd, a stale one', () => {
+    const touched = (places: unknown[]) => {
+      for (const place of places) (place as Place).touch()
+    }
+    const bigger = placesAt()
+    const crowd = ['v', 'w', 'x', 'y'].map(peer => bigger.take(peer, 'crowd'))
+    for (const peer of ['p', 'q']) bigger.take(peer, 'pair')
+    bigger.clock.nowMs += IDLE_MS
+    touched(crowd)
+    bigger.take('newcomer')
+    assert.deepEqual(bigger.reclaimed, ['p'])
+
+    const both = placesAt({ total: 4 })
+    both.take('own', 'one')
+    for (const peer of ['x', 'y', 'z']) both.take(peer, 'crowd')
+    both.clock.nowMs += IDLE_MS
+    both.take('second', 'one')
+    assert.deepEqual(both.reclaimed, ['x'])
+
+    const same = placesAt({ total: 5 })
+    same.take('own', 'one')
+    const active = ['w', 'x', 'y', 'z'].map(peer => same.take(peer, 'crowd'))
+    same.clock.nowMs += IDLE_MS
+    touched(active)
+    same.take('second', 'one')
+    assert.deepEqual(same.reclaimed, ['own'])
+
+    const old = placesAt({ total: 3 })
+    old.take('alone')
+    const pair = ['p', 'q'].map(peer => old.take(peer, 'pair'))
+    old.clock.nowMs += STALE_MS
+    touched(pair)
+    old.take('newcomer')
+    assert.deepEqual(old.reclaimed, ['p'])
+  })
+
+  it('are stale only for a host that has none', () => {
+    const { clock, reclaimed, take } = placesAt({ total: 2 })
+    take('stale')
+    clock.nowMs += STALE_MS
+    take('b')
+    assert.equal(take('second of b', 'b'), 'circuits-full')
+    assert.deepEqual(reclaimed, [])
+  })
+
   it('are not kept by a crowd that says something now and then', () => {
     const { clock, reclaimed, take } = placesAt()
     for (const peer of ['a', 'b']) take(peer)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { cidOf, PeerRefusedError, TransferCutError } from '../../node/index.ts'
+import { NoNodeError } from '../errors.ts'
 import { createStorage, type StorageNetwork } from '../storage.ts'
 import { createReading } from './reading.ts'
 
@@ -16,6 +17,7 @@ interface Behaviour {
 /** Nodes by name, asked in this order. */
 async function readingOf(nodes: Record<string, Behaviour>) {
   const asked: string[] = []
+  const ended: string[] = []
   const network: StorageNetwork = {
     self: 'self',
     members: () => Object.keys(nodes).map(peerId => ({ peerId, reachable: peerId === Object.keys(nodes)[0] })),
@@ -30,13 +32,20 @@ async function readingOf(nodes: Record<string, Behaviour>) {
         yield bytes.subarray(offset, offset + cut)
         if (cut < Number.POSITIVE_INFINITY) throw new TransferCutError('it was cut')
       }
-      return { sizeBytes: bytes.byteLength, mimeType: '', bytes: pieces() }
+      const begun = pieces()
+      const end = async () => {
+        ended.push(peerId)
+        return await begun.return()
+      }
+      const read = { next: () => begun.next(), return: end }
+      return { sizeBytes: bytes.byteLength, mimeType: '', bytes: { [Symbol.asyncIterator]: () => read } }
     }
   }
   const cid = await cidOf([blob])
   const reading = createReading(createStorage({ network, wait: async () => {} }))
   const whole = async () => (await reading.whole(cid, SIZE_BYTES * 4, new AbortController().signal)).bytes
-  return { asked, whole }
+  const begin = () => reading.begin(cid, SIZE_BYTES * 4, new AbortController().signal)
+  return { asked, whole, begin, cid, ended }
 }
 
 describe('a whole blob from nodes that may lie', () => {
@@ -83,6 +92,39 @@ describe('a whole blob from nodes that may lie', () => {
         return true
       })
       assert.ok(asked.includes('honest'))
+    }
+  })
+
+  it('comes from another than one that says it is too large, whose answer is ended; too large by all it is refused', async () => {
+    const large = { bytes: new Uint8Array(SIZE_BYTES * 5) }
+    const { whole, begin, asked, ended } = await readingOf({ liar: large, honest: { bytes: blob } })
+    assert.deepEqual(await whole(), blob)
+    assert.deepEqual([asked, ended[0]], [['liar', 'honest'], 'liar'])
+    assert.equal((await begin()).sizeBytes, SIZE_BYTES)
+    const all = await readingOf({ one: large, other: large })
+    for (const read of [all.whole, all.begin]) await assert.rejects(read(), { name: 'BlobTooLargeError' })
+  })
+
+  it('asks eight nodes that lie, and then no more', async () => {
+    const nodes = Object.fromEntries(Array.from({ length: 12 }, (_, nth) => [`liar ${nth}`, { bytes: wrong }]))
+    const { whole, asked } = await readingOf(nodes)
+    await assert.rejects(whole(), { code: 'CID_MISMATCH' })
+    assert.deepEqual([asked.length, new Set(asked).size], [8, 8])
+  })
+
+  it('is never more or fewer bytes than were said', async () => {
+    for (const bytes of [0, SIZE_BYTES - 1, SIZE_BYTES + 1]) {
+      const { cid } = await readingOf({})
+      const source = (async function* () {
+        yield new Uint8Array(bytes)
+      })()
+      const got = { sizeBytes: SIZE_BYTES, mimeType: '', bytes: source, from: () => ['one'] }
+      const answers = [got]
+      const reading = createReading({
+        get: async () => answers.shift() ?? Promise.reject(new NoNodeError('none is left'))
+      })
+      const read = reading.whole(cid, SIZE_BYTES, new AbortController().signal)
+      await assert.rejects(read, { code: 'PROTOCOL_VIOLATION' })
     }
   })
 

@@ -30,13 +30,16 @@ export interface RecentCopies<Copy> {
   readonly size: number
 }
 
-/** @param max only tests ask for another one */
-export function createRecentCopies<Copy extends object>(max = RECENT_COPIES_MAX): RecentCopies<Copy> {
+/** @param max only tests ask for another one @param nowMs for tests */
+export function createRecentCopies<Copy extends object>(
+  max = RECENT_COPIES_MAX,
+  nowMs = () => performance.now()
+): RecentCopies<Copy> {
   /** Those asked for last at the end. */
   const known = new Map<Copy, RecentCopy>()
   return {
     of(copy) {
-      const recent = known.get(copy) ?? { checked: null, metaRead: createWarmth(), dataRead: createWarmth() }
+      const recent = known.get(copy) ?? { checked: null, metaRead: createWarmth(nowMs), dataRead: createWarmth(nowMs) }
       known.delete(copy)
       if (known.size >= max) known.delete(known.keys().next().value!)
       known.set(copy, recent)
@@ -51,12 +54,12 @@ export function createRecentCopies<Copy extends object>(max = RECENT_COPIES_MAX)
   }
 }
 
-function createWarmth(): Warmth {
+function createWarmth(nowMs: () => number): Warmth {
   let readMs = Number.NEGATIVE_INFINITY
   return {
     note() {
-      readMs = performance.now()
+      readMs = nowMs()
     },
-    isWarm: () => performance.now() - readMs < WARM_MS
+    isWarm: () => nowMs() - readMs < WARM_MS
   }
 }

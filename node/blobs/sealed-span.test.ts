@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, open, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdtemp, open, readdir, readlink, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { flipBit } from '../faults/testing.ts'
+import { eventually } from '../net/testing.ts'
 import { newBlobKey, SEAL_CHUNK_BYTES, SEALED_CHUNK_BYTES, SealBrokenError, sealedSize } from './seal.ts'
 import { SealedWriter } from './sealed-file.ts'
 import { readSealedSpan, SPAN_MAX_BYTES } from './sealed-span.ts'
@@ -83,6 +86,43 @@ describe('a span of a sealed file', () => {
         }
       }
     }
+  })
+
+  it('leaves no file open, whatever comes of it', async () => {
+    const sizeBytes = 3 * SEAL_CHUNK_BYTES
+    const path = await sealed(randomBytes(sizeBytes))
+    const isOpen = async () => {
+      const files = await Promise.all(
+        (await readdir('/proc/self/fd')).map(name => readlink(`/proc/self/fd/${name}`).catch(() => ''))
+      )
+      return files.includes(path)
+    }
+    for (const isWarm of [false, true]) {
+      for (const [offset, end] of [
+        [0, 10],
+        [0, sizeBytes],
+        [sizeBytes - 1, sizeBytes]
+      ] as const) {
+        await readSealedSpan(path, key, { sizeBytes, offset, end }, { isWarm })
+        const reading = readSealedSpan(path, key, { sizeBytes: sizeBytes + 1, offset, end }, { isWarm })
+        await assert.rejects(reading, SealBrokenError)
+      }
+    }
+    await eventually(async () => !(await isOpen()), 'all are closed')
+  })
+
+  it('keeps some buffers for those that follow, and not of every crowd', async () => {
+    const path = await sealed(randomBytes(10))
+    const span = { sizeBytes: 10, offset: 0, end: 10 }
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    collect()
+    const before = process.memoryUsage().arrayBuffers
+    await Promise.all(Array.from({ length: 80 }, () => readSealedSpan(path, key, span)))
+    await eventually(() => {
+      collect()
+      return process.memoryUsage().arrayBuffers - before < 32 * SPAN_MAX_BYTES
+    }, 'the others are given back')
   })
 
   it('says what the disk says of a file that is not there', async () => {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { BlobLeavingError, BlobNotFoundError } from '../errors.ts'
-import { inPieces } from '../faults/testing.ts'
+import { BlobCorruptError, BlobLeavingError, BlobNotFoundError } from '../errors.ts'
+import { flipBit, inPieces } from '../faults/testing.ts'
 import { openPins } from '../keeping/pins.ts'
 import { silentLog } from '../log.ts'
 import { eventually } from '../net/testing.ts'
@@ -162,5 +162,40 @@ describe('the blob service', function () {
     assert.deepEqual(Buffer.concat(await Array.fromAsync(whole.bytes)), bytes)
     assert.equal((await service.stat(cid, {})).sizeBytes, bytes.length)
     await service.stop()
+  })
+
+  it('mends a damaged copy while it is read, but for no member and no reader that wants what is here', async () => {
+    const holder: BlobMember = {
+      ...{ nodeId: 'holder', peerId: 'holder', shards: [{ start: 0, end: 0 }], shardCount: 1 },
+      ...{ failureGroup: '', reachable: true }
+    }
+    const network = {
+      ...alone,
+      members: () => [holder],
+      retrieve: async () => ({ sizeBytes: bytes.length, mimeType: '', bytes: inPieces(bytes) })
+    } as Partial<BlobNetwork> as BlobNetwork
+    for (const holdBytes of [0, 10_000]) {
+      for (const [asked, isMended] of [
+        [{ localOnly: true }, false],
+        [{ from: 'holder' }, false],
+        [{}, true]
+      ] as const) {
+        const staged = await store.stage(inPieces(bytes), { maxBytes: 10_000 })
+        await staged.commit()
+        const { cid } = staged
+        const service = createBlobService({
+          ...{ store, network, shards: () => [{ start: 0, end: 0 }], shardCount: 1, replicationFactor: 1 },
+          ...{ quorum: 1, timeoutMs: 1000, maxBlobBytes: 10_000, membersKnown: () => true },
+          ...{ shardsAssigned: () => true, log }
+        })
+        await flipBit(join(dataDir, 'blobs', cid, 'data'), 100)
+        const read = async () =>
+          Buffer.concat(await Array.fromAsync((await service.get(cid, { ...asked, holdBytes })).bytes))
+        if (isMended) assert.deepEqual(await read(), bytes)
+        else await assert.rejects(read(), BlobCorruptError)
+        await service.stop()
+        await store.delete(cid)
+      }
+    }
   })
 })

@@ -13,7 +13,7 @@ import {
 } from '../errors.ts'
 import { silentLog } from '../log.ts'
 import { cidOf } from './cid.ts'
-import { SEAL_CHUNK_BYTES } from './seal.ts'
+import { SEAL_CHUNK_BYTES, SEALED_CHUNK_BYTES } from './seal.ts'
 import { openStore } from './store.ts'
 import type { BlobStore } from './store.types.ts'
 import { collect } from './streams.ts'
@@ -225,6 +225,14 @@ describe('store', () => {
       assert.equal((await put(again, bytes)).existed, false)
       await again.delete(cid)
     }
+  })
+
+  it('tells no size of a blob whose file was cut between two starts, though it may be that of another', async () => {
+    const { cid } = await put(await reopen(), randomBytes(SEAL_CHUNK_BYTES * 2))
+    await truncate(join(dataDir, 'blobs', cid, 'data'), SEALED_CHUNK_BYTES)
+    const store = await reopen()
+    await assert.rejects(store.stat(cid), BlobCorruptError)
+    assert.equal(store.has(cid), false)
   })
 
   it('replaces a copy whose file has vanished when the blob is stored again', async () => {

@@ -210,9 +210,11 @@ async function each<T, R>(items: readonly T[], work: (item: T, index: number) =>
   return results
 }
 
-/** Whether a report shows what is promised. */
-export function healedAll({ wrongReads, scrubbed, found, whole: good, blobs, touched }: FlipReport): boolean {
-  return wrongReads === 0 && found === scrubbed && good === blobs && touched === 0
+/** Whether a report shows what is promised. Where nothing was flipped, read or scrubbed it shows nothing. */
+export function healedAll(report: FlipReport): boolean {
+  const { flips, reads, wrongReads, scrubbed, found, whole: good, blobs, touched } = report
+  const isShown = flips > 0 && reads > 0 && scrubbed > 0 && blobs > 0
+  return isShown && wrongReads === 0 && found === scrubbed && good === blobs && touched === 0
 }
 
 if (import.meta.main) {

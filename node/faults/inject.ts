@@ -170,9 +170,9 @@ async function ownWrites(writer: Writer, dataDir: string, packed: boolean): Prom
   return calls.flatMap((path, index) => (path?.startsWith(dataDir) ? [index + 1] : []))
 }
 
-/** Whether a report shows what is promised. */
-export function heldAll({ problems, hits, runs }: InjectReport): boolean {
-  return problems.length === 0 && hits >= runs * HITS_MIN
+/** Whether a report shows what is promised. Of no run, or of nothing acknowledged, it shows nothing. */
+export function heldAll({ problems, hits, runs, acknowledged }: InjectReport): boolean {
+  return runs > 0 && acknowledged > 0 && problems.length === 0 && hits >= runs * HITS_MIN
 }
 
 if (import.meta.main) {

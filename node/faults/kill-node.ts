@@ -133,8 +133,10 @@ async function start(dataDir: string): Promise<{ child: ChildProcess; url: strin
   return { child, url: `http://127.0.0.1:${port}` }
 }
 
-/** Whether a report shows what is promised. */
-export function keptAllOver({ lost, lostPins, setAside, leftFolders }: KillNodeReport): boolean {
+/** Whether a report shows what is promised. Of no kill, or of nothing acknowledged, it shows nothing. */
+export function keptAllOver(report: KillNodeReport): boolean {
+  const { kills, acknowledged, lost, lostPins, setAside, leftFolders } = report
+  if (kills === 0 || acknowledged === 0) return false
   return [lost, lostPins, setAside, leftFolders].every(count => count === 0)
 }
 

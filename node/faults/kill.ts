@@ -156,8 +156,10 @@ async function killOnce(init: { dataDir: string; packed: boolean; ledger: Ledger
   for (const cid of found.stored) if (!everAcknowledged.has(cid)) others.add(cid)
 }
 
-/** Whether a report shows what is promised. */
-export function keptAll({ lost, lostPins, cameBack, wrong, torn, leftFolders }: KillReport): boolean {
+/** Whether a report shows what is promised. Of no kill, or of nothing acknowledged, it shows nothing. */
+export function keptAll(report: KillReport): boolean {
+  const { kills, acknowledged, lost, lostPins, cameBack, wrong, torn, leftFolders } = report
+  if (kills === 0 || acknowledged === 0) return false
   return [lost, lostPins, cameBack, wrong, torn, leftFolders].every(count => count === 0)
 }
 

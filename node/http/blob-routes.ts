@@ -10,7 +10,7 @@ import type { BlobStore } from '../blobs/store.types.ts'
 import { BlobEmptyError, PayloadTooLargeError, RangeInvalidError } from '../errors.ts'
 import type { RequireAdmin } from './admin-token.ts'
 import { type BlobJsonRoutesOptions, storeJson } from './blob-json-routes.ts'
-import { createHeldAnswers } from './held-answers.ts'
+import { createHeldAnswers, type HeldAnswers } from './held-answers.ts'
 import { parseRange } from './range.ts'
 import { wantsVerify } from './rate-limit.ts'
 import { goneSignal, onceOver, pageNumber, requireClient, requireContentType } from './request.ts'
@@ -45,12 +45,14 @@ export interface BlobRoutesOptions {
   /** By which address a request is counted. */
   addressOf: (ctx: Context) => string
   aliases: RawAliases
+  /** Room for answers that are held whole. Default: as much as a node has. */
+  held?: HeldAnswers
 }
 
 /** Add the routes. */
 export function addBlobRoutes(router: Router, options: BlobJsonRoutesOptions): void {
   const { blobs, store, maxBlobBytes, listBlobs, requireAdmin, uploads, addressOf, aliases } = options
-  const held = createHeldAnswers()
+  const { held = createHeldAnswers() } = options
 
   router.post('/store', async ctx => {
     const sizeHint = announcedBytes(ctx.req)

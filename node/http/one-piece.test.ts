@@ -88,6 +88,20 @@ describe('a blob answered in one piece', function () {
     assert.ok((await read(cid)).bytes.equals(bytes))
   })
 
+  it('has its bytes from a pack too, however often it is read', async () => {
+    await using packed = await startNode({ PACK_SMALL_BLOBS: 'true' })
+    const bytes = randomBytes(3000)
+    const stored = await fetch(`${packed.url}/store`, { method: 'POST', body: bytes })
+    const { cid } = (await stored.json()) as { cid: string }
+    assert.equal(packed.node.store.stats().packs?.packedBlobs, 1)
+    for (let time = 0; time < 3; time += 1) {
+      const answer = await fetch(`${packed.url}/retrieve/${cid}?local=1`)
+      assert.deepEqual([answer.status, (await answer.bytes()).length], [200, 3000])
+      const part = await fetch(`${packed.url}/retrieve/${cid}?local=1`, { headers: { range: 'bytes=10-19' } })
+      assert.ok(Buffer.from(await part.arrayBuffer()).equals(bytes.subarray(10, 20)))
+    }
+  })
+
   it('comes whole or not at all while it is deleted', async () => {
     for (const size of [1000, MIB]) {
       const bytes = randomBytes(size)

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { keccak256 } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { startNode, type TestNode } from '../testing.ts'
@@ -181,7 +183,8 @@ describe('POST /store with an authorization', function () {
       assert.deepEqual([answer.status, error], [400, 'INVALID_AUTHORIZATION'])
       assert.match(message, /Sign what is sent/)
     }
-    assert.equal(peer.node.store.stats().storedBlobs, 0)
+    const { storedBlobs, reservedBytes } = peer.node.store.stats()
+    assert.deepEqual([storedBlobs, reservedBytes, await readdir(join(peer.dataDir, 'tmp'))], [0, 0, []])
     const right = await sign(bytes)
     assert.equal((await store({ ciphertext, authorization: right })).status, 201)
     assert.equal((await store({ ciphertext, authorization: right })).status, 400)

@@ -24,6 +24,7 @@ import {
   type StoreReply,
   storeReply
 } from './protocols.ts'
+import { letGo } from './sources.ts'
 import { deadline, type Timings, transferDeadlineMs } from './timings.ts'
 
 const TRANSFER_ID_BYTES = 18
@@ -351,22 +352,6 @@ function mayGoOn(error: unknown): boolean {
 function newTransfer(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(TRANSFER_ID_BYTES))
   return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
-}
-
-/** The same bytes. A generator that was never begun skips its `finally` when it is returned: then `abandon` is called. */
-function letGo(source: AsyncGenerator<Uint8Array, void, undefined>, abandon: () => void): AsyncIterable<Uint8Array> {
-  let isBegun = false
-  const iterator: AsyncIterator<Uint8Array, void, undefined> = {
-    next() {
-      isBegun = true
-      return source.next()
-    },
-    return() {
-      if (!isBegun) abandon()
-      return source.return()
-    }
-  }
-  return { [Symbol.asyncIterator]: () => iterator }
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}

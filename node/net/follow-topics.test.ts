@@ -105,6 +105,7 @@ describe('a relay', function () {
       address: at('/ip4/'),
       /** Who comes by this is another host than who comes by the first. */
       otherHost: at('/ip6/'),
+      node,
       topics: followed.topics,
       heardOf,
       /** What gossip tells of a peer. */
@@ -118,7 +119,7 @@ describe('a relay', function () {
   }
 
   it('follows tenants’ topics only, only so many, and another when one is free', async () => {
-    await using relay = await startFollower({ topicsMax: 3, hostTopicsMax: 3, peerTopicsMax: 2, newPerSecond: 1000 })
+    await using relay = await startFollower({ topicsMax: 3, hostTopicsMax: 9, peerTopicsMax: 2, newPerSecond: 1000 })
     await using one = await startGuest(relay.address)
     await using two = await startGuest(relay.address)
     for (const topic of ['elsewhere', 'ns::alice', 'ns::a b::c', 'ns::alice::a::b', 'ns::alice::é', 'ns::a::1']) {
@@ -158,6 +159,64 @@ describe('a relay', function () {
     await eventually(() => relay.topics().includes(TOPIC), 'the other peer’s topic is followed')
     assert.ok(relay.topics().length < 300)
     await eventually(() => relay.topics().length === 301, 'all are')
+  })
+
+  it('gives each of its peers its turn, however many topics another waits with', async () => {
+    await using relay = await startFollower({
+      topicsMax: 999,
+      hostTopicsMax: 999,
+      peerTopicsMax: 999,
+      newPerSecond: 20
+    })
+    await using flood = await startGuest(relay.address)
+    await using honest = await startGuest(relay.address)
+    for (let index = 0; index < 100; index += 1) flood.listen(`ns::flood::${index}`)
+    await relay.heardOf('ns::flood::99')
+    for (let index = 0; index < 8; index += 1) honest.listen(`ns::honest::${index}`)
+    const followed = () => relay.topics().filter(topic => topic.startsWith('ns::honest::')).length
+    await eventually(() => followed() === 8, 'all of the other peer’s topics are followed')
+    const before = relay.topics().findLastIndex(topic => topic.startsWith('ns::honest::'))
+    assert.ok(before < 80, `${before} topics came before its last`)
+  })
+
+  it('never takes up what a peer left while it waited', async () => {
+    await using relay = await startFollower({ topicsMax: 9, hostTopicsMax: 9, peerTopicsMax: 9, newPerSecond: 1 })
+    await using one = await startGuest(relay.address)
+    for (const topic of ['ns::a::1', 'ns::a::2', 'ns::a::3']) one.listen(topic)
+    await relay.heardOf('ns::a::3')
+    one.gossip.unsubscribe('ns::a::2')
+    await relay.heardOf('ns::a::2', 0)
+    await eventually(() => relay.topics().includes('ns::a::3'), 'the one after it is followed')
+    assert.deepEqual(relay.topics(), ['ns::a::1', 'ns::a::3'])
+  })
+
+  it('follows nothing for another relay, whether it said what it is before or after what it listens to', async () => {
+    await using relay = await startFollower({ topicsMax: 9, hostTopicsMax: 9, peerTopicsMax: 9, newPerSecond: 1000 })
+    await using other = await startGuest(relay.address)
+    other.listen('ns::a::1')
+    await eventually(() => relay.topics().length === 1, 'it is followed for a peer')
+    const { libp2p } = relay.node
+    const { peerId } = other.node.libp2p
+    const [connection] = libp2p.getConnections(peerId)
+    const detail = { peerId, connection, protocols: [], listenAddrs: [], agentVersion: 'warren/1.0.0 (relay)' }
+    libp2p.safeDispatchEvent('peer:identify', { detail: detail as never })
+    assert.deepEqual(relay.topics(), [])
+    other.listen('ns::a::2')
+    await relay.heardOf('ns::a::2')
+    assert.deepEqual(relay.topics(), [])
+  })
+
+  it('notes a thousand topics of a peer that it does not name as its relay, and not all', async () => {
+    await using relay = await startFollower({ ...FOLLOW_LIMITS, peerTopicsMax: 1 })
+    await using one = await startGuest(relay.address)
+    const names = Array.from({ length: 1200 }, (_, index) => `ns::many::${index}`)
+    for (const name of names) one.listen(name)
+    one.gossip.unsubscribe(names[0]!)
+    const { pubsub } = relay.node.libp2p.services
+    const noted = () => names.filter(name => pubsub.getSubscribers(name).length > 0).length
+    await eventually(() => noted() > 900, 'most are noted')
+    await relay.heardOf(names[0]!, 0)
+    assert.ok(noted() < 1100, `${noted()} are noted`)
   })
 
   it('follows only so many on account of one host, whichever of its peers asks, until one is free', async () => {

@@ -37,6 +37,22 @@ describe('what was heard', () => {
     assert.ok(byteLength() <= 60)
   })
 
+  it('counts the older one of a peer as gone when a newer one comes: it neither makes room nor keeps others from any', () => {
+    const { heard } = heardOf({ maxCount: 100, maxBytes: 60 })
+    heard.keep('a', 'x'.repeat(20))
+    heard.keep('b', 'x'.repeat(30))
+    heard.keep('a', 'y'.repeat(20))
+    assert.deepEqual(idsOf(heard), ['b', 'a'])
+    heard.keep('b', 'y'.repeat(30))
+    heard.keep('a', 'x'.repeat(45))
+    assert.deepEqual(idsOf(heard), ['a'])
+    assert.ok(heard.bytes <= 60)
+    heard.keep('c', 'x'.repeat(5))
+    heard.keep('a', 'x'.repeat(57))
+    assert.deepEqual(idsOf(heard), ['a'])
+    assert.ok(heard.bytes <= 60)
+  })
+
   it('never holds more than its number: a newcomer takes the place of the stranger unheard for longest', () => {
     const { heard } = heardOf({ maxCount: 3, maxBytes: 1000 })
     for (const id of ['a', 'b', 'c']) heard.keep(id, id)

@@ -74,3 +74,19 @@ export function replayable(source: AsyncIterable<Uint8Array>, windowBytes = DEFA
     }
   }
 }
+
+/** The same bytes. A generator that was never begun skips its `finally` when it is returned: then `abandon` is called. */
+export function letGo(source: AsyncGenerator<Uint8Array>, abandon: () => void): AsyncIterable<Uint8Array> {
+  let isBegun = false
+  const iterator: AsyncIterator<Uint8Array> = {
+    next() {
+      isBegun = true
+      return source.next()
+    },
+    return() {
+      if (!isBegun) abandon()
+      return source.return(undefined)
+    }
+  }
+  return { [Symbol.asyncIterator]: () => iterator }
+}

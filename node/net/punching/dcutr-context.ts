@@ -9,6 +9,7 @@ import type { DcutrComponents, DcutrInit, DcutrLimits, PunchReport, PunchRole } 
 import {
   DcutrError,
   DcutrRateLimitedError,
+  DcutrSilentError,
   DcutrStoppedError,
   DcutrTimeoutError,
   PeerGoneError,
@@ -168,8 +169,8 @@ export async function punchAll(
 }
 
 /**
- * Work with a deadline of its own.
- * @throws DcutrTimeoutError when that passed first
+ * What the peer is to say, with a deadline of its own.
+ * @throws DcutrSilentError when that passed first
  */
 export async function within<T>(
   signal: AbortSignal,
@@ -182,7 +183,7 @@ export async function within<T>(
     return await work(limit.signal)
   } catch (error) {
     signal.throwIfAborted()
-    throw limit.signal.aborted ? new DcutrTimeoutError(what, timeoutMs) : error
+    throw limit.signal.aborted ? new DcutrSilentError(what, timeoutMs) : error
   } finally {
     limit.clear()
   }

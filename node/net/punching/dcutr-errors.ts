@@ -138,6 +138,9 @@ export class DcutrTimeoutError extends DcutrError {
   }
 }
 
+/** Thrown when the peer said nothing where an attempt is agreed on: it is given no more of them. */
+export class DcutrSilentError extends DcutrTimeoutError {}
+
 /** Thrown when the service stops in the middle. */
 export class DcutrStoppedError extends DcutrError {
   constructor() {

@@ -13,6 +13,8 @@ import { type Puncher, type PuncherOptions, startPuncher } from './testing.ts'
 /** Longer than a test waits: what ends earlier was ended for another reason. */
 const PATIENT = { punchTimeoutMs: 60_000, punchNegotiationMs: 60_000 }
 const QUICK = { punchTimeoutMs: 1500, punchNegotiationMs: 1500, punchUnilateralMs: 1500 }
+/** For who says nothing where a punch is agreed on: that has a time of its own. */
+const QUICK_TO_AGREE = { ...QUICK, punchTimeoutMs: 60_000 }
 const outcomes = ({ reports }: Puncher) =>
   reports.map(({ transport, role, outcome }) => `${transport} ${role} ${outcome}`)
 const { signal } = new AbortController()
@@ -354,7 +356,7 @@ describe('DCUtR', () => {
     ]
     for (const [when, outcome, die] of deaths) {
       it(`outlives one that dies ${when}`, async () => {
-        const limits = outcome.endsWith('timeout') ? QUICK : PATIENT
+        const limits = outcome.endsWith('timeout') ? QUICK_TO_AGREE : PATIENT
         const victim = await start({ punch: 'wait', init: { limits } })
         const { open, relayed } = await attack(victim)
         await die(await open(), relayed)
@@ -398,13 +400,42 @@ describe('DCUtR', () => {
     ]
     for (const [what, outcome, act] of answers) {
       it(`outlives one that ${what} when it is asked`, async () => {
-        const limits = { punchAttempts: 1, ...(outcome.endsWith('timeout') ? QUICK : PATIENT) }
+        const limits = { punchAttempts: 1, ...(outcome.endsWith('timeout') ? QUICK_TO_AGREE : PATIENT) }
         const victim = await start({ punch: 'wait', init: { limits } })
         const hostile = await start({ service: 'none' })
         await hostile.libp2p.handle(DCUTR_PROTOCOL, act, { runOnLimitedConnection: true })
         await hostile.libp2p.dial(victim.circuit)
         await eventually(() => victim.reports.length === 1 && isQuiet(victim), 'the attempt is over')
         assert.deepEqual(outcomes(victim), [outcome])
+      })
+    }
+
+    const silences: Array<[string, (hostile: Puncher) => void | Promise<void>]> = [
+      [
+        'answers no CONNECT',
+        ({ libp2p }) => libp2p.handle(DCUTR_PROTOCOL, () => undefined, { runOnLimitedConnection: true })
+      ],
+      [
+        'agrees on no protocol',
+        ({ libp2p }) =>
+          libp2p.addEventListener('connection:open', ({ detail }) => {
+            const { muxer, onIncomingStream } = detail as unknown as {
+              muxer: EventTarget
+              onIncomingStream: (event: Event) => void
+            }
+            if (!detail.direct) muxer.removeEventListener('stream', onIncomingStream)
+          })
+      ]
+    ]
+    for (const [what, keepSilent] of silences) {
+      it(`gives one that ${what} its place for one attempt, not for all`, async () => {
+        const victim = await start({ init: { limits: { ...QUICK_TO_AGREE, punchAttempts: 3, punchesAtOnce: 1 } } })
+        const hostile = await start({ service: 'none' })
+        await keepSilent(hostile)
+        await hostile.libp2p.dial(victim.circuit)
+        await eventually(() => victim.reports.length > 0, 'the first attempt failed')
+        await eventually(() => isQuiet(victim), 'it gave up')
+        assert.deepEqual(outcomes(victim), ['none responder timeout'])
       })
     }
   })

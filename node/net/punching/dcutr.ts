@@ -24,6 +24,7 @@ import {
   report
 } from './dcutr-context.ts'
 import {
+  DcutrSilentError,
   DcutrStoppedError,
   NotRelayedError,
   PeerGoneError,
@@ -43,6 +44,8 @@ const ATTEMPT_SPACING_MS = 1000
 const HARD_AFTER_MS = 1000
 /** After these another attempt with the same peer would end the same way. */
 const FINAL: ReadonlySet<PunchOutcome> = new Set(['unsupported', 'protocol', 'stopped', 'superseded', 'rate-limited'])
+/** A silent peer too: as many of them as there are places would keep each for all their attempts. */
+const isFinal = (failure: unknown) => failure instanceof DcutrSilentError || FINAL.has(outcomeOf(failure))
 /** A punch under way with one peer. */
 interface Active {
   /** `asking` until the peer answered our CONNECT. */
@@ -211,7 +214,7 @@ function createDcutr(components: DcutrComponents, init: DcutrInit): Dcutr {
       } catch (error) {
         failure = signal.aborted ? signal.reason : error
         failed(attempt, failure)
-        if (FINAL.has(outcomeOf(failure)) || signal.aborted || relayed.status !== 'open') break
+        if (isFinal(failure) || signal.aborted || relayed.status !== 'open') break
       } finally {
         release?.()
       }
