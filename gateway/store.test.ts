@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import Sqlite from 'better-sqlite3'
 import knexFactory, { type Knex } from 'knex'
 import { silentLog } from '../node/index.ts'
 import { hashKey, readConfig } from './config.ts'
@@ -75,13 +76,35 @@ describe('the store', () => {
       await again.close()
     }))
 
-  it('is durable by its own settings', () =>
-    withDatabase(async (folder, look) => {
-      const store = await open(folder, '')
-      const [{ journal_mode }] = await look().raw('PRAGMA journal_mode')
-      assert.equal(journal_mode, 'wal')
-      assert.ok((await store.sizeBytes()) > 0)
-      await store.close()
+  it('is durable and keeps its promises by the settings of each of its connections', () =>
+    withDatabase(async folder => {
+      const opened = new Set<Sqlite.Database>()
+      const { exec } = Sqlite.prototype
+      Sqlite.prototype.exec = function (sql) {
+        opened.add(this)
+        return exec.call(this, sql)
+      }
+      const store = await open(folder, '').finally(() => {
+        Sqlite.prototype.exec = exec
+      })
+      try {
+        assert.ok((await store.sizeBytes()) > 0)
+        const settings = [...opened].map(connection =>
+          ['journal_mode', 'synchronous', 'foreign_keys', 'trusted_schema', 'max_page_count'].map(name =>
+            connection.pragma(name, { simple: true })
+          )
+        )
+        const FULL = 2
+        const expected = ['wal', FULL, 1, 0, (64 * 1024 * 1024) / 4096]
+        // The one that writes, and the one that reads.
+        assert.deepEqual(settings, [expected, expected])
+        assert.deepEqual(
+          [...opened].map(connection => connection.pragma('query_only', { simple: true })).sort(),
+          [0, 1]
+        )
+      } finally {
+        await store.close()
+      }
     }))
 
   it('holds values under internal names only', async () => {
