@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { hashKey } from '../config.ts'
 import { type AuthGateway, ethereumWallet, type Login, startAuthGateway } from '../testing/wallets.ts'
 
 describe('a session', () => {
@@ -58,6 +59,18 @@ describe('a session', () => {
     assert.equal((await refresh(access_token)).status, 401)
     assert.equal(await whoami(refresh_token), 401)
     assert.equal((await refresh(refresh_token)).status, 200)
+  })
+
+  it('is refreshed for thirty days and not a second more', async () => {
+    const { auth } = running.store
+    const use = async (ms: number) => {
+      const { refresh_token } = await running.login(ethereumWallet(), 'month')
+      const now = new Date(Date.now() + ms).toISOString()
+      return await auth.transaction(transaction => transaction.useRefresh(hashKey(refresh_token), null, now))
+    }
+    const dayMs = 24 * 3600 * 1000
+    assert.equal((await use(30 * dayMs - 10_000)).used, true)
+    assert.deepEqual(await use(30 * dayMs + 1_000), { used: false, row: null })
   })
 
   it('ends by logout, at once', async () => {
