@@ -84,6 +84,17 @@ describe('a session', () => {
     assert.deepEqual((await running.post('/v1/auth/logout', { refresh_token: 'x' })).body, { status: 'ok', revoked: 0 })
   })
 
+  it('that has ended stays so while others end', async () => {
+    const first = await running.login(ethereumWallet(), 'first')
+    await running.post('/v1/auth/logout', { refresh_token: first.refresh_token })
+    for (let count = 0; count < 2; count += 1) {
+      const { refresh_token } = await running.login(ethereumWallet(), 'others')
+      // Each throws away what is over of those before it.
+      await running.post('/v1/auth/logout', { refresh_token })
+      assert.equal(await whoami(first.access_token), 401)
+    }
+  })
+
   it('ends everywhere by logout from all, in that namespace only, and a new one begins', async () => {
     const wallet = ethereumWallet()
     const sessions = [await running.login(wallet, 'all-of-it'), await running.login(wallet, 'all-of-it')]
