@@ -163,15 +163,26 @@ describe('the request log', () => {
   it('drops and counts what the queue cannot hold, and keeps the newest rows', () =>
     withDatabase(async (folder, look) => {
       const store = await open(folder, '')
-      const requests = createRequestLog(createStatements(createKnexDriver(look())), {
-        onError: error => assert.fail(String(error)),
-        queueMaxRows: 10,
-        keepRows: 4
-      })
+      const { batch } = createStatements(createKnexDriver(look()))
+      const durable = new Set<boolean | undefined>()
+      const counted: typeof batch = (statements, options) => {
+        durable.add(options?.isDurable)
+        return batch(statements, options)
+      }
+      const requests = createRequestLog(
+        { batch: counted },
+        {
+          onError: error => assert.fail(String(error)),
+          queueMaxRows: 10,
+          keepRows: 4
+        }
+      )
       const row = { method: 'GET', statusCode: 200, bytesOut: 1, durationMs: 1, ip: '::1', apiKeyId: null }
       for (let index = 0; index < 12; index += 1) requests.add({ ...row, path: `/${index}` })
       await requests.close()
       assert.equal(requests.dropped, 2)
+      // No request waits for the disk because of its log.
+      assert.deepEqual([...durable], [false])
       assert.deepEqual(await look()('request_logs').orderBy('id').pluck('path'), ['/6', '/7', '/8', '/9'])
       await store.close()
     }))
