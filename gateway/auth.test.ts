@@ -100,8 +100,14 @@ describe('who may ask', () => {
     const answer = await fetch(`${running.url}/v1/storage/put`, { method: 'OPTIONS' })
     assert.equal(answer.status, 204)
     assert.equal(answer.headers.get('access-control-allow-origin'), '*')
-    const allowed = answer.headers.get('access-control-allow-headers') ?? ''
-    assert.ok(allowed.startsWith('Content-Type, Authorization, X-API-Key'), allowed)
+    // What a page may send, and what it may read: all that the storage's conditions and times to live take and answer.
+    for (const [name, expected] of [
+      ['allow-methods', 'GET, PUT, POST, DELETE, OPTIONS'],
+      ['allow-headers', 'Content-Type, Authorization, X-API-Key, If-Match, If-None-Match, X-TTL-Seconds'],
+      ['expose-headers', 'ETag, X-Expires-At, Content-Range, Accept-Ranges']
+    ]) {
+      assert.equal(answer.headers.get(`access-control-${name}`), expected)
+    }
     assert.equal(answer.headers.get('access-control-max-age'), '600')
     assert.equal((await list({})).headers.get('access-control-allow-origin'), '*')
   })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import Sqlite from 'better-sqlite3'
 import knexFactory, { type Knex } from 'knex'
 import { silentLog } from '../node/index.ts'
 import { hashKey, readConfig } from './config.ts'
@@ -75,13 +76,35 @@ describe('the store', () => {
       await again.close()
     }))
 
-  it('is durable by its own settings', () =>
-    withDatabase(async (folder, look) => {
-      const store = await open(folder, '')
-      const [{ journal_mode }] = await look().raw('PRAGMA journal_mode')
-      assert.equal(journal_mode, 'wal')
-      assert.ok((await store.sizeBytes()) > 0)
-      await store.close()
+  it('is durable and keeps its promises by the settings of each of its connections', () =>
+    withDatabase(async folder => {
+      const opened = new Set<Sqlite.Database>()
+      const { exec } = Sqlite.prototype
+      Sqlite.prototype.exec = function (sql) {
+        opened.add(this)
+        return exec.call(this, sql)
+      }
+      const store = await open(folder, '').finally(() => {
+        Sqlite.prototype.exec = exec
+      })
+      try {
+        assert.ok((await store.sizeBytes()) > 0)
+        const settings = [...opened].map(connection =>
+          ['journal_mode', 'synchronous', 'foreign_keys', 'trusted_schema', 'max_page_count'].map(name =>
+            connection.pragma(name, { simple: true })
+          )
+        )
+        const FULL = 2
+        const expected = ['wal', FULL, 1, 0, (64 * 1024 * 1024) / 4096]
+        // The one that writes, and the one that reads.
+        assert.deepEqual(settings, [expected, expected])
+        assert.deepEqual(
+          [...opened].map(connection => connection.pragma('query_only', { simple: true })).sort(),
+          [0, 1]
+        )
+      } finally {
+        await store.close()
+      }
     }))
 
   it('holds values under internal names only', async () => {
@@ -140,15 +163,26 @@ describe('the request log', () => {
   it('drops and counts what the queue cannot hold, and keeps the newest rows', () =>
     withDatabase(async (folder, look) => {
       const store = await open(folder, '')
-      const requests = createRequestLog(createStatements(createKnexDriver(look())), {
-        onError: error => assert.fail(String(error)),
-        queueMaxRows: 10,
-        keepRows: 4
-      })
+      const { batch } = createStatements(createKnexDriver(look()))
+      const durable = new Set<boolean | undefined>()
+      const counted: typeof batch = (statements, options) => {
+        durable.add(options?.isDurable)
+        return batch(statements, options)
+      }
+      const requests = createRequestLog(
+        { batch: counted },
+        {
+          onError: error => assert.fail(String(error)),
+          queueMaxRows: 10,
+          keepRows: 4
+        }
+      )
       const row = { method: 'GET', statusCode: 200, bytesOut: 1, durationMs: 1, ip: '::1', apiKeyId: null }
       for (let index = 0; index < 12; index += 1) requests.add({ ...row, path: `/${index}` })
       await requests.close()
       assert.equal(requests.dropped, 2)
+      // No request waits for the disk because of its log.
+      assert.deepEqual([...durable], [false])
       assert.deepEqual(await look()('request_logs').orderBy('id').pluck('path'), ['/6', '/7', '/8', '/9'])
       await store.close()
     }))

@@ -184,6 +184,17 @@ describe('a login', () => {
     }
   })
 
+  it('takes its nonce whatever it was used for', async () => {
+    for (const path of paths) {
+      const proof = await running.proofOf(ethereumWallet(), `spent${path.replaceAll('/', '-')}`)
+      assert.ok((await running.post(path, proof)).status < 300, path)
+      for (const again of paths) {
+        const { status, body } = await running.post(again, proof)
+        assert.deepEqual([status, body.code], [400, 'NONCE_INVALID'], `${path}, then ${again}`)
+      }
+    }
+  })
+
   it('takes its nonce behind the look at it: of a hundred that have seen it unused, one has it', async () => {
     const wallet = ethereumWallet()
     const name = { namespace: 'seen', wallet: wallet.id, nonce: await running.nonceOf(wallet, 'seen') }

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import Sqlite from 'better-sqlite3'
+import { NONCES_MAX } from '../constants.ts'
 import { type AuthGateway, ethereumWallet, startAuthGateway } from '../testing/wallets.ts'
 import { createRateLimit } from './rate.ts'
 
@@ -113,5 +116,26 @@ describe('rates of a gateway', () => {
     assert.equal((await verify(mine)).status, 200)
     assert.equal((await verify(flood[0] as string)).status, 400)
     assert.equal((await verify(flood.at(-1) as string)).status, 200)
+  })
+
+  it('end where the gateway has as many challenges as it keeps, and go on when some of them are over', async () => {
+    await using running = await startAuthGateway()
+    const database = new Sqlite(join(running.config.dataDir, 'gateway.sqlite'))
+    try {
+      database
+        .prepare(
+          `WITH RECURSIVE each (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM each WHERE n < ?)
+           INSERT INTO nonces (namespace, wallet, nonce, expires_at) SELECT 'n', 'w' || n, 'x', '9999' FROM each`
+        )
+        .run(NONCES_MAX)
+      const { status, body } = await challenge(running)
+      assert.deepEqual([status, body.code], [503, 'CHALLENGES_FULL'])
+      // From the middle: what counts is how many there are, not how far their numbers go.
+      database.prepare("UPDATE nonces SET expires_at = '2000' WHERE id = ?").run(NONCES_MAX / 2)
+      assert.equal((await challenge(running)).status, 200)
+      assert.equal((await challenge(running)).status, 503)
+    } finally {
+      database.close()
+    }
   })
 })

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { hashKey } from '../config.ts'
 import { type AuthGateway, ethereumWallet, type Login, startAuthGateway } from '../testing/wallets.ts'
 
 describe('a session', () => {
@@ -60,6 +61,18 @@ describe('a session', () => {
     assert.equal((await refresh(refresh_token)).status, 200)
   })
 
+  it('is refreshed for thirty days and not a second more', async () => {
+    const { auth } = running.store
+    const use = async (ms: number) => {
+      const { refresh_token } = await running.login(ethereumWallet(), 'month')
+      const now = new Date(Date.now() + ms).toISOString()
+      return await auth.transaction(transaction => transaction.useRefresh(hashKey(refresh_token), null, now))
+    }
+    const dayMs = 24 * 3600 * 1000
+    assert.equal((await use(30 * dayMs - 10_000)).used, true)
+    assert.deepEqual(await use(30 * dayMs + 1_000), { used: false, row: null })
+  })
+
   it('ends by logout, at once', async () => {
     const { refresh_token, access_token } = await running.login(ethereumWallet(), 'left')
     assert.equal(await whoami(access_token), 200)
@@ -69,6 +82,17 @@ describe('a session', () => {
     assert.equal((await refresh(refresh_token)).status, 401)
     assert.deepEqual((await running.post('/v1/auth/logout', { refresh_token })).body, { status: 'ok', revoked: 0 })
     assert.deepEqual((await running.post('/v1/auth/logout', { refresh_token: 'x' })).body, { status: 'ok', revoked: 0 })
+  })
+
+  it('that has ended stays so while others end', async () => {
+    const first = await running.login(ethereumWallet(), 'first')
+    await running.post('/v1/auth/logout', { refresh_token: first.refresh_token })
+    for (let count = 0; count < 2; count += 1) {
+      const { refresh_token } = await running.login(ethereumWallet(), 'others')
+      // Each throws away what is over of those before it.
+      await running.post('/v1/auth/logout', { refresh_token })
+      assert.equal(await whoami(first.access_token), 401)
+    }
   })
 
   it('ends everywhere by logout from all, in that namespace only, and a new one begins', async () => {

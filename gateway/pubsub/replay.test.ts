@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createMetrics } from '../../node/index.ts'
-import { METRIC_NAMESPACES_MAX, REPLAY_MAX_BYTES, REPLAY_MAX_MESSAGES } from './limits.ts'
+import { METRIC_NAMESPACES_MAX, REPLAY_MAX_AGE_MS, REPLAY_MAX_BYTES, REPLAY_MAX_MESSAGES } from './limits.ts'
 import { createMessage, weightOf } from './message.ts'
 import { createPubsubCounters, OTHER_NAMESPACES } from './metrics.ts'
 import { createReplay, replayBudget } from './replay.ts'
@@ -39,6 +39,29 @@ describe('what is kept of a topic', () => {
     one.clear()
     two.add(message('p', 9))
     assert.equal(two.of('p').length, 3)
+  })
+
+  it('is forgotten when it is too old, whether somebody asks or not', () => {
+    const budget = replayBudget(Number.POSITIVE_INFINITY)
+    const replay = createReplay(budget)
+    const { now } = performance
+    let aheadMs = 0
+    performance.now = () => now.call(performance) + aheadMs
+    try {
+      replay.add(message('p', 1))
+      aheadMs = REPLAY_MAX_AGE_MS - 10_000
+      replay.add(message('p', 2))
+      aheadMs = REPLAY_MAX_AGE_MS + 10_000
+      assert.deepEqual(
+        replay.after(new Map([['p', 0]]), 0, () => 2).messages.map(({ seq }) => seq),
+        [2]
+      )
+      aheadMs = 2 * REPLAY_MAX_AGE_MS
+      replay.expire()
+      assert.deepEqual([replay.of('p'), budget.usedBytes], [[], 0])
+    } finally {
+      performance.now = now
+    }
   })
 
   it('is told with every hole, of publishers that are named; of others what is newer than a time', () => {

@@ -305,6 +305,18 @@ describe('limits on topics’ sockets', function () {
     assert.deepEqual(await codeOf(publish(running, 'a', '', BOB)), { status: 429, code: 'TOPICS_FULL' })
   })
 
+  it('that the gateway has give nobody a topic of who has fewer', async () => {
+    await using running = await startGateway({ pubsubLimits: { namespaceTopicsMax: 4, topicsMax: 4 } })
+    await using one = open(running, 'a')
+    await using two = open(running, 'b')
+    await using three = open(running, 'c')
+    await Promise.all([one.opened, two.opened, three.opened])
+    assert.equal((await publish(running, 'a', '', BOB)).status, 200)
+    // Bob's is the only one that nobody listens to.
+    assert.deepEqual(await codeOf(publish(running, 'd', '')), { status: 429, code: 'TOPICS_FULL' })
+    assert.equal((await publish(running, 'b', '', BOB)).status, 200)
+  })
+
   it('end who floods, sends too much, or breaks the protocol, and nobody else', async () => {
     await using running = await startGateway()
     await using calm = open(running, 't')

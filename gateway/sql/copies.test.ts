@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Readable } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
+import { backup } from './copies.ts'
+import { openDatabase } from './database.ts'
 import { codeOf, startEngine, type TestEngine } from './testing.ts'
 
 const ALICE = 'ns::alice::'
@@ -214,6 +216,24 @@ describe('copies of a namespace’s SQL', function () {
       )
     )
     assert.deepEqual((await sql.run('ns::empty::', 'SELECT a FROM x')).rows, [['ü']])
+  })
+
+  it('leave no way behind to attach a file', () => {
+    const path = join(folder, 'attached.sqlite')
+    const database = openDatabase({ path, maxPages: 100, busyTimeoutMs: 1_000 }, () => {})
+    try {
+      backup(database, join(folder, 'attached.copy'))
+      assert.equal(database.raw.limits.attach, 0)
+      assert.throws(() => backup(database, join(folder, 'attached.copy')))
+      assert.equal(database.raw.limits.attach, 0)
+      // Not only by the rules: what is ours cannot either.
+      assert.throws(
+        () => database.rules.ours(() => database.raw.exec("ATTACH ':memory:' AS more")),
+        /too many attached/
+      )
+    } finally {
+      database.close()
+    }
   })
 
   it('left by a gateway that was killed are removed by the next', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 import { createSealer, SEAL_BYTES, type SealedFor } from './seal.ts'
 
 const MASTER = randomBytes(32)
@@ -63,5 +63,25 @@ describe('what is sealed', () => {
     for (let index = 0; index < 1100; index += 1) sealer.seal(Buffer.alloc(1), { ...PURPOSE, namespace: `n${index}` })
     assert.equal(sealer.open(sealed, PURPOSE)?.toString(), 'first')
     assert.equal(sealer.open(sealer.seal(Buffer.from('again'), PURPOSE), PURPOSE)?.toString(), 'again')
+  })
+})
+
+describe('the form of what is sealed', () => {
+  it('is AES-256-GCM under a key of its own for each namespace and run, bound to what it is for', () => {
+    const masterKey = randomBytes(32)
+    const purpose = { kind: 'value', namespace: 'alice', name: 'ns::alice::k' } as const
+    const sealed = createSealer(masterKey).seal(Buffer.from('the value'), purpose)
+    // version (1) · salt of the run (16) · counter (6) · ciphertext · tag (16)
+    const [salt, counter] = [sealed.subarray(1, 17), sealed.subarray(17, 23)]
+    const openAs = (namespace: string) => {
+      const key = new Uint8Array(hkdfSync('sha256', masterKey, salt, `warren values 1\0${namespace}`, 32))
+      const decipher = createDecipheriv('aes-256-gcm', key, Buffer.concat([Buffer.alloc(6), counter]))
+        .setAAD(Buffer.from('value\0alice\0ns::alice::k'))
+        .setAuthTag(sealed.subarray(-16))
+      return Buffer.concat([decipher.update(sealed.subarray(23, -16)), decipher.final()]).toString()
+    }
+    assert.equal(openAs('alice'), 'the value')
+    assert.throws(() => openAs('bob'))
+    assert.throws(() => openAs(''))
   })
 })

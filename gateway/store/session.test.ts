@@ -60,6 +60,17 @@ for (const client of DB_CLIENTS) {
       })
     })
 
+    it('that cannot be committed leave nothing, and nothing open', async () => {
+      const uncommitted = sessions.transaction(async session => {
+        await session.run(add, 'uncommitted')
+        // Looked at by COMMIT only.
+        await session.run('PRAGMA defer_foreign_keys = ON')
+        await session.run("INSERT INTO apps (namespace_id, app_id, public_key) VALUES (999999, 'a', 'k')")
+      })
+      await assert.rejects(uncommitted, /FOREIGN KEY/)
+      assert.equal(await sessions.transaction(session => session.get(find, 'uncommitted')), undefined)
+    })
+
     it('come one behind the other, also with those of knex', async () => {
       await sessions.transaction(session => session.run(add, '0'))
       const count = (session: { name: string }) => Number(session.name)
