@@ -197,6 +197,17 @@ describe('places for requests', () => {
     await eventually(async () => (await running.ask('/v1/storage/list')).status === 200)
   })
 
+  it('are given back by every request that is answered', async () => {
+    await using running = await startGateway()
+    for (let left = CALLER_REQUESTS_MAX + 1; left > 0; left -= 64) {
+      const answers = await Promise.all(Array.from({ length: 64 }, () => running.ask('/v1/storage/list')))
+      for (const answer of answers) {
+        await answer.arrayBuffer()
+        assert.equal(answer.status, 200)
+      }
+    }
+  })
+
   it('are left for others by strangers who are slow to say who they are', async () => {
     await using running = await startGateway({ environment: { GATEWAY_AUTH_RATE_PER_MINUTE: '0' } })
     const slow = Array.from({ length: AUTH_REQUESTS_MAX }, () => {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import Sqlite from 'better-sqlite3'
+import type { Context } from 'koa'
 import { NONCES_MAX } from '../constants.ts'
+import { countedAddress } from '../middleware/request-log.ts'
 import { type AuthGateway, ethereumWallet, startAuthGateway } from '../testing/wallets.ts'
 import { createRateLimit } from './rate.ts'
 
@@ -76,6 +78,16 @@ describe('rates of a gateway', () => {
       statuses.push((await challenge(deaf, { 'X-Forwarded-For': ip })).status)
     }
     assert.deepEqual(statuses, [200, 200, 429])
+  })
+
+  it('believe by default only a proxy on this machine', () => {
+    const from = (remoteAddress: string) =>
+      ({ socket: { remoteAddress }, get: () => '198.51.100.1' }) as unknown as Context
+    assert.equal(countedAddress(from('203.0.113.5'), 'loopback'), '203.0.113.5')
+    assert.equal(countedAddress(from('127.0.0.1'), 'loopback'), '198.51.100.1')
+    assert.equal(countedAddress(from('::ffff:127.0.0.1'), 'loopback'), '198.51.100.1')
+    assert.equal(countedAddress(from('203.0.113.5'), 'always'), '198.51.100.1')
+    assert.equal(countedAddress(from('127.0.0.1'), 'never'), '127.0.0.1')
   })
 
   it('are of one identity, whatever it presents and wherever from, and never another’s', async () => {

@@ -60,6 +60,16 @@ for (const client of DB_CLIENTS) {
       })
     })
 
+    it('wait for the disk where one of a commit has to, whatever comes with it', async () => {
+      const durability = (isDurable: boolean) =>
+        sessions.transaction(async session => (await session.get('PRAGMA synchronous'))?.synchronous, { isDurable })
+      const [NORMAL, FULL] = [1, 2]
+      // knex's connection has its library's setting before; the store's has FULL.
+      await knex.raw('PRAGMA synchronous = FULL')
+      assert.deepEqual(await Promise.all([durability(false), durability(false)]), [NORMAL, NORMAL])
+      assert.deepEqual(await Promise.all([durability(false), durability(true)]), [FULL, FULL])
+    })
+
     it('that cannot be committed leave nothing, and nothing open', async () => {
       const uncommitted = sessions.transaction(async session => {
         await session.run(add, 'uncommitted')
