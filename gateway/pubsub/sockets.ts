@@ -7,13 +7,14 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import type { Log } from '../../node/index.ts'
 import type { Identify } from '../auth/identify.ts'
 import { SOCKET_CLOSE_TIMEOUT_MS, SOCKET_PING_MS } from '../constants.ts'
-import { GatewayStoppingError, OriginForbiddenError, SocketsFullError } from '../errors.ts'
+import { GatewayStoppingError, OriginForbiddenError, SocketLimitError, SocketsFullError } from '../errors.ts'
 import type { GatewayState, Identity } from '../http.ts'
 import { CLOSE, offerOf, upgrade } from '../sockets.ts'
+import { createTally } from '../tally.ts'
 import { fullBucket } from './bucket.ts'
 import type { Channel } from './channel.types.ts'
 import { createConversations, type Talker } from './conversation.ts'
-import { MembersFullError, SocketLimitError } from './errors.ts'
+import { MembersFullError } from './errors.ts'
 import {
   ADDRESS_SOCKETS_MAX,
   CLIENT_FRAGMENTS_MAX,
@@ -243,19 +244,3 @@ export function createPubsubSockets(options: PubsubSocketsOptions): PubsubSocket
 
 /** A socket whose credential has ended is closed within about this. */
 const RECHECK_MS = 5_000
-
-/** How many there are of each. */
-function createTally() {
-  const counts = new Map<string, number>()
-  return {
-    of: (name: string) => counts.get(name) ?? 0,
-    add(name: string) {
-      counts.set(name, (counts.get(name) ?? 0) + 1)
-    },
-    remove(name: string) {
-      const left = (counts.get(name) ?? 1) - 1
-      if (left === 0) counts.delete(name)
-      else counts.set(name, left)
-    }
-  }
-}
