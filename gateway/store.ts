@@ -112,7 +112,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       apiKeys,
       requests,
       auth: createAuthRows(sessions),
-      apps: createApps(sessions),
+      apps: createApps(sessions, statements),
       authReader,
       ping: async () => {
         await statements.get('SELECT 1 FROM schema_migrations LIMIT 1', [])
