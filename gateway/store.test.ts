@@ -75,6 +75,19 @@ describe('the store', () => {
       await store.close()
     }))
 
+  it('says of SQL that fails no value that was bound to it: errors are logged', () =>
+    withDatabase(async (folder, look) => {
+      const store = await open(folder, '')
+      await look().raw('DROP TABLE api_keys')
+      const { message } = await store.apiKeys.seed([{ namespace: 'private', hashes: ['bound'] }], []).then(
+        () => assert.fail('it did not fail'),
+        (error: Error) => error
+      )
+      assert.match(message, /no such table: .*api_keys/)
+      assert.doesNotMatch(message, /private|bound|'/)
+      await store.close()
+    }))
+
   it('is for its own user only, also where an older file was not', () =>
     withDatabase(async folder => {
       const dataDir = join(folder, 'new')

@@ -188,6 +188,8 @@ function connect({ dataDir, client, log }: StoreOptions, settings: string): Knex
       client,
       connection: { filename: join(dataDir, DATABASE_FILE) },
       useNullAsDefault: true,
+      // Errors are logged, and what was bound is tenants' own.
+      compileSqlOnError: false,
       // knex would write to stdout, where nothing but the ready line belongs.
       log: {
         warn: message => log.warn(String(message)),
