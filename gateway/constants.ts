@@ -86,6 +86,8 @@ export const PAGE_SILENCE_MS = 75_000
 
 /** WebSockets open at once; the next is answered 503. */
 export const SOCKETS_MAX = 256
+/** Of these, from one address; the next is answered 429. */
+export const ADDRESS_SOCKETS_MAX = 64
 /** What may wait for a slow reader when the next message comes; over it the socket is closed with 1013. */
 export const SOCKET_BUFFER_MAX_BYTES = MIB
 /** Nothing is to be received. Up to here it is closed with 1008; over it (1009) the message is not even read. */

@@ -218,6 +218,15 @@ export class SocketsFullError extends GatewayError {
   }
 }
 
+/** Thrown when as many WebSockets as allowed are open for one namespace or from one address. */
+export class SocketLimitError extends GatewayError {
+  constructor(max: number, whose: string) {
+    super('SOCKET_LIMIT', 429, `${max} WebSockets are open already ${whose}: close some first`, {
+      headers: { 'Retry-After': '30' }
+    })
+  }
+}
+
 /** Thrown when something that lasts is asked of a gateway that stops. */
 export class GatewayStoppingError extends GatewayError {
   constructor() {

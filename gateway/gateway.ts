@@ -77,7 +77,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   let draining = false
   if (network !== null) registerReachability(metrics, network.connectivity)
   const watch = createNetworkWatch({ name: config.nodeId, inventory, network, siblings, rpcUrl: config.rpcUrl, log })
-  const sockets = createSockets({ metrics, log, limits: options.socketLimits })
+  const addressOf = (context: Context) => countedAddress(context, config.trustProxy)
+  const sockets = createSockets({ addressOf, metrics, log, limits: options.socketLimits })
   const keys = createKeyFile({
     dataDir: config.dataDir,
     rotateAfterMs: config.signingKeyDays * MS_PER_DAY,
@@ -85,7 +86,6 @@ export function createGateway(options: GatewayOptions): Gateway {
     onError: error => log.error({ err: error }, 'no next signing key could be made')
   })
   const identify = createIdentify({ reader: store.authReader, keys })
-  const addressOf = (context: Context) => countedAddress(context, config.trustProxy)
   const authenticating = {
     identify,
     namespace: config.namespace,

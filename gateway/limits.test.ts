@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type ClientRequest, createServer, type IncomingMessage, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import Koa, { type Context } from 'koa'
 import { silentLog } from '../node/index.ts'
-import { AUTH_REQUESTS_MAX, CALLER_REQUESTS_MAX } from './constants.ts'
+import { AUTH_REQUESTS_MAX, CALLER_REQUESTS_MAX, REQUESTS_MAX } from './constants.ts'
 import { ApiKeyMissingError } from './errors.ts'
 import { createFailures } from './failures.ts'
 import { type BodyOptions, bodyOf, createConcurrencyLimit, wholeBodyOf } from './middleware/limits.ts'
@@ -296,4 +296,26 @@ describe('a body', () => {
       assert.equal(await told(10, trickle, { idleTimeoutMs: 60_000, timeoutMs: 300 }), 'BODY_STALLED')
     })
   }
+})
+
+describe('requests that come before their turn on a connection', () => {
+  it('give their places back when it ends, also by an upgrade that did not wait for its turn', async () => {
+    await using running = await startGateway()
+    const { hostname, port } = new URL(running.url)
+    const ask = 'GET /health HTTP/1.1\r\nHost: gateway\r\n'
+    for (let at = 0; at <= REQUESTS_MAX; at += 64) {
+      const socket = connect(Number(port), hostname)
+      socket.on('error', () => {})
+      socket.end(`${`${ask}\r\n`.repeat(65)}${ask}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`)
+      socket.resume()
+      await once(socket, 'close')
+    }
+    const headers = { 'X-API-Key': ALICE, 'Content-Length': '1', Expect: '100-continue' }
+    const held = request(`${running.url}/v1/storage/put?key=held`, { method: 'PUT', headers })
+    held.on('error', () => {}).flushHeaders()
+    await once(held, 'continue')
+    assert.equal((await fetch(`${running.url}/health`)).status, 200)
+    held.end('0')
+    assert.equal(((await once(held, 'response'))[0] as IncomingMessage).statusCode, 201)
+  })
 })

@@ -39,8 +39,13 @@ export async function serve({ handle, host, port, environment = {} }: ServerOpti
     shouldUpgradeCallback: offersWebSocket
   })
   server.maxHeadersCount = HEADERS_MAX
-  server.on('request', handle)
+  const answers = createAnswers()
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    answers.watch(request, response)
+    void handle(request, response)
+  })
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    answers.watch(request, response)
     waitsForContinue(request)
     void handle(request, response)
   })
@@ -48,13 +53,39 @@ export async function serve({ handle, host, port, environment = {} }: ServerOpti
   const connections = new Set<Socket>()
   server.on('connection', (socket: Socket) => {
     connections.add(socket)
-    socket.once('close', () => connections.delete(socket))
+    socket.once('close', () => {
+      connections.delete(socket)
+      answers.end(socket)
+    })
   })
   await listening(server, passedSocket(environment) ? { fd: LISTEN_FD } : { host, port })
   const address = server.address()
   return {
     port: typeof address === 'object' && address !== null ? address.port : port,
     close: () => drain(server, connections)
+  }
+}
+
+/**
+ * Answers that wait for those before them on their connection (pipelining). Node ends them with the connection, but not
+ * where an upgrade came behind them: nobody would learn that they are over, nor give back what was taken for them.
+ */
+function createAnswers() {
+  const unfinished = new WeakMap<Socket, Set<ServerResponse>>()
+  return {
+    watch({ socket }: IncomingMessage, response: ServerResponse): void {
+      const own = unfinished.get(socket) ?? new Set()
+      unfinished.set(socket, own.add(response))
+      response.once('close', () => own.delete(response))
+    },
+    /** The connection is closed. */
+    end(socket: Socket): void {
+      for (const response of unfinished.get(socket) ?? []) {
+        if (response.socket !== null) continue
+        response.destroy()
+        response.emit('close')
+      }
+    }
   }
 }
 

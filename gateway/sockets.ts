@@ -9,6 +9,7 @@ import type { Context } from 'koa'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Log, Metrics } from '../node/index.ts'
 import {
+  ADDRESS_SOCKETS_MAX,
   SOCKET_BUFFER_MAX_BYTES,
   SOCKET_CLOSE_TIMEOUT_MS,
   SOCKET_MESSAGE_MAX_BYTES,
@@ -19,9 +20,11 @@ import {
   GatewayStoppingError,
   OriginForbiddenError,
   RequestInvalidError,
+  SocketLimitError,
   SocketsFullError,
   UpgradeRequiredError
 } from './errors.ts'
+import { createTally } from './tally.ts'
 
 /** Why the gateway closes a socket (RFC 6455 section 7.4.1 and IANA's registry of close codes). */
 export const CLOSE = { goingAway: 1001, policy: 1008, tooBig: 1009, internal: 1011, tryLater: 1013 } as const
@@ -104,6 +107,7 @@ export function closeOpen(socket: WebSocket, code: number, reason: string): bool
 
 export interface SocketLimits {
   socketsMax: number
+  addressMax: number
   bufferMaxBytes: number
   pingMs: number
 }
@@ -111,7 +115,8 @@ export interface SocketLimits {
 export interface Sockets {
   /**
    * Makes the request a socket; the handler answers nothing then. A client that sends something is closed with 1008.
-   * @throws UpgradeRequiredError, RequestInvalidError, OriginForbiddenError, SocketsFullError, GatewayStoppingError
+   * @throws UpgradeRequiredError, RequestInvalidError, OriginForbiddenError, SocketsFullError, SocketLimitError,
+   *   GatewayStoppingError
    */
   accept: (context: Context) => WebSocket
   /** Sends text, or closes with 1013 a socket whose reader leaves too much unread. A closed socket is passed over. */
@@ -123,14 +128,17 @@ export interface Sockets {
 }
 
 export interface SocketsOptions {
+  /** What a socket is counted by. */
+  addressOf: (context: Context) => string
   metrics: Metrics
   log: Log
   /** Where they are other than `constants.ts` has them. */
   limits?: Partial<SocketLimits> | undefined
 }
 
-export function createSockets({ metrics, log, limits = {} }: SocketsOptions): Sockets {
-  const { socketsMax = SOCKETS_MAX, bufferMaxBytes = SOCKET_BUFFER_MAX_BYTES, pingMs = SOCKET_PING_MS } = limits
+export function createSockets({ addressOf, metrics, log, limits = {} }: SocketsOptions): Sockets {
+  const { socketsMax = SOCKETS_MAX, addressMax = ADDRESS_SOCKETS_MAX } = limits
+  const { bufferMaxBytes = SOCKET_BUFFER_MAX_BYTES, pingMs = SOCKET_PING_MS } = limits
   // Without compression: it costs memory for every socket, and a secret beside a stranger's text could leak by size.
   const server = new WebSocketServer({
     noServer: true,
@@ -139,6 +147,7 @@ export function createSockets({ metrics, log, limits = {} }: SocketsOptions): So
     maxFragments: 1
   })
   const unanswered = new WeakSet<WebSocket>()
+  const byAddress = createTally()
   let pinging: NodeJS.Timeout | undefined
   let draining = false
 
@@ -160,12 +169,14 @@ export function createSockets({ metrics, log, limits = {} }: SocketsOptions): So
     }
   }
 
-  function welcome(socket: WebSocket): void {
+  function welcome(socket: WebSocket, address: string): void {
     pinging ??= setInterval(ping, pingMs).unref()
+    const uncount = byAddress.add(address)
     socket.on('pong', () => unanswered.delete(socket))
     socket.on('message', () => close(socket, CLOSE.policy, 'nothing is to be sent here'))
     socket.on('error', (error: Error) => log.debug({ err: error }, 'a socket broke'))
     socket.once('close', () => {
+      uncount()
       if (server.clients.size > 0) return
       clearInterval(pinging)
       pinging = undefined
@@ -178,8 +189,10 @@ export function createSockets({ metrics, log, limits = {} }: SocketsOptions): So
       if (!isOwnOrigin(context.req)) throw new OriginForbiddenError()
       if (draining) throw new GatewayStoppingError()
       if (server.clients.size >= socketsMax) throw new SocketsFullError(socketsMax)
+      const address = addressOf(context)
+      if (byAddress.of(address) >= addressMax) throw new SocketLimitError(addressMax, 'from this address')
       const accepted = upgrade(context, offer, server)
-      welcome(accepted)
+      welcome(accepted, address)
       return accepted
     },
     send(socket, text) {

@@ -59,6 +59,36 @@ describe('the store', () => {
       assert.ok(!file.includes('secret'))
     }))
 
+  it('reads apps while somebody else writes', () =>
+    withDatabase(async (folder, look) => {
+      const store = await open(folder, 'secret:one')
+      await store.apps.add('one', { appId: 'app', name: 'Name', publicKey: 'key' })
+      const writer = await look().client.acquireConnection()
+      await look().raw('BEGIN IMMEDIATE').connection(writer)
+      assert.deepEqual(
+        (await store.apps.list('one')).map(({ appId }) => appId),
+        ['app']
+      )
+      assert.equal((await store.apps.get('one', 'app')).name, 'Name')
+      await assert.rejects(store.apps.get('two', 'app'), { code: 'APP_NOT_FOUND' })
+      await look().raw('ROLLBACK').connection(writer)
+      look().client.releaseConnection(writer)
+      await store.close()
+    }))
+
+  it('says of SQL that fails no value that was bound to it: errors are logged', () =>
+    withDatabase(async (folder, look) => {
+      const store = await open(folder, '')
+      await look().raw('DROP TABLE api_keys')
+      const { message } = await store.apiKeys.seed([{ namespace: 'private', hashes: ['bound'] }], []).then(
+        () => assert.fail('it did not fail'),
+        (error: Error) => error
+      )
+      assert.match(message, /no such table: .*api_keys/)
+      assert.doesNotMatch(message, /private|bound|'/)
+      await store.close()
+    }))
+
   it('is for its own user only, also where an older file was not', () =>
     withDatabase(async folder => {
       const dataDir = join(folder, 'new')

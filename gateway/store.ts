@@ -112,7 +112,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       apiKeys,
       requests,
       auth: createAuthRows(sessions),
-      apps: createApps(sessions),
+      apps: createApps(sessions, statements),
       authReader,
       ping: async () => {
         await statements.get('SELECT 1 FROM schema_migrations LIMIT 1', [])
@@ -188,6 +188,8 @@ function connect({ dataDir, client, log }: StoreOptions, settings: string): Knex
       client,
       connection: { filename: join(dataDir, DATABASE_FILE) },
       useNullAsDefault: true,
+      // Errors are logged, and what was bound is tenants' own.
+      compileSqlOnError: false,
       // knex would write to stdout, where nothing but the ready line belongs.
       log: {
         warn: message => log.warn(String(message)),

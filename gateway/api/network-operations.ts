@@ -87,6 +87,11 @@ export const networkOperations: Operation[] = [
     access: 'public',
     query: as,
     answers: { 101: { description: 'a WebSocket: text messages, each what /v1/network/hosts answers' } },
-    errors: { 403: ['ORIGIN_FORBIDDEN'], 426: ['UPGRADE_REQUIRED'], 503: ['SOCKETS_FULL', 'STOPPING'] }
+    errors: {
+      403: ['ORIGIN_FORBIDDEN'],
+      426: ['UPGRADE_REQUIRED'],
+      429: ['SOCKET_LIMIT'],
+      503: ['SOCKETS_FULL', 'STOPPING']
+    }
   }
 ]

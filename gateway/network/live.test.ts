@@ -16,7 +16,10 @@ import type { NetworkView } from './hosts.types.ts'
 const PATH = '/v1/network/ws'
 
 /** A socket that keeps what it is told from the first byte on. */
-function open(running: RunningGateway, options: { query?: string; origin?: string; autoPong?: boolean } = {}) {
+function open(
+  running: RunningGateway,
+  options: { query?: string; origin?: string; autoPong?: boolean; headers?: Record<string, string> } = {}
+) {
   const { query = '', ...rest } = options
   const socket = new WebSocket(`${running.url.replace('http', 'ws')}${PATH}${query}`, rest)
   const messages: string[] = []
@@ -118,6 +121,22 @@ describe('the sockets of a gateway', function () {
     await next.opened
     // Each was a request that is over: it does not count among those under way.
     await eventually(async () => (await metric(running, REQUESTS)) === 2)
+  })
+
+  it('are so many from one address, and more from another', async () => {
+    const by = (address: string) => ({ 'X-Forwarded-For': address })
+    await using running = await startGateway({ socketLimits: { addressMax: 1 } })
+    {
+      await using first = open(running, { headers: by('2001:db8::1') })
+      await first.opened
+      const refused = await refusalOf(running, PATH, by('2001:db8::2'))
+      assert.deepEqual([refused.status, refused.code, refused.headers['retry-after']], [429, 'SOCKET_LIMIT', '30'])
+      await using other = open(running, { headers: by('2001:db8:0:1::1') })
+      await other.opened
+    }
+    await eventually(async () => (await metric(running, OPEN)) === 0)
+    await using next = open(running, { headers: by('2001:db8::2') })
+    await next.opened
   })
 
   it('are for the gateway’s own page and for programs, not for pages of others', async () => {

@@ -64,6 +64,15 @@ export function createChannel(options: ChannelOptions): Channel {
   /** The first of our messages that somebody has not got. */
   let repeatFrom = Number.POSITIVE_INFINITY
   let announcedMs = performance.now()
+  let stampedMs = 0
+
+  /** The time, but always later than the last: by it others know what we said of members last. */
+  function stamp(): number {
+    const now = Date.now()
+    // A clock that was set far back is believed: by others what is from their future is not.
+    stampedMs = stampedMs - now > SEALED_MAX_AGE_MS ? now : Math.max(now, stampedMs + 1)
+    return stampedMs
+  }
 
   function deliver(message: Message): void {
     replay.add(message)
@@ -98,11 +107,7 @@ export function createChannel(options: ChannelOptions): Channel {
   const presence = createPresence(event => tellAll(jsonFrame({ topic: name.topic, ...event })))
 
   /** To other gateways. What is said so is said again in time: where there is no room for it, it is left out. */
-  function say(
-    kind: number,
-    body: Buffer,
-    of: { seq: number; timestamp: number } = { seq, timestamp: Date.now() }
-  ): void {
+  function say(kind: number, body: Buffer, of: { seq: number; timestamp: number } = { seq, timestamp: stamp() }): void {
     const release = network?.outbox.tryTake(name.namespace) ?? null
     if (release !== null) gossip({ kind, body, ...of }, release).catch(() => undefined)
   }
@@ -203,16 +208,16 @@ export function createChannel(options: ChannelOptions): Channel {
     if (told.seq > 0) order.head(told.publisher, told.seq, missedFrom1)
     if (told.kind === KIND.state) {
       const state = readState(told.body)
-      for (const member of state?.members ?? []) presence.heard(told.publisher, member)
+      for (const member of state?.members ?? []) presence.heard(told.publisher, member, told.timestamp)
       if (state?.asks) asked(state.asks)
       else asksLeft = 0
       settle()
     } else if (told.kind === KIND.join) {
       const member = readMember(told.body)
-      if (member !== null) presence.heard(told.publisher, member)
+      if (member !== null) presence.heard(told.publisher, member, told.timestamp)
     } else if (told.kind === KIND.leave) {
       const memberId = readMemberId(told.body)
-      if (memberId !== null) presence.gone(told.publisher, memberId)
+      if (memberId !== null) presence.gone(told.publisher, memberId, told.timestamp)
     }
   }
 

@@ -25,15 +25,6 @@ export class TopicsFullError extends GatewayError {
   }
 }
 
-/** Thrown when as many WebSockets as allowed are open for one namespace or from one address. */
-export class SocketLimitError extends GatewayError {
-  constructor(max: number, whose: string) {
-    super('SOCKET_LIMIT', 429, `${max} WebSockets are open already ${whose}: close some first`, {
-      headers: { 'Retry-After': '30' }
-    })
-  }
-}
-
 /** Thrown when a topic has as many members as are listed. */
 export class MembersFullError extends GatewayError {
   constructor() {

@@ -77,6 +77,8 @@ export const MEMBER_META_MAX_BYTES = KIB
 /** How often a gateway says again who is there, and when another takes them for gone. */
 export const STATE_INTERVAL_MS = 30_000
 export const MEMBER_SILENCE_MAX_MS = 90_000
+/** How long it is remembered of a member that it has left: longer than gossip that says otherwise is taken. */
+export const LEFT_KEPT_MS = 2 * SEALED_MAX_AGE_MS
 /** Members said in one message between gateways. */
 export const STATE_MEMBERS_MAX = 100
 /** After another gateway joins a topic it is told the state, with a crowd of others at once. */

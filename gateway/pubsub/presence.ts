@@ -1,6 +1,6 @@
 /** Who is on a topic (D69): sockets that named a member, at this gateway and at others, each said again from time to time. */
 import { z } from 'zod'
-import { MEMBER_ID_MAX_CHARS, MEMBERS_MAX, STATE_MEMBERS_MAX } from './limits.ts'
+import { LEFT_KEPT_MS, MEMBER_ID_MAX_CHARS, MEMBERS_MAX, STATE_MEMBERS_MAX } from './limits.ts'
 
 export const memberSchema = z.object({
   member_id: z.string().min(1).max(MEMBER_ID_MAX_CHARS),
@@ -48,9 +48,10 @@ export interface Presence {
   /** A socket of ours joins or leaves. Answers whether the gateway's part in it has changed. */
   join: (member: Member) => boolean
   leave: (memberId: string) => boolean
-  /** Another gateway says that it is there. */
-  heard: (gateway: string, member: Member) => void
-  gone: (gateway: string, memberId: string) => void
+  /** Another gateway says that it is there. What it said before `stamp`, its own count upwards, is passed over: gossip comes
+   * in any order, and anybody can say it again. */
+  heard: (gateway: string, member: Member, stamp: number) => void
+  gone: (gateway: string, memberId: string, stamp: number) => void
   /** Forgets what other gateways have not said again since then, ms of performance.now(). */
   expire: (sinceMs: number) => void
   all: () => Member[]
@@ -63,20 +64,31 @@ const OURS = ''
 
 interface Entry {
   member: Member
-  /** By gateway, `OURS` for this one: its sockets, and when it last said so. */
-  readonly at: Map<string, { sockets: number; saidMs: number }>
+  /** By gateway, `OURS` for this one: its sockets, and when it last said so, by our clock and by its own count. */
+  readonly at: Map<string, { sockets: number; saidMs: number; stamp: number }>
 }
 
 /** @param changed told when a member comes, or is nowhere any more */
 export function createPresence(changed: (event: PresenceEvent) => void): Presence {
   const entries = new Map<string, Entry>()
+  /** By gateway and member, when it was last said of one that is not there any more; the longest gone first. */
+  const left = new Map<string, { stamp: number; sinceMs: number }>()
+  const nameOf = (gateway: string, memberId: string) => `${gateway} ${memberId}`
 
-  function add(gateway: string, member: Member, sockets: (before: number) => number): boolean {
+  function rememberLeft(gateway: string, memberId: string, stamp: number): void {
+    const name = nameOf(gateway, memberId)
+    const known = left.get(name)?.stamp ?? stamp
+    left.delete(name)
+    left.set(name, { stamp: Math.max(known, stamp), sinceMs: performance.now() })
+    if (left.size > MEMBERS_MAX) left.delete(left.keys().next().value as string)
+  }
+
+  function add(gateway: string, member: Member, sockets: (before: number) => number, stamp = 0): boolean {
     const known = entries.get(member.member_id)
     if (known === undefined && entries.size >= MEMBERS_MAX) return false
     const entry: Entry = known ?? { member, at: new Map() }
     const before = entry.at.get(gateway)
-    entry.at.set(gateway, { sockets: sockets(before?.sockets ?? 0), saidMs: performance.now() })
+    entry.at.set(gateway, { sockets: sockets(before?.sockets ?? 0), saidMs: performance.now(), stamp })
     if (known === undefined) {
       entries.set(member.member_id, entry)
       const { member_id, joined_at, meta } = member
@@ -102,11 +114,31 @@ export function createPresence(changed: (event: PresenceEvent) => void): Presenc
       remove(OURS, memberId)
       return true
     },
-    heard: (gateway, member) => void add(gateway, member, () => 1),
-    gone: remove,
+    heard(gateway, member, stamp) {
+      const name = nameOf(gateway, member.member_id)
+      const last = entries.get(member.member_id)?.at.get(gateway) ?? left.get(name)
+      if (last !== undefined && stamp <= last.stamp) return
+      left.delete(name)
+      add(gateway, member, () => 1, stamp)
+    },
+    gone(gateway, memberId, stamp) {
+      const last = entries.get(memberId)?.at.get(gateway)
+      if (last !== undefined && stamp < last.stamp) return
+      rememberLeft(gateway, memberId, stamp)
+      remove(gateway, memberId)
+    },
     expire(sinceMs) {
       for (const [memberId, { at }] of entries) {
-        for (const [gateway, { saidMs }] of at) if (gateway !== OURS && saidMs < sinceMs) remove(gateway, memberId)
+        for (const [gateway, { saidMs, stamp }] of at) {
+          if (gateway === OURS || saidMs >= sinceMs) continue
+          rememberLeft(gateway, memberId, stamp)
+          remove(gateway, memberId)
+        }
+      }
+      const keptMs = performance.now() - LEFT_KEPT_MS
+      for (const [name, { sinceMs: goneMs }] of left) {
+        if (goneMs >= keptMs) break
+        left.delete(name)
       }
     },
     all: () => [...entries.values()].map(({ member }) => member),

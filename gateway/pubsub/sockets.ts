@@ -7,14 +7,14 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import type { Log } from '../../node/index.ts'
 import type { Identify } from '../auth/identify.ts'
 import { SOCKET_PING_MS } from '../constants.ts'
-import { GatewayStoppingError, OriginForbiddenError, SocketsFullError } from '../errors.ts'
+import { GatewayStoppingError, OriginForbiddenError, SocketLimitError, SocketsFullError } from '../errors.ts'
 import type { GatewayState, Identity } from '../http.ts'
 import { CLOSE, closeOpen, offerOf, upgrade } from '../sockets.ts'
 import { createTally } from '../tally.ts'
 import { fullBucket } from '../token-bucket.ts'
 import type { Channel } from './channel.types.ts'
 import { createConversations, type Talker } from './conversation.ts'
-import { MembersFullError, SocketLimitError } from './errors.ts'
+import { MembersFullError } from './errors.ts'
 import {
   ADDRESS_SOCKETS_MAX,
   CLIENT_FRAGMENTS_MAX,

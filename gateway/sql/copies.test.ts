@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, readlink, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -200,6 +200,22 @@ describe('copies of a namespace’s SQL', function () {
         code: 'SQL_RESTORE_INVALID',
         message: /it has a virtual table, which is refused/
       })
+    }
+  })
+
+  it('are let go of when they are refused: an open file takes its place on the disk though it is deleted', async function () {
+    if (process.platform !== 'linux') return this.skip()
+    const made = await fileOf('CREATE VIRTUAL TABLE v USING fts5(x)')
+    for (let round = 0; round < 5; round += 1) {
+      await assert.rejects(restoreFile(ALICE, made), { code: 'SQL_RESTORE_INVALID' })
+    }
+    for (const pid of sql.engine.pids()) {
+      const descriptors = await readdir(`/proc/${pid}/fd`)
+      const files = await Promise.all(descriptors.map(at => readlink(`/proc/${pid}/fd/${at}`).catch(() => '')))
+      assert.deepEqual(
+        files.filter(file => file.includes('(deleted)')),
+        []
+      )
     }
   })
 

@@ -184,9 +184,10 @@ function isDatabase(path: string): boolean {
 function openSource(path: string): DatabaseSync {
   // To SQLite a file of a few bytes is a database without tables: all that is there would go for a body somebody forgot.
   if (!isDatabase(path)) throw invalid('it is no SQLite file: send what /v1/db/backup gave, as the body')
+  let source: DatabaseSync | undefined
   try {
     // It may be in WAL mode, which wants to write beside it: it is a copy of our own. Its rows are only read.
-    const source = new DatabaseSync(path, SAFE)
+    source = new DatabaseSync(path, SAFE)
     for (const setting of ['trusted_schema = OFF', 'cell_size_check = ON', 'temp_store = MEMORY', 'query_only = ON']) {
       source.exec(`PRAGMA ${setting}`)
     }
@@ -201,6 +202,8 @@ function openSource(path: string): DatabaseSync {
     if (verdict !== 'ok') throw invalid(verdict)
     return source
   } catch (error) {
+    // Open, it would take its place on the disk until somebody collects it, though it is deleted.
+    source?.close()
     throw restoreProblem(error)
   }
 }

@@ -2,6 +2,7 @@
 import { APPS_PER_NAMESPACE_MAX } from '../constants.ts'
 import { AppNotFoundError, AppsFullError } from '../errors.ts'
 import type { Row, Session, Sessions } from './session.ts'
+import type { Statements } from './statements.ts'
 
 export interface App {
   appId: string
@@ -29,13 +30,11 @@ const COLUMNS = 'a.app_id AS appId, a.name AS name, a.public_key AS publicKey, a
 const OF_NAMESPACE = 'FROM apps a JOIN namespaces n ON n.id = a.namespace_id WHERE n.name = ?'
 const THIS_APP = 'app_id = ? AND namespace_id = (SELECT id FROM namespaces WHERE name = ?)'
 
-export function createApps({ transaction }: Sessions): Apps {
+/** @param statements for what is only read: it waits for nobody who writes */
+export function createApps({ transaction }: Sessions, statements: Pick<Statements, 'get' | 'all'>): Apps {
   return {
-    list: namespace =>
-      transaction(async session => {
-        const rows = await session.all(`SELECT ${COLUMNS} ${OF_NAMESPACE} ORDER BY a.id`, namespace)
-        return rows.map(appOf)
-      }),
+    list: async namespace =>
+      (await statements.all<Row>(`SELECT ${COLUMNS} ${OF_NAMESPACE} ORDER BY a.id`, [namespace])).map(appOf),
     add: (namespace, { appId, name, publicKey }) =>
       transaction(async session => {
         await checkRoom(session, namespace)
@@ -44,12 +43,11 @@ export function createApps({ transaction }: Sessions): Apps {
           ...[appId, name, publicKey, namespace]
         )
       }),
-    get: (namespace, appId) =>
-      transaction(async session => {
-        const row = await session.get(`SELECT ${COLUMNS} ${OF_NAMESPACE} AND a.app_id = ?`, namespace, appId)
-        if (row === undefined) throw new AppNotFoundError()
-        return appOf(row)
-      }),
+    async get(namespace, appId) {
+      const row = await statements.get<Row>(`SELECT ${COLUMNS} ${OF_NAMESPACE} AND a.app_id = ?`, [namespace, appId])
+      if (row === null) throw new AppNotFoundError()
+      return appOf(row)
+    },
     change: (namespace, appId, { name, publicKey }) =>
       transaction(async session => {
         const changed = await session.run(

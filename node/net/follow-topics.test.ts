@@ -235,6 +235,67 @@ describe('a relay', function () {
     await eventually(() => relay.topics().join() === `ns::a::2,ns::b::1,${TOPIC},ns::b::2`, 'the next has its turn')
   })
 
+  it('has what is followed counted for those who still listen, not for whoever was the first', async () => {
+    await using relay = await startFollower({ topicsMax: 9, hostTopicsMax: 2, peerTopicsMax: 9, newPerSecond: 1000 })
+    await using first = await startGuest(relay.address)
+    await using other = await startGuest(relay.otherHost)
+    const both = ['ns::a::1', 'ns::a::2']
+    for (const guest of [first, other]) {
+      for (const topic of both) guest.listen(topic)
+      for (const topic of both) await relay.heardOf(topic, guest === first ? 1 : 2)
+    }
+    for (const topic of both) first.gossip.unsubscribe(topic)
+    for (const topic of both) await relay.heardOf(topic)
+    first.listen(TOPIC)
+    await eventually(() => relay.topics().includes(TOPIC), 'there is room for what it listens to now')
+    other.listen('ns::a::3')
+    await relay.heardOf('ns::a::3')
+    assert.deepEqual(relay.topics(), [...both, TOPIC])
+  })
+
+  it('goes on with a topic for those who had to wait for theirs when it was begun for others', async () => {
+    await using relay = await startFollower({ topicsMax: 9, hostTopicsMax: 1, peerTopicsMax: 9, newPerSecond: 1000 })
+    await using full = await startGuest(relay.address)
+    await using other = await startGuest(relay.otherHost)
+    for (const topic of ['ns::a::1', 'ns::a::2', TOPIC]) full.listen(topic)
+    await relay.heardOf(TOPIC)
+    other.listen(TOPIC)
+    await eventually(() => relay.topics().join() === `ns::a::1,${TOPIC}`, 'it is begun')
+    other.gossip.unsubscribe(TOPIC)
+    await relay.heardOf(TOPIC)
+    assert.deepEqual(relay.topics(), ['ns::a::1', TOPIC])
+  })
+
+  it('lets nobody who always begins with something take all turns', async () => {
+    await using relay = await startFollower({ topicsMax: 99, hostTopicsMax: 9, peerTopicsMax: 9, newPerSecond: 10 })
+    await using flood = await startGuest(relay.address)
+    await using honest = await startGuest(relay.otherHost)
+    const { peerId } = flood.node.libp2p
+    const begun = new Set<string>()
+    let isHeard = false
+    let said = 0
+    const heard = relay.heardOf(TOPIC).then(() => {
+      isHeard = true
+    })
+    await eventually(async () => {
+      for (let turn = 0; turn < 1000 && !relay.topics().includes(TOPIC); turn += 1) {
+        const [next, last] = [said + 1, said].map(index => `ns::flood::${index}`)
+        said += 1
+        const subscriptions = [
+          { topic: last, subscribe: false },
+          { topic: next, subscribe: true }
+        ]
+        relay.told({ peerId, subscriptions })
+        if (isHeard) for (const topic of relay.topics()) begun.add(topic)
+        if (said === 100) honest.listen(TOPIC)
+        await new Promise(resolve => setImmediate(resolve))
+      }
+      return begun.size > 5 || relay.topics().includes(TOPIC)
+    }, 'somebody had turns')
+    await heard
+    assert.ok(relay.topics().includes(TOPIC), `${[...begun]}`)
+  })
+
   it('passes on what is said on a topic that it follows after a thousand long ones, to those who come then too', async () => {
     await using relay = await startFollower({ ...FOLLOW_LIMITS, newPerSecond: 10_000 })
     await using early = await startGuest(relay.address)

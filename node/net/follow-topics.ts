@@ -4,8 +4,8 @@
  * Relays do not follow relays: two of them would keep each other listening for ever.
  *
  * Each topic that is begun with is told to every peer, so a stranger could make a relay say much with little: new topics
- * are taken up at a pace, the peers that ask by turns. Nor can it keep tenants out with topics of its own: identities are
- * free, so what is bounded is what one host has a relay follow.
+ * are taken up at a pace, the hosts that ask by turns, and the peers of each. Nor can it keep tenants out with topics of its
+ * own: identities are free, so what is bounded is what one host has a relay follow.
  */
 import type { IdentifyResult, Libp2p, PeerId } from '@libp2p/interface'
 import type { NetworkServices } from './libp2p.ts'
@@ -40,8 +40,8 @@ export const FOLLOW_LIMITS: FollowLimits = {
 interface Followed {
   /** On whose account it is followed. */
   peers: Set<string>
-  /** Of the peer that it was begun for. */
-  host: string
+  /** The one of these whose host it is counted for: the one that it was begun for, while it listens. */
+  payer: string
 }
 
 export interface FollowedTopics {
@@ -52,13 +52,16 @@ export interface FollowedTopics {
 export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimits = FOLLOW_LIMITS): FollowedTopics {
   const { pubsub } = libp2p.services
   const followers = new Map<string, Followed>()
-  /** By host how many of these were begun for its peers. */
-  const begunFor = new Map<string, number>()
+  /** By host how many of these are counted for it. */
+  const countedFor = new Map<string, number>()
   /** By peer the topics it listens to, followed or waiting. */
   const topicsOf = new Map<string, Set<string>>()
   /** Where each peer that said what it listens to came from, until it leaves. */
   const hosts = new Map<string, string>()
-  const waiting = new Map<string, Set<string>>()
+  /** Topics that are not followed yet, by host and by peer: those first whose turn is next. */
+  const waiting = new Map<string, Map<string, Set<string>>>()
+  /** By topic the peers that wait for it. */
+  const waitingFor = new Map<string, Set<string>>()
   const relays = new Set<string>()
   let tokens = limits.newPerSecond
   let earnedMs = performance.now()
@@ -70,53 +73,70 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
     earnedMs = now
   }
 
-  function follow(peer: string, topic: string): boolean {
-    const followed = followers.get(topic)
-    if (followed !== undefined) {
-      followed.peers.add(peer)
-      return true
-    }
-    if (tokens < 1 || followers.size >= limits.topicsMax) return false
-    const host = hosts.get(peer) ?? ''
-    const begun = begunFor.get(host) ?? 0
-    if (begun >= limits.hostTopicsMax) return false
-    tokens -= 1
-    pubsub.subscribe(topic)
-    followers.set(topic, { peers: new Set([peer]), host })
-    begunFor.set(host, begun + 1)
-    return true
+  const hostOfPeer = (peer: string) => hosts.get(peer) ?? ''
+
+  function count(host: string, change: number): void {
+    const sum = (countedFor.get(host) ?? 0) + change
+    if (sum > 0) countedFor.set(host, sum)
+    else countedFor.delete(host)
   }
 
   function listens(peer: string, topic: string): void {
     const own = topicsOf.get(peer) ?? new Set()
     if (own.has(topic) || own.size >= limits.peerTopicsMax) return
     topicsOf.set(peer, own.add(topic))
-    earn()
-    if (follow(peer, topic)) return
-    waiting.set(peer, (waiting.get(peer) ?? new Set()).add(topic))
-    pacing ??= setInterval(goOn, PACE_MS).unref()
+    const followed = followers.get(topic)
+    if (followed === undefined) wait(peer, topic)
+    else followed.peers.add(peer)
   }
 
-  /** One of each peer in turn, while there are tokens. */
-  function goOn(): void {
-    earn()
-    for (let some = true; some && tokens >= 1; ) {
-      some = false
-      for (const [peer, topics] of waiting) {
-        const [topic] = topics
-        if (topic === undefined || !follow(peer, topic)) continue
-        some = true
-        forgetWaiting(peer, topic)
-      }
-    }
-    if (waiting.size > 0) return
-    clearInterval(pacing)
-    pacing = undefined
+  function wait(peer: string, topic: string): void {
+    const host = hostOfPeer(peer)
+    const peers = waiting.get(host) ?? new Map<string, Set<string>>()
+    waiting.set(host, peers.set(peer, (peers.get(peer) ?? new Set()).add(topic)))
+    waitingFor.set(topic, (waitingFor.get(topic) ?? new Set()).add(peer))
   }
 
   function forgetWaiting(peer: string, topic: string): void {
-    const topics = waiting.get(peer)
-    if (topics?.delete(topic) && topics.size === 0) waiting.delete(peer)
+    const host = hostOfPeer(peer)
+    const peers = waiting.get(host)
+    const topics = peers?.get(peer)
+    if (!topics?.delete(topic)) return
+    if (topics.size === 0) peers?.delete(peer)
+    if (peers?.size === 0) waiting.delete(host)
+    const others = waitingFor.get(topic)
+    others?.delete(peer)
+    if (others?.size === 0) waitingFor.delete(topic)
+  }
+
+  /** Follows it for all that wait for it. */
+  function begin(payer: string, topic: string): void {
+    tokens -= 1
+    count(hostOfPeer(payer), 1)
+    const peers = new Set(waitingFor.get(topic))
+    for (const peer of peers) forgetWaiting(peer, topic)
+    followers.set(topic, { peers, payer })
+    pubsub.subscribe(topic)
+  }
+
+  /** One of each host in turn, and of each of its peers, while there are tokens. */
+  function goOn(): void {
+    earn()
+    // Who has had a turn comes again behind the others.
+    for (const [host, peers] of waiting) {
+      if (tokens < 1 || followers.size >= limits.topicsMax) break
+      if ((countedFor.get(host) ?? 0) >= limits.hostTopicsMax) continue
+      const [peer, topics] = peers.entries().next().value as [string, Set<string>]
+      begin(peer, topics.values().next().value as string)
+      if (peers.delete(peer)) peers.set(peer, topics)
+      if (waiting.delete(host)) waiting.set(host, peers)
+    }
+    if (waiting.size > 0) {
+      pacing ??= setInterval(goOn, PACE_MS).unref()
+    } else {
+      clearInterval(pacing)
+      pacing = undefined
+    }
   }
 
   function leave(peer: string, topic: string): void {
@@ -125,12 +145,17 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
     if (own.size === 0) topicsOf.delete(peer)
     forgetWaiting(peer, topic)
     const followed = followers.get(topic)
-    if (!followed?.peers.delete(peer) || followed.peers.size > 0) return
-    followers.delete(topic)
-    const left = (begunFor.get(followed.host) ?? 1) - 1
-    if (left > 0) begunFor.set(followed.host, left)
-    else begunFor.delete(followed.host)
-    if (libp2p.status === 'started') pubsub.unsubscribe(topic)
+    if (!followed?.peers.delete(peer)) return
+    const [next] = followed.peers
+    if (followed.payer === peer) count(hostOfPeer(followed.payer), -1)
+    if (next === undefined) {
+      followers.delete(topic)
+      if (libp2p.status === 'started') pubsub.unsubscribe(topic)
+    } else if (followed.payer === peer) {
+      // Else others could hold a host's room by listening to what it listened to once.
+      followed.payer = next
+      count(hostOfPeer(next), 1)
+    }
   }
 
   function leaveAll(peer: string): void {
@@ -151,6 +176,7 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
       if (!subscribe) leave(peer, topic)
       else if (!relays.has(peer) && TENANT_TOPIC.test(topic)) listens(peer, topic)
     }
+    if (waiting.size > 0) goOn()
   }
   // Its subscriptions may have come before it said what it is.
   const onIdentify = ({ detail }: CustomEvent<IdentifyResult>) => {
@@ -174,7 +200,7 @@ export function followTopics(libp2p: Libp2p<NetworkServices>, limits: FollowLimi
       pubsub.removeEventListener('subscription-change', onSubscriptions)
       libp2p.removeEventListener('peer:identify', onIdentify)
       libp2p.removeEventListener('peer:disconnect', onDisconnect)
-      for (const each of [followers, begunFor, topicsOf, hosts, waiting]) each.clear()
+      for (const each of [followers, countedFor, topicsOf, hosts, waiting, waitingFor]) each.clear()
     }
   }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { GossipSub } from '@chainsafe/libp2p-gossipsub'
 import { RPC } from '@chainsafe/libp2p-gossipsub/message'
+import type { Startable } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { ephemeralIdentity } from '../identity.ts'
 import { silentLog } from '../log.ts'
@@ -52,5 +53,25 @@ describe('gossip of a peer that is gone', function () {
     await eventually(() => pubsub.getSubscribers('ns::last::1').length === 1, 'the last is heard')
     const left = [...pubsub.topics.keys(), ...pubsub.getTopics()].filter(topic => topic.startsWith('ns::guest'))
     assert.deepEqual([left.length, [...pubsub.peerTopicBytes.keys()].length], [0, 1])
+  })
+
+  it('is forgotten, though gossipsub had let go of it before, for it does not say that it speaks gossip', async () => {
+    await using relay = await startRelay()
+    const { libp2p } = relay.node
+    const pubsub = libp2p.services.pubsub as GossipSub &
+      Record<'peers' | 'topics' | 'peerTopicBytes', Map<string, unknown>>
+    await using guest = await startGuest()
+    await (guest.node.libp2p.services.pubsub as unknown as Startable).stop()
+    const connection = await guest.node.libp2p.dial(multiaddr(relay.address))
+    const stream = await connection.newStream('/meshsub/1.1.0')
+    let said = 0
+    await eventually(() => {
+      said += 1
+      stream.send(subscribing([`ns::guest::${said}`]))
+      return pubsub.peers.size === 0 && pubsub.topics.size > 0
+    }, 'it is heard, though let go of')
+    await guest.node.stop()
+    await eventually(() => libp2p.getPeers().length === 0, 'it is gone')
+    assert.deepEqual([pubsub.peers.size, pubsub.topics.size, pubsub.peerTopicBytes.size], [0, 0, 0])
   })
 })
