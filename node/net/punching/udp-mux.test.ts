@@ -207,6 +207,20 @@ describe('the UDP multiplexer', () => {
     await eventually(() => mux.flowCount === 0, 'the dialled one gone')
   })
 
+  it('ends the flow of a dial that was given up as soon as a farewell may have passed, also when an answer had come', async () => {
+    mux = await make({ lingerMs: 50, adoptedIdleMs: 60_000 })
+    const [peer, client] = [await open(), await open()]
+    const heard = heardBy(client)
+    const way = await mux.dial({ host: '127.0.0.1', port: peer.address().port })
+    const arrived = new Promise(resolve => peer.once('message', resolve))
+    client.send(initial('theirs01', 'ours0001'), way.legPort, '127.0.0.1')
+    await arrived
+    sendTo(peer, initial('ours0001', 'theirs01'))
+    await eventually(() => heard.length === 1, 'an answer')
+    way.release(true)
+    await eventually(() => mux.flowCount === 0, 'the flow gone')
+  })
+
   it('takes on a leg only what its native side sends', async () => {
     const [peer, stranger] = [await open(), await open()]
     const heard = heardBy(peer)

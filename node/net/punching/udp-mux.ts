@@ -321,7 +321,7 @@ export function createUdpMux(init: UdpMuxInit): UdpMux {
           endFlow(flow)
           return
         }
-        flow.state = now ? 'adopted' : 'ended'
+        flow.state = now && flow.adopted !== undefined ? 'adopted' : 'ended'
         flow.sinceMs = performance.now()
       }
     }
