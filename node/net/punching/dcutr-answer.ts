@@ -16,6 +16,7 @@ import {
 } from './dcutr-context.ts'
 import { NoPunchAddressesError, PeerGoneError } from './dcutr-errors.ts'
 import { type MessageReader, sendMessage } from './dcutr-wire.ts'
+import { announcesBareHost } from './unilateral.ts'
 
 /** How long the first observation of ourselves is waited for: the peer takes the time of our answer. */
 const OBSERVED_WAIT_MS = 500
@@ -38,7 +39,8 @@ export async function answer(
     reader.next('CONNECT', { signal: limit })
   )
   // 3. A answers with the addresses that others observed of it.
-  sendMessage(stream, { type: 'CONNECT', addresses: own.map(({ bytes }) => bytes) })
+  const isPrivate = !announcesBareHost(context)
+  sendMessage(stream, { type: 'CONNECT', addresses: own.map(({ bytes }) => bytes), isPrivate })
   const targets = await peerCandidates(context, attempt, addresses, own)
   if (targets.length === 0) throw new NoPunchAddressesError(own.length === 0 ? 'own' : 'peer')
   try {

@@ -21,6 +21,7 @@ import {
   PunchRefusedError
 } from './dcutr-errors.ts'
 import { DCUTR_PROTOCOL, type HolePunchMessage, type MessageReader, messageReader, sendMessage } from './dcutr-wire.ts'
+import { openLazily } from './lazy-stream.ts'
 import { dialAnnounced, identified } from './unilateral.ts'
 
 /** How long the first observation of ourselves is waited for. */
@@ -49,15 +50,18 @@ export async function ask(
     else {
       try {
         // 1. B opens a stream to A.
-        stream = await open(context, attempt)
+        const opened = await open(context, attempt)
+        stream = opened.stream
         const messages = messageReader(stream)
         reader = messages
         // 2. B sends CONNECT with its observed addresses and takes the time to A's CONNECT.
         const sentAtMs = performance.now()
-        sendMessage(stream, { type: 'CONNECT', addresses: own.map(({ bytes }) => bytes) })
-        answer = await within(signal, context.limits.punchNegotiationMs, 'did not answer CONNECT', limit =>
-          messages.next('CONNECT', { signal: limit })
-        )
+        const message = { type: 'CONNECT', addresses: own.map(({ bytes }) => bytes) } as const
+        sendMessage(stream, message, { isFirst: opened.isLazy })
+        answer = await within(signal, context.limits.punchNegotiationMs, 'did not answer CONNECT', async limit => {
+          if (opened.isLazy) await messages.agreed({ signal: limit })
+          return await messages.next('CONNECT', { signal: limit })
+        })
         attempt.rttMs = performance.now() - sentAtMs
         options.onAnswered()
       } catch (error) {
@@ -65,9 +69,9 @@ export async function ask(
         failure = error instanceof PeerGoneError ? new PunchRefusedError({ cause: error }) : error
       }
     }
-    // The unilateral upgrade comes first in the specification. Here identify had the time of CONNECT to tell of
-    // announced addresses, so that a peer without any costs no wait.
-    if (attempt.attempt === 1) {
+    // The unilateral upgrade comes first in the specification. Here identify has the time of CONNECT to tell of announced
+    // addresses, and a peer that says it has none costs no wait.
+    if (attempt.attempt === 1 && answer?.isPrivate !== true) {
       const connection = await dialAnnounced(context, relayed, identify?.done ?? Promise.resolve(), signal)
       if (connection !== null) {
         report(context, attempt, 'other', 'unilateral')
@@ -96,10 +100,10 @@ export async function ask(
   }
 }
 
-async function open({ limits }: DcutrContext, { relayed, signal }: Attempt): Promise<Stream> {
+async function open({ limits }: DcutrContext, { relayed, signal }: Attempt): ReturnType<typeof openLazily> {
   try {
     return await within(signal, limits.punchNegotiationMs, 'opened no stream', limit =>
-      relayed.newStream(DCUTR_PROTOCOL, { signal: limit, runOnLimitedConnection: true })
+      openLazily(relayed, DCUTR_PROTOCOL, limit)
     )
   } catch (cause) {
     if (signal.aborted || cause instanceof DcutrError) throw cause

@@ -4,8 +4,9 @@ import { pathToFileURL } from 'node:url'
 import { lpStream, streamPair } from '@libp2p/utils'
 import { multiaddr } from '@multiformats/multiaddr'
 import fc from 'fast-check'
-import { DcutrProtocolError, PeerGoneError } from './dcutr-errors.ts'
+import { DcutrProtocolError, DcutrUnsupportedError, PeerGoneError } from './dcutr-errors.ts'
 import {
+  DCUTR_PROTOCOL,
   decodeMessage,
   encodeMessage,
   type HolePunchMessage,
@@ -52,6 +53,33 @@ describe('DCUtR messages', () => {
       })
     )
   })
+
+  it('say with a field of our own, which others skip, that nothing is announced', async () => {
+    const stock = await stockCodec()
+    const bytes = encodeMessage({ type: 'CONNECT', addresses: [], isPrivate: true })
+    assert.equal(decodeMessage(bytes).isPrivate, true)
+    assert.equal(decodeMessage(encodeMessage({ type: 'CONNECT', addresses: [] })).isPrivate, false)
+    assert.equal(stock.decode(bytes).type, 'CONNECT')
+  })
+
+  for (const [what, lines, error] of [
+    ['agrees', ['/multistream/1.0.0\n', `${DCUTR_PROTOCOL}\n`], null],
+    ['speaks no DCUtR', ['/multistream/1.0.0\n', 'na\n'], DcutrUnsupportedError],
+    ['says something else', ['/multistream/1.0.0\n', '/ipfs/id/1.0.0\n'], DcutrProtocolError],
+    ['begins with something else', ['GET / HTTP/1.1\n'], DcutrProtocolError]
+  ] as const) {
+    it(`of a stream that was opened lazily come after the word of a peer that ${what}`, async () => {
+      const [ours, theirs] = await streamPair()
+      const reader = messageReader(ours)
+      for (const line of lines) theirs.send(Uint8Array.of(line.length, ...Buffer.from(line)))
+      sendMessage(theirs, { type: 'SYNC', addresses: [] })
+      if (error === null) {
+        await reader.agreed({ signal })
+        assert.equal((await reader.next('SYNC', { signal })).type, 'SYNC')
+      } else await assert.rejects(reader.agreed({ signal }), error)
+      reader.release()
+    })
+  }
 
   it('have the numbers of the specification', () => {
     const address = multiaddr('/ip4/11.0.0.1/tcp/4001').bytes

@@ -5,8 +5,9 @@
  * @see https://github.com/libp2p/specs/blob/master/relay/DCUtR.md#rpc-messages
  */
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface'
-import { ByteQueue, encodeVarint } from '../bytes.ts'
-import { DcutrProtocolError, PeerGoneError } from './dcutr-errors.ts'
+import { ByteQueue, encodeVarint, textOf } from '../bytes.ts'
+import { DcutrProtocolError, DcutrUnsupportedError, PeerGoneError } from './dcutr-errors.ts'
+import { MULTISTREAM_LINES, selection } from './lazy-stream.ts'
 
 export const DCUTR_PROTOCOL = '/libp2p/dcutr'
 /** Bytes of one message, as the specification has it. */
@@ -23,7 +24,8 @@ const MAX_UNREAD_BYTES = 2 * (MAX_MESSAGE_BYTES + MAX_LENGTH_BYTES)
 
 const TYPES = { CONNECT: 100, SYNC: 300 } as const
 const WIRE = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
-const FIELD = { type: 1, addresses: 2 } as const
+/** `isPrivate` is of our own: others skip a field that they do not know. */
+const FIELD = { type: 1, addresses: 2, isPrivate: 3 } as const
 const TAG_BITS = 3
 
 /** A HolePunch message. */
@@ -31,15 +33,18 @@ export interface HolePunchMessage {
   type: keyof typeof TYPES
   /** Multiaddrs as bytes; whether they are any is for the reader to find out. */
   addresses: Uint8Array[]
+  /** Of the sender: it announces no address that could be dialled without a punch, so nobody need wait to hear of one. */
+  isPrivate?: boolean
 }
 
 /** Bytes of a message, without its length. */
-export function encodeMessage({ type, addresses }: HolePunchMessage): Uint8Array {
+export function encodeMessage({ type, addresses, isPrivate = false }: HolePunchMessage): Uint8Array {
   const tag = (field: number, wire: number) => encodeVarint((field << TAG_BITS) | wire)
   const parts = [tag(FIELD.type, WIRE.varint), encodeVarint(TYPES[type])]
   for (const address of addresses) {
     parts.push(tag(FIELD.addresses, WIRE.bytes), encodeVarint(address.byteLength), address)
   }
+  if (isPrivate) parts.push(tag(FIELD.isPrivate, WIRE.varint), encodeVarint(1))
   return Buffer.concat(parts)
 }
 
@@ -66,6 +71,7 @@ export function decodeMessage(bytes: Uint8Array): HolePunchMessage {
     return bytes.subarray(at - length, at)
   }
   let type: number | undefined
+  let isPrivate = false
   const addresses: Uint8Array[] = []
   while (at < bytes.byteLength) {
     const tag = varint()
@@ -75,6 +81,7 @@ export function decodeMessage(bytes: Uint8Array): HolePunchMessage {
     if (wire === WIRE.varint) {
       const value = varint()
       if (field === FIELD.type) type = value
+      else if (field === FIELD.isPrivate) isPrivate = value === 1
     } else if (wire === WIRE.bytes) {
       const value = skip(varint())
       if (field === FIELD.addresses && addresses.length < MAX_ADDRESSES) addresses.push(value)
@@ -83,7 +90,7 @@ export function decodeMessage(bytes: Uint8Array): HolePunchMessage {
     else throw new DcutrProtocolError(`a field of wire type ${wire}`)
   }
   for (const [name, value] of Object.entries(TYPES)) {
-    if (value === type) return { type: name as keyof typeof TYPES, addresses }
+    if (value === type) return { type: name as keyof typeof TYPES, addresses, isPrivate }
   }
   throw new DcutrProtocolError(type === undefined ? 'a message without a type' : `a message of type ${type}`)
 }
@@ -95,6 +102,11 @@ export interface MessageReader {
    * @throws DcutrProtocolError, PeerGoneError when the stream ends first, or the signal's reason
    */
   next: (type: HolePunchMessage['type'], options: { signal: AbortSignal }) => Promise<HolePunchMessage>
+  /**
+   * Before the first message of a stream that was opened lazily: the peer's word that it speaks the protocol.
+   * @throws DcutrUnsupportedError, or as `next`
+   */
+  agreed: (options: { signal: AbortSignal }) => Promise<void>
   /** Resolves when the peer ended or reset its side; with an error when it was a reset. */
   ended: Promise<Error | undefined>
   /** Stop listening. */
@@ -148,27 +160,36 @@ export function messageReader(stream: Stream): MessageReader {
     return Buffer.concat(parts)
   }
 
+  async function frame(what: string, signal: AbortSignal): Promise<Uint8Array> {
+    for (;;) {
+      signal.throwIfAborted()
+      const bytes = take()
+      if (bytes !== null) return bytes
+      if (failure instanceof DcutrProtocolError) throw failure
+      if (isEnded) throw new PeerGoneError(`before its ${what}`, failure ? { cause: failure } : undefined)
+      await new Promise<void>((resolve, reject) => {
+        const onAbort = () => reject(signal.reason)
+        wake = () => {
+          signal.removeEventListener('abort', onAbort)
+          resolve()
+        }
+        signal.addEventListener('abort', onAbort, { once: true })
+      })
+    }
+  }
+
   return {
     ended: end.promise,
     async next(type, { signal }) {
-      for (;;) {
-        signal.throwIfAborted()
-        const bytes = take()
-        if (bytes !== null) {
-          const message = decodeMessage(bytes)
-          if (message.type === type) return message
-          throw new DcutrProtocolError(`${message.type} where ${type} is due`)
-        }
-        if (failure instanceof DcutrProtocolError) throw failure
-        if (isEnded) throw new PeerGoneError(`before its ${type}`, failure ? { cause: failure } : undefined)
-        await new Promise<void>((resolve, reject) => {
-          const onAbort = () => reject(signal.reason)
-          wake = () => {
-            signal.removeEventListener('abort', onAbort)
-            resolve()
-          }
-          signal.addEventListener('abort', onAbort, { once: true })
-        })
+      const message = decodeMessage(await frame(type, signal))
+      if (message.type === type) return message
+      throw new DcutrProtocolError(`${message.type} where ${type} is due`)
+    },
+    async agreed({ signal }) {
+      for (const line of [MULTISTREAM_LINES.header, `${DCUTR_PROTOCOL}\n`]) {
+        const heard = textOf(await frame('choice of a protocol', signal))
+        if (heard === MULTISTREAM_LINES.refusal) throw new DcutrUnsupportedError()
+        if (heard !== line) throw new DcutrProtocolError('something else than a choice of a protocol')
       }
     },
     release() {
@@ -183,12 +204,14 @@ export function messageReader(stream: Stream): MessageReader {
 
 /**
  * Sends one message with its length.
+ * @param options.isFirst on a stream that was opened lazily: with the choice of the protocol
  * @throws PeerGoneError when the stream is closed
  */
-export function sendMessage(stream: Stream, message: HolePunchMessage): void {
+export function sendMessage(stream: Stream, message: HolePunchMessage, { isFirst = false } = {}): void {
   const bytes = encodeMessage(message)
+  const before = isFirst ? selection(DCUTR_PROTOCOL) : new Uint8Array()
   try {
-    stream.send(Buffer.concat([encodeVarint(bytes.byteLength), bytes]))
+    stream.send(Buffer.concat([before, encodeVarint(bytes.byteLength), bytes]))
   } catch (cause) {
     throw new PeerGoneError(`before our ${message.type}`, { cause })
   }

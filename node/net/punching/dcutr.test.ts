@@ -6,8 +6,9 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { eventually, startRelay } from '../testing.ts'
 import { MAX_PORTS_PER_HOST } from './candidates.ts'
 import { NotRelayedError } from './dcutr-errors.ts'
-import { DCUTR_PROTOCOL, encodeMessage, messageReader, sendMessage } from './dcutr-wire.ts'
+import { DCUTR_PROTOCOL, decodeMessage, encodeMessage, messageReader, sendMessage } from './dcutr-wire.ts'
 import { PunchFailedError } from './errors.ts'
+import { selection } from './lazy-stream.ts'
 import { type Puncher, type PuncherOptions, startPuncher } from './testing.ts'
 
 /** Longer than a test waits: what ends earlier was ended for another reason. */
@@ -409,6 +410,28 @@ describe('DCUtR', () => {
         assert.deepEqual(outcomes(victim), [outcome])
       })
     }
+
+    it('is told CONNECT with the choice of the protocol, before it agreed to it', async () => {
+      const victim = await start({ init: { limits: PATIENT } })
+      const hostile = await start({ service: 'none' })
+      const heard: Uint8Array[] = []
+      hostile.libp2p.addEventListener('connection:open', ({ detail }) => {
+        const { muxer, onIncomingStream } = detail as unknown as {
+          muxer: EventTarget
+          onIncomingStream: (event: Event) => void
+        }
+        if (detail.direct) return
+        muxer.removeEventListener('stream', onIncomingStream)
+        muxer.addEventListener('stream', event => {
+          ;(event as CustomEvent<Stream>).detail.addEventListener('message', ({ data }) => heard.push(data.subarray()))
+        })
+      })
+      await hostile.libp2p.dial(victim.circuit)
+      const choice = Buffer.from(selection(DCUTR_PROTOCOL))
+      await eventually(() => Buffer.concat(heard).includes(choice), 'the choice came')
+      const after = Buffer.concat(heard).subarray(Buffer.concat(heard).indexOf(choice) + choice.byteLength)
+      assert.equal(decodeMessage(after.subarray(1, 1 + after[0]!)).type, 'CONNECT')
+    })
 
     const silences: Array<[string, (hostile: Puncher) => void | Promise<void>]> = [
       [

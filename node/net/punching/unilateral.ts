@@ -71,6 +71,11 @@ function isBareHost(address: Multiaddr): boolean {
   return (codes[0] === CODE_IP4 || codes[0] === CODE_IP6) && !codes.includes(CODE_P2P_CIRCUIT)
 }
 
+/** Whether we announce an address ourselves that a peer could dial without a punch. */
+export function announcesBareHost({ components, isUsable }: DcutrContext): boolean {
+  return components.addressManager.getAddresses().some(address => isBareHost(address) && isUsable(address))
+}
+
 async function announcedAddresses(
   { components, limits, isUsable }: DcutrContext,
   { remotePeer }: Connection
