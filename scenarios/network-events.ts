@@ -99,7 +99,9 @@ export default scenario({
     }
     const cold = depth === 'full' ? firstOfEachLab(played) : []
     if (cold.length > 0) {
-      step(`${cold.length} events that are not measured: processes compile what an event needs when they first meet one`)
+      step(
+        `${cold.length} events that are not measured: processes compile what an event needs when they first meet one`
+      )
       const seen = await Promise.all(cold.map(async (each, at) => await playOnce(story, each, `first-${at}`)))
       const lost = seen.flatMap(each => ('problem' in each ? [each.problem] : Object.keys(each.problems)))
       check.that('no request of these is lost', lost.length === 0, lost.join('; '))
