@@ -21,7 +21,7 @@ export interface LivenessLimits {
   glanceMs: number
 }
 
-export const LIVENESS: LivenessLimits = { intervalMs: 300, timeoutMs: 1200, wantedMs: 10_000, glanceMs: 1000 }
+export const LIVENESS: LivenessLimits = { intervalMs: 300, timeoutMs: 1000, wantedMs: 10_000, glanceMs: 1000 }
 
 /** A slow connection has so many of its round trips (the question needs two, and one packet may be lost). */
 const ROUND_TRIPS = 6
