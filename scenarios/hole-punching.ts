@@ -21,7 +21,7 @@ import { PUNCHING_SETTINGS, type PunchingSettings, readSettings, STOCK_PAIRS } f
 /** From the relayed connection on: hard pairs give up after 10 s, and ordinary attempts may come before them. */
 const DIRECT_WITHIN_MS = { warren: 35_000, stock: 12_000 }
 const STOCK_RELAY_WITHIN_MS = 10_000
-/** Ever more patient with what came out otherwise: a crowded machine is no NAT, and dials that cross may refuse each other. */
+/** Ever more patient where a way was missed: a crowded machine is no NAT, and dials that cross may refuse each other. */
 const LATER_PATIENCE = [2, 4]
 
 const topology = (occasion: Occasion): Topology => punchingTopology(readSettings(process.env, occasion))
@@ -100,7 +100,9 @@ async function control({ testnet, check, signal }: Story, cells: Cell[]): Promis
   const differing = (): Cell[] => cells.filter(cell => controlDiffers(cell, controls.get(nameOf(cell))!) !== null)
   await ask(cells, 1)
   for (const patience of LATER_PATIENCE) {
-    if (differing().length > 0) await ask(differing(), patience)
+    // A way where none should be is not asked again: one is enough to show that the lab is not what it claims.
+    const missed = differing().filter(cell => controls.get(nameOf(cell))?.path === 'none')
+    if (missed.length > 0) await ask(missed, patience)
   }
   const wrong = differing().map(cell => controlDiffers(cell, controls.get(nameOf(cell))!))
   check.that(`the control puncher goes as reason says in ${cells.length} pairs`, wrong.length === 0, wrong.join('; '))

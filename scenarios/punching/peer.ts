@@ -148,7 +148,7 @@ async function transfer({ id, peerId, bytes, withinMs }: TransferRequest): Promi
   return { tookMs: clockMs() - began, sha256, isIntact: sha256 === patternHash(bytes) }
 }
 
-/** Dial through a relay and ask at once: the first bytes come before there can be a direct connection. */
+/** Dial through a relay and ask at once: the first bytes come before a direct connection can be used. */
 async function moving({ id, peerId, via, bytes, withinMs }: MovingRequest): Promise<Moved> {
   const { watch, network } = peer(id)
   await dialThrough(id, via, withinMs)
@@ -158,7 +158,8 @@ async function moving({ id, peerId, via, bytes, withinMs }: MovingRequest): Prom
   let got = 0
   let relayedAtLast: number | undefined
   const sha256 = await retrieved(peer(id), peerId, bytes, AbortSignal.timeout(withinMs), chunk => {
-    beganRelayed ??= !watch.of(peerId).some(({ isDirect }) => isDirect)
+    // By what came, not by what there is: a direct connection may have opened while these bytes were on their way.
+    beganRelayed ??= watch.relayedBytes(peerId) - before.relayed >= chunk.byteLength
     got += chunk.byteLength
     if (got >= bytes - bytes / LAST_PART) relayedAtLast ??= watch.relayedBytes(peerId)
   })
