@@ -411,6 +411,39 @@ describe('DCUtR', () => {
       })
     }
 
+    it('is told whether we announce an address that needs no punch', async () => {
+      for (const announce of [true, false]) {
+        const { open } = await attack(await start(announce ? { announce } : {}))
+        const stream = await open()
+        const reader = messageReader(stream)
+        sendMessage(stream, { type: 'CONNECT', addresses: [address] })
+        assert.equal((await reader.next('CONNECT', { signal })).isPrivate, !announce)
+        reader.release()
+      }
+    })
+
+    it('is told SYNC, and not dialled, when it says that it announces nothing', async () => {
+      const victim = await start()
+      const hostile = await start({ service: 'none', announce: true })
+      const isKnown = async () => (await victim.libp2p.peerStore.get(hostile.libp2p.peerId)).addresses.length > 0
+      let isSynced = false
+      await hostile.libp2p.handle(
+        DCUTR_PROTOCOL,
+        async stream => {
+          const reader = messageReader(stream)
+          await reader.next('CONNECT', { signal })
+          await eventually(isKnown, 'identify has told what it announces')
+          sendMessage(stream, { type: 'CONNECT', addresses: [address], isPrivate: true })
+          await reader.next('SYNC', { signal })
+          isSynced = true
+        },
+        { runOnLimitedConnection: true }
+      )
+      await hostile.libp2p.dial(victim.circuit)
+      await eventually(() => isSynced, 'SYNC')
+      assert.ok(!outcomes(victim).some(outcome => outcome.endsWith('unilateral')))
+    })
+
     it('is told CONNECT with the choice of the protocol, before it agreed to it', async () => {
       const victim = await start({ init: { limits: PATIENT } })
       const hostile = await start({ service: 'none' })
